@@ -1,0 +1,252 @@
+// The one launcher behind every npm script: node scripts/run.mjs <task> [args].
+// It is plain JavaScript without dependencies, because it must run on Node 20 before anything is installed: it installs
+// what the lock file names, then runs the task on the Node 24 that came with it.
+import { spawn, spawnSync } from "node:child_process"
+import { createHash } from "node:crypto"
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { constants } from "node:os"
+import { delimiter, dirname, join } from "node:path"
+import { fileURLToPath } from "node:url"
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const modules = join(root, "node_modules")
+const reports = join(root, ".cache", "reports")
+const pnpmVersion = "12.21.0"
+const oldestNode = [22, 19]
+/** `npm test` ends by then, whatever hangs. */
+const testLimitSeconds = 585
+
+const read = (path) => JSON.parse(readFileSync(path, "utf8"))
+const ending = process.platform === "win32" ? ".exe" : ""
+const fail = (message) => {
+  process.stderr.write(`${message}\n`)
+  process.exit(1)
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Dependencies
+// ---------------------------------------------------------------------------------------------------------------------
+
+const workspaceFolders = () =>
+  ["packages", "examples"]
+    .flatMap((folder) =>
+      existsSync(join(root, folder)) ? readdirSync(join(root, folder)).map((name) => join(root, folder, name)) : []
+    )
+    .concat(join(root, "test"))
+    .filter((folder) => existsSync(join(folder, "package.json")))
+    .sort((a, b) => (a < b ? -1 : 1))
+
+const fingerprint = () => {
+  const hash = createHash("sha256").update(`pnpm ${pnpmVersion} ${process.platform} ${process.arch}\n`)
+  const files = [root, ...workspaceFolders()].map((folder) => join(folder, "package.json"))
+  for (const file of [join(root, "pnpm-lock.yaml"), join(root, "pnpm-workspace.yaml"), ...files]) {
+    hash.update(`${file.slice(root.length)}\n`).update(readFileSync(file))
+  }
+  return hash.digest("hex")
+}
+
+const pnpm = () => {
+  const major = pnpmVersion.split(".")[0]
+  // an installed one of the same major version does: it saves the download. COREPACK_*: never ask on a terminal that may not be there
+  const installed = spawnSync("pnpm", ["--version"], {
+    cwd: root,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+    shell: process.platform === "win32",
+    env: { ...process.env, COREPACK_ENABLE_DOWNLOAD_PROMPT: "0" }
+  })
+  if (installed.status === 0 && installed.stdout.trim().split(".")[0] === major) return ["pnpm"]
+  return ["npx", "--yes", `pnpm@${pnpmVersion}`]
+}
+
+const ensureInstalled = async () => {
+  const stamp = join(modules, ".install-stamp")
+  const wanted = fingerprint()
+  if (existsSync(stamp) && readFileSync(stamp, "utf8") === wanted) return
+  process.stderr.write("Installing dependencies ...\n")
+  const [command, ...first] = pnpm()
+  // CI=true: pnpm asks nothing, also when it must replace a node_modules that something else has made
+  const result = await run(
+    command,
+    [...first, "install", "--frozen-lockfile", "--reporter=append-only", "--loglevel=error"],
+    {
+      stdio: ["ignore", 2, 2],
+      env: { ...process.env, CI: "true" },
+      shell: process.platform === "win32"
+    }
+  )
+  if (result.code !== 0) {
+    fail(
+      "The dependencies could not be installed. If a package.json was changed, the lock file must follow: " +
+        `npx pnpm@${pnpmVersion} install`
+    )
+  }
+  writeFileSync(stamp, wanted)
+}
+
+const atLeast = ([major, minor], version) => {
+  const [ours, oursMinor] = version.split(".").map(Number)
+  return ours > major || (ours === major && oursMinor >= minor)
+}
+
+const nodeBinary = () => {
+  const installed = join(modules, "node", "bin", `node${ending}`)
+  if (existsSync(installed)) return installed
+  if (atLeast(oldestNode, process.versions.node)) return process.execPath
+  return fail(
+    `Node ${oldestNode.join(".")} or newer is needed. The one of the package "node" is not there (are install scripts switched ` +
+      `off?), and this is ${process.versions.node}.`
+  )
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Processes
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** The signal that told this launcher to end: it goes to the running child, and nothing new is started. */
+let signalled
+let child
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+  process.on(signal, () => {
+    signalled = signal
+    if (child === undefined) process.exit(128 + constants.signals[signal])
+    child.kill(signal)
+  })
+}
+
+const run = (command, args, { seconds, ...options } = {}) =>
+  new Promise((resolve) => {
+    const started = Date.now()
+    let late = false
+    let timers = []
+    const end = (code, note) => {
+      timers.forEach(clearTimeout)
+      child = undefined
+      resolve({ code, note: late ? "took too long" : note, seconds: (Date.now() - started) / 1000 })
+    }
+    child = spawn(command, args, { cwd: root, stdio: "inherit", ...options })
+    const running = child
+    if (seconds !== undefined) {
+      const stop = (signal) => () => {
+        late = true
+        running.kill(signal)
+      }
+      timers = [setTimeout(stop("SIGTERM"), seconds * 1000), setTimeout(stop("SIGKILL"), seconds * 1000 + 10_000)]
+    }
+    child.once("error", (error) => end(127, error.message))
+    child.once("exit", (code, signal) => end(late ? 1 : (code ?? 128 + constants.signals[signal]), signal ?? undefined))
+  })
+
+/** Runs a JavaScript or TypeScript file on Node 24, with that Node first on the path for what it starts itself. */
+const runFile = (file, args, options) =>
+  existsSync(join(root, file))
+    ? run(nodeBinary(), [join(root, file), ...args], {
+        ...options,
+        env: {
+          ...process.env,
+          ...options?.env,
+          PATH: [dirname(nodeBinary()), join(modules, ".bin"), process.env.PATH].join(delimiter)
+        }
+      })
+    : Promise.resolve({ code: 1, note: `${file} is missing`, seconds: 0 })
+
+const tool = (name, bin = name) => {
+  const manifest = read(join(modules, name, "package.json"))
+  return join("node_modules", name, typeof manifest.bin === "string" ? manifest.bin : manifest.bin[bin])
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Tasks
+// ---------------------------------------------------------------------------------------------------------------------
+
+const vitest = (project, args, options) => {
+  mkdirSync(reports, { recursive: true })
+  const report = join(reports, `${project}.json`)
+  rmSync(report, { force: true })
+  const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`]
+  return runFile(tool("vitest"), ["run", "--project", project, ...reporters, ...args], options)
+}
+
+const publicPackages = () => workspaceFolders().filter((folder) => read(join(folder, "package.json")).private !== true)
+
+const parts = {
+  check: (options) => runFile(tool("typescript", "tsc"), ["-b"], options),
+  lint: (options) => runFile(tool("oxlint"), ["--type-aware", "--deny-warnings"], options),
+  format: (options) => runFile(tool("oxfmt"), ["--check"], options),
+  imports: (options) => runFile("scripts/check-imports.ts", [], options),
+  unit: (options) => vitest("unit", ["--coverage"], options),
+  types: (options) => runFile(tool("tstyche"), [], options),
+  simulate: (options) => runFile("test/simulation/main.ts", ["--seeds", "200"], options),
+  broker: (options) => vitest("broker", [], options)
+}
+
+/** Runs all steps, also after one has failed, and says at the end how each went. */
+const steps = async (entries, { json = false, limit } = {}) => {
+  const started = Date.now()
+  const results = []
+  for (const [name, step] of entries) {
+    if (signalled !== undefined) break
+    process.stdout.write(`\n== ${name}\n`)
+    const left = limit === undefined ? undefined : Math.max(1, limit - (Date.now() - started) / 1000)
+    results.push({ name, ...(await step({ seconds: left })) })
+  }
+  const ok = signalled === undefined && results.every((result) => result.code === 0)
+  process.stdout.write("\n")
+  for (const { code, name, note, seconds } of results) {
+    const outcome = code === 0 ? "ok    " : "FAILED"
+    process.stdout.write(
+      `${outcome} ${name.padEnd(9)} ${seconds.toFixed(1).padStart(6)} s${code === 0 || note === undefined ? "" : `  ${note}`}\n`
+    )
+  }
+  if (json) {
+    const summary = results.map(({ code, name, note, seconds }) => ({ name, ok: code === 0, seconds, note }))
+    process.stdout.write(`${JSON.stringify({ ok, seconds: (Date.now() - started) / 1000, steps: summary })}\n`)
+  }
+  return { code: signalled !== undefined ? 128 + constants.signals[signalled] : ok ? 0 : 1 }
+}
+
+const pick = (...names) => names.map((name) => [name, parts[name]])
+
+/**
+ * npm test                          everything
+ * npm test -- --only check,unit     some steps
+ * npm test -- Offset -t "no hole"   what vitest understands: the unit and broker tests that match
+ * npm test -- --json                a last line for programs
+ */
+const test = (args) => {
+  const rest = args.filter((arg) => arg !== "--json")
+  const json = rest.length < args.length
+  const at = rest.findIndex((arg) => arg === "--only" || arg.startsWith("--only="))
+  if (at >= 0) {
+    const names = (rest[at].startsWith("--only=") ? rest[at].slice("--only=".length) : (rest[at + 1] ?? "")).split(",")
+    const unknown = names.filter((name) => parts[name] === undefined)
+    if (unknown.length > 0) fail(`No step ${unknown.join(", ")}. There are: ${Object.keys(parts).join(", ")}`)
+    return steps(pick(...names), { json, limit: testLimitSeconds })
+  }
+  if (rest.length > 0) {
+    const matching = (project) => [project, (options) => vitest(project, [...rest, "--passWithNoTests"], options)]
+    return steps([matching("unit"), matching("broker")], { json, limit: testLimitSeconds })
+  }
+  return steps(pick(...Object.keys(parts)), { json, limit: testLimitSeconds })
+}
+
+const tasks = {
+  test,
+  demo: (args) => runFile("examples/quickstart/src/main.ts", args),
+  simulate: (args) => runFile("test/simulation/main.ts", args),
+  mutants: (args) => runFile("test/mutants/run.ts", args),
+  bench: (args) => runFile("packages/bench/src/main.ts", args),
+  check: (args) => runFile(tool("typescript", "tsc"), ["-b", ...args]),
+  lint: () => steps(pick("lint", "format", "imports")),
+  format: (args) => runFile(tool("oxfmt"), args),
+  build: (args) => runFile(tool("typescript", "tsc"), ["-b", ...publicPackages(), ...args])
+}
+
+const [name, ...args] = process.argv.slice(2)
+if (name === undefined || !Object.hasOwn(tasks, name)) {
+  fail(`Usage: node scripts/run.mjs <task> [args]. Tasks: ${Object.keys(tasks).join(", ")}`)
+}
+await ensureInstalled()
+const result = await tasks[name](args[0] === "--" ? args.slice(1) : args)
+if (result.code !== 0 && result.note !== undefined) process.stderr.write(`${result.note}\n`)
+process.exitCode = result.code
