@@ -1,0 +1,61 @@
+/**
+ * One Kafka for all test files that need a broker: `inject("brokers")` has its addresses.
+ *
+ * Where there is none, every test of the project is reported as skipped, with the reason printed once. With `CI` set the run
+ * fails instead: a green run must not hide that nothing was tried on a real Kafka.
+ */
+import { Effect, Exit, Scope } from "effect"
+import type { TestProject } from "vitest/node"
+import * as Kafka from "./kafka.ts"
+
+declare module "vitest" {
+  export interface ProvidedContext {
+    readonly brokers: ReadonlyArray<string>
+    readonly source: "env" | "java" | "none"
+    /** Whether a test can start a Kafka of its own; it can not everywhere where `KAFKA_BROKERS` is set. */
+    readonly own: boolean
+  }
+}
+
+const onCi = (process.env["CI"] ?? "") !== "" && process.env["CI"] !== "false"
+
+const setup = async (project: TestProject) => {
+  const started = performance.now()
+  const say = (text: string) => process.stdout.write(`Kafka: ${text}\n`)
+  const refuseSkips = ({ missing, reason }: Kafka.KafkaUnavailable) => {
+    if (onCi || !missing) throw new Error(`No Kafka: ${reason}`)
+  }
+  const scope = Scope.makeUnsafe()
+  const end = () => Effect.runPromise(Scope.close(scope, Exit.void))
+
+  const result = await Effect.runPromise(Effect.result(Scope.provide(Kafka.start(), scope)))
+  if (result._tag === "Failure") {
+    await end()
+    refuseSkips(result.failure)
+    say(
+      `none, so the tests that need one are skipped: ${result.failure.reason}. Set KAFKA_BROKERS or install Java and Maven.`
+    )
+    project.provide("brokers", [])
+    project.provide("source", "none")
+    project.provide("own", false)
+    // no name matches: skipped tests run neither themselves nor the hooks of their suites, which would fail without a Kafka
+    project.config.testNamePattern = /(?!)/
+    return undefined
+  }
+
+  const { brokers, source } = result.success
+  const own = source === "env" ? await Effect.runPromise(Effect.result(Kafka.prepare)) : result
+  if (source === "java")
+    say(`${brokers.join(",")} (Java, started in ${((performance.now() - started) / 1000).toFixed(1)} s)`)
+  else say(`${brokers.join(",")} (KAFKA_BROKERS)`)
+  if (own._tag === "Failure") {
+    refuseSkips(own.failure)
+    say(`the tests that start one of their own are skipped: ${own.failure.reason}`)
+  }
+  project.provide("brokers", brokers)
+  project.provide("source", source)
+  project.provide("own", own._tag === "Success")
+  return end
+}
+
+export default setup

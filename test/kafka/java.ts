@@ -1,0 +1,95 @@
+/** What a Kafka of our own needs from the machine: Java, Kafka's jars (by Maven, once) and, for TLS, a certificate. */
+import { Effect, Schema } from "effect"
+import { existsSync } from "node:fs"
+import { mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises"
+import { dirname, join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { exec } from "./exec.ts"
+
+const here = dirname(fileURLToPath(import.meta.url))
+const cache = join(here, "..", "..", ".cache")
+const libs = join(cache, "kafka-libs-4.1.0")
+const oldestJava = 17
+
+/** No Kafka to be had. */
+export class KafkaUnavailable extends Schema.TaggedError<KafkaUnavailable>()("KafkaUnavailable", {
+  /** `true`: this machine has nothing to start one with, so tests are skipped. `false`: it should have worked. */
+  missing: Schema.Boolean,
+  reason: Schema.String
+}) {
+  override get message() {
+    return this.reason
+  }
+}
+
+const missing = (reason: string) => new KafkaUnavailable({ missing: true, reason })
+const broken = (reason: string) => new KafkaUnavailable({ missing: false, reason })
+
+const javaTool = (name: "java" | "keytool") =>
+  process.env["JAVA_HOME"] === undefined ? name : join(process.env["JAVA_HOME"], "bin", name)
+
+/** The `java` to use. */
+export const java = Effect.gen(function* () {
+  const command = javaTool("java")
+  const output = yield* exec(command, ["-version"]).pipe(
+    Effect.mapError((error) => (error.absent ? missing(`no Java: ${command} was not found`) : broken(error.message)))
+  )
+  const major = Number(/version "(\d+)/.exec(output)?.[1] ?? 0)
+  if (major < oldestJava) return yield* missing(`Kafka 4.1 needs Java ${oldestJava} or newer, ${command} is ${major}`)
+  return command
+})
+
+/** The class path of Kafka. Fetched once, then kept in the repository's cache folder. */
+export const classPath = Effect.gen(function* () {
+  if (existsSync(libs)) return join(libs, "*")
+  yield* Effect.promise(() => mkdir(cache, { recursive: true }))
+  // fetched into a folder of its own, then renamed: a second process must never see half of the jars
+  yield* Effect.acquireUseRelease(
+    Effect.promise(() => mkdtemp(join(cache, "kafka-libs-"))),
+    (folder) =>
+      exec("mvn", [
+        "-q",
+        "-B",
+        "-f",
+        join(here, "pom.xml"),
+        "dependency:copy-dependencies",
+        `-DoutputDirectory=${folder}`
+      ]).pipe(
+        Effect.mapError((error) =>
+          missing(
+            error.absent ? "Java is there, but no Maven to fetch Kafka's jars with" : `Maven failed: ${error.detail}`
+          )
+        ),
+        Effect.andThen(
+          Effect.promise(() =>
+            rename(folder, libs).catch((error: NodeJS.ErrnoException) => {
+              // another process was faster
+              if (!existsSync(libs)) throw error
+            })
+          )
+        )
+      ),
+    (folder) => Effect.promise(() => rm(folder, { recursive: true, force: true }))
+  )
+  return join(libs, "*")
+})
+
+/** A self-signed certificate for 127.0.0.1, as Kafka reads it and as its clients do. */
+export const certificate = Effect.fnUntraced(function* (folder: string) {
+  const keytool = javaTool("keytool")
+  const keystore = join(folder, "server.p12")
+  const pem = join(folder, "ca.pem")
+  const password = "changeit"
+  const store = ["-alias", "server", "-keystore", keystore, "-storetype", "PKCS12", "-storepass", password]
+  const names = ["-dname", "CN=localhost", "-ext", "san=dns:localhost,ip:127.0.0.1"]
+  const key = ["-keyalg", "EC", "-groupname", "secp256r1", "-validity", "30"]
+  yield* exec(keytool, ["-genkeypair", ...store, ...names, ...key]).pipe(
+    Effect.andThen(exec(keytool, ["-exportcert", "-rfc", "-file", pem, ...store])),
+    Effect.mapError((error) =>
+      error.absent
+        ? missing(`Java is there, but ${keytool}, which makes the certificate of the TLS listener, is not`)
+        : broken(error.message)
+    )
+  )
+  return { keystore, password, ca: yield* Effect.promise(() => readFile(pem, "utf8")) }
+})
