@@ -188,7 +188,7 @@ describe.runIf(inject("own"))("a Kafka of three nodes", () => {
       yield* Effect.promise(() => admin.createTopics({ topics: [{ topic: "replicated", numPartitions: 3 }] }))
       const leaders = Effect.tryPromise(() => admin.fetchTopicMetadata({ topics: ["replicated"] })).pipe(
         Effect.map(({ topics }) =>
-          topics.flatMap(({ partitions }) => partitions.map(({ leader }) => leader)).toSorted()
+          topics.flatMap(({ partitions }) => partitions.map(({ leader }) => leader)).toSorted((a, b) => a - b)
         ),
         Effect.retry(Schedule.spaced("100 millis"))
       )
