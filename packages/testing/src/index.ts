@@ -1,0 +1,2 @@
+export * from "./Faults.ts"
+export * from "./MemoryKafka.ts"
