@@ -1,0 +1,182 @@
+/**
+ * `concurrent-kafka-sticky`: every member keeps what it owns as far as balance allows.
+ *
+ * What a member owns is told in the user data of its JoinGroup, as JSON with a version and the generation it was owned in:
+ * - the highest generation wins where two members claim a partition (one of them has slept through a generation);
+ * - user data that cannot be read, or of another version, owns nothing.
+ *
+ * A claim decides only about who is given a partition. Whether the owner may go on where it was is decided by the session
+ * from generations and committed offsets; here nothing is trusted for that.
+ */
+import kafkajs from "kafkajs"
+import type { MemberOfGroup } from "./wire.ts"
+
+export const stickyName = "concurrent-kafka-sticky"
+export const roundRobinName = "RoundRobinAssigner"
+
+/** partitions by topic */
+export type Assignment = Readonly<Record<string, ReadonlyArray<number>>>
+
+export interface Claim {
+  readonly generation: number
+  readonly owned: Assignment
+}
+
+const dataVersion = 1
+const nothing: Claim = { generation: -1, owned: {} }
+
+export const encodeClaim = (claim: Claim): Buffer =>
+  Buffer.from(JSON.stringify({ v: dataVersion, g: claim.generation, o: claim.owned }))
+
+export const decodeClaim = (data: Buffer | null): Claim => {
+  try {
+    const { g, o, v } = JSON.parse(String(data ?? ""))
+    if (v !== dataVersion || !Number.isInteger(g) || typeof o !== "object" || o === null || Array.isArray(o))
+      return nothing
+    for (const partitions of Object.values(o)) {
+      if (!Array.isArray(partitions) || !partitions.every((p) => Number.isInteger(p) && p >= 0)) return nothing
+    }
+    return { generation: g, owned: o }
+  } catch {
+    return nothing
+  }
+}
+
+interface Subscriber extends Claim {
+  readonly memberId: string
+  readonly topics: ReadonlySet<string>
+}
+
+const encodeSubscription = (topics: ReadonlyArray<string>, userData: Buffer): Buffer =>
+  kafkajs.AssignerProtocol.MemberMetadata.encode({ version: 0, topics: [...topics], userData })
+
+const decodeSubscription = (member: MemberOfGroup): Subscriber => {
+  try {
+    const { topics, userData } = kafkajs.AssignerProtocol.MemberMetadata.decode(member.memberMetadata)!
+    return { memberId: member.memberId, topics: new Set(topics), ...decodeClaim(userData) }
+  } catch {
+    return { memberId: member.memberId, topics: new Set(), ...nothing }
+  }
+}
+
+/** Both assigners in the order of preference, as JoinGroup wants them. */
+export const protocols = (
+  topics: ReadonlyArray<string>,
+  claim: Claim
+): ReadonlyArray<{ readonly name: string; readonly metadata: Buffer }> => [
+  { name: stickyName, metadata: encodeSubscription(topics, encodeClaim(claim)) },
+  { name: roundRobinName, metadata: encodeSubscription(topics, Buffer.alloc(0)) }
+]
+
+/** All topics that any member is subscribed to. */
+export const subscribedTopics = (members: ReadonlyArray<MemberOfGroup>): ReadonlyArray<string> => [
+  ...new Set(members.flatMap((member) => [...decodeSubscription(member).topics]))
+]
+
+/**
+ * Who gets what, by member id; `partitionsOf` knows the number of partitions of a topic.
+ *
+ * 1. Claims: each partition stays with its claimant of the highest generation.
+ * 2. What is left goes to whoever has least.
+ * 3. As long as somebody has at least two more than somebody else who is subscribed too, one partition moves.
+ *
+ * Deterministic: members by id, partitions by topic and number.
+ */
+export const assignSticky = (
+  subscribers: ReadonlyArray<Subscriber>,
+  partitionsOf: (topic: string) => number
+): ReadonlyMap<string, Assignment> => {
+  const members = [...subscribers]
+    .sort((a, b) => (a.memberId < b.memberId ? -1 : 1))
+    .map((subscriber) => ({ ...subscriber, has: [] as Array<{ topic: string; partition: number }> }))
+  type Member = (typeof members)[number]
+  const topics = [...new Set(members.flatMap((m) => [...m.topics]))].sort()
+  const count = new Map(topics.map((topic) => [topic, partitionsOf(topic)]))
+
+  const claims = new Map<string, { readonly member: Member; readonly topic: string; readonly partition: number }>()
+  for (const member of members) {
+    for (const [topic, partitions] of Object.entries(member.owned)) {
+      if (!member.topics.has(topic)) continue
+      for (const partition of partitions) {
+        if (partition >= (count.get(topic) ?? 0)) continue
+        const key = `${topic}/${partition}`
+        const other = claims.get(key)
+        if (other === undefined || member.generation > other.member.generation)
+          claims.set(key, { member, topic, partition })
+      }
+    }
+  }
+  for (const { member, partition, topic } of claims.values()) member.has.push({ topic, partition })
+
+  const least = (topic: string): Member | undefined => {
+    let best: Member | undefined
+    for (const member of members) {
+      if (member.topics.has(topic) && (best === undefined || member.has.length < best.has.length)) best = member
+    }
+    return best
+  }
+  for (const topic of topics) {
+    for (let partition = 0; partition < count.get(topic)!; partition++) {
+      if (!claims.has(`${topic}/${partition}`)) least(topic)?.has.push({ topic, partition })
+    }
+  }
+
+  for (let moved = true; moved;) {
+    moved = false
+    for (const rich of [...members].sort((a, b) => b.has.length - a.has.length)) {
+      for (let i = rich.has.length - 1; i >= 0; i--) {
+        const poor = least(rich.has[i]!.topic)
+        if (poor !== undefined && rich.has.length - poor.has.length >= 2) {
+          poor.has.push(...rich.has.splice(i, 1))
+          moved = true
+        }
+      }
+    }
+  }
+
+  return new Map(
+    members.map((member) => {
+      const assignment: Record<string, Array<number>> = Object.create(null)
+      for (const { partition, topic } of member.has) (assignment[topic] ??= []).push(partition)
+      for (const partitions of Object.values(assignment)) partitions.sort((a, b) => a - b)
+      return [member.memberId, assignment]
+    })
+  )
+}
+
+/** The leader's part: what goes into SyncGroup. `undefined` when the group has settled on an assigner that is not ours. */
+export const assign = async (
+  protocol: string,
+  members: ReadonlyArray<MemberOfGroup>,
+  ownTopics: ReadonlyArray<string>,
+  partitionsOf: (topic: string) => number
+): Promise<ReadonlyArray<{ readonly memberId: string; readonly memberAssignment: Buffer }> | undefined> => {
+  if (protocol === stickyName) {
+    const result = assignSticky(members.map(decodeSubscription), partitionsOf)
+    return [...result].map(([memberId, assignment]) => ({ memberId, memberAssignment: encodeAssignment(assignment) }))
+  }
+  if (protocol === roundRobinName) {
+    // kafkajs's own, so that a group shared with plain kafkajs members is assigned as they would
+    const cluster = {
+      findTopicPartitionMetadata: (topic: string) =>
+        Array.from({ length: partitionsOf(topic) }, (_, partitionId) => ({ partitionId }))
+    }
+    const roundRobin = kafkajs.PartitionAssigners.roundRobin({
+      cluster: cluster as never,
+      groupId: "",
+      logger: undefined as never
+    })
+    return roundRobin.assign({ members: [...members], topics: [...ownTopics] })
+  }
+  return undefined
+}
+
+const encodeAssignment = (assignment: Assignment): Buffer =>
+  kafkajs.AssignerProtocol.MemberAssignment.encode({
+    version: 0,
+    assignment: assignment as Record<string, Array<number>>,
+    userData: Buffer.alloc(0)
+  })
+
+export const decodeAssignment = (data: Buffer | null): Assignment =>
+  data === null || data.length === 0 ? {} : (kafkajs.AssignerProtocol.MemberAssignment.decode(data)?.assignment ?? {})

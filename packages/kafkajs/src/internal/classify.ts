@@ -1,0 +1,105 @@
+/**
+ * What an error means: one pure function for errors that kafkajs throws, one for error codes of answers, one for the
+ * codes of a commit.
+ */
+import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import type { CommitOutcome } from "@concurrent-kafka/core/ConsumerSession"
+
+type Reason = KafkaClientError["reason"]
+
+const byCode: Readonly<Record<string, Reason>> = {
+  CORRUPT_MESSAGE: "CorruptData",
+  UNKNOWN_TOPIC_OR_PARTITION: "TopicMissing",
+  UNKNOWN_TOPIC_ID: "TopicMissing",
+  REQUEST_TIMED_OUT: "Timeout",
+  INCONSISTENT_GROUP_PROTOCOL: "ProtocolMismatch",
+  TOPIC_AUTHORIZATION_FAILED: "Authorization",
+  GROUP_AUTHORIZATION_FAILED: "Authorization",
+  CLUSTER_AUTHORIZATION_FAILED: "Authorization",
+  // the broker refuses the settings of this group: nothing heals by itself
+  INVALID_GROUP_ID: "Authorization",
+  INVALID_SESSION_TIMEOUT: "Authorization",
+  UNSUPPORTED_SASL_MECHANISM: "Authentication",
+  ILLEGAL_SASL_STATE: "Authentication",
+  SASL_AUTHENTICATION_FAILED: "Authentication",
+  UNSUPPORTED_VERSION: "UnsupportedClient",
+  UNSUPPORTED_COMPRESSION_TYPE: "MissingCodec",
+  FENCED_INSTANCE_ID: "FencedInstance"
+}
+
+const byName: Readonly<Record<string, Reason>> = {
+  KafkaJSSASLAuthenticationError: "Authentication",
+  KafkaJSRequestTimeoutError: "Timeout",
+  KafkaJSLockTimeout: "Timeout",
+  KafkaJSTimeout: "Timeout",
+  KafkaJSNotImplemented: "MissingCodec",
+  KafkaJSServerDoesNotSupportApiKey: "UnsupportedClient"
+}
+
+/** Ends a session; everything else is waited out. */
+export const isFatal = (error: KafkaClientError): boolean => !error.isRetryable && error.reason !== "Closed"
+
+/** An error code in an answer. `what` says what was asked, without data. */
+export const fromCode = (code: string, what: string): KafkaClientError =>
+  new KafkaClientError({ reason: byCode[code] ?? "Connection", detail: `${what}: ${code}` })
+
+/**
+ * Anything thrown below. What is not known is taken for trouble of the connection: it is tried again and shown, and a
+ * mistake in kafkajs at a broken connection does not end a consumer.
+ */
+export const classify = (error: unknown, what: string): KafkaClientError => {
+  for (let e = error as Thrown | null | undefined, depth = 0; e && depth < 8; e = e.cause, depth++) {
+    if (e instanceof KafkaClientError) return e
+    const reason = byName[e.name ?? ""] ?? byCode[e.type ?? ""]
+    if (reason) return new KafkaClientError({ reason, detail: `${what}: ${text(e)}`, cause: error })
+  }
+  return new KafkaClientError({ reason: "Connection", detail: `${what}: ${text(error)}`, cause: error })
+}
+
+/** what kafkajs's errors have */
+interface Thrown {
+  readonly name?: string
+  readonly type?: string
+  readonly cause?: Thrown
+}
+
+const text = (error: unknown): string =>
+  error instanceof Error
+    ? error.message.slice(0, 300)
+    : typeof error === "string"
+      ? error.slice(0, 300)
+      : "unknown error"
+
+type Result = CommitOutcome extends infer O
+  ? O extends unknown
+    ? Omit<O, "topic" | "partition" | "epoch">
+    : never
+  : never
+
+/** The outcome of one entry of a commit by Kafka's name of its error. */
+export const commitOutcome = (code: string): Result => {
+  switch (code) {
+    case "NONE":
+      return { outcome: "committed" }
+    case "REBALANCE_IN_PROGRESS":
+    case "ILLEGAL_GENERATION":
+    case "STALE_MEMBER_EPOCH":
+      return { outcome: "deferred", code }
+    case "UNKNOWN_MEMBER_ID":
+    case "FENCED_MEMBER_EPOCH":
+    case "FENCED_INSTANCE_ID":
+      return { outcome: "stale", code }
+    case "OFFSET_METADATA_TOO_LARGE":
+    case "UNKNOWN_TOPIC_OR_PARTITION":
+    case "INVALID_GROUP_ID":
+      return { outcome: "rejected", code }
+    case "INVALID_COMMIT_OFFSET_SIZE":
+    case "MESSAGE_TOO_LARGE":
+      return { outcome: "rejected", code: "REQUEST_TOO_LARGE" }
+    case "TOPIC_AUTHORIZATION_FAILED":
+    case "GROUP_AUTHORIZATION_FAILED":
+      return { outcome: "rejected", code: "NOT_AUTHORIZED" }
+    default:
+      return { outcome: "retriable", code }
+  }
+}

@@ -1,0 +1,65 @@
+/** From settings to the parts of kafkajs: one cluster a session, an admin or a probe. */
+import * as net from "node:net"
+import * as tls from "node:tls"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import type { KafkaConfig, SASLOptions } from "kafkajs"
+import { Cluster } from "./cluster.ts"
+import { registerZstd } from "./codecs.ts"
+import { logging } from "./logger.ts"
+import type { ClientSettings } from "./options.ts"
+import { openParts } from "./wire.ts"
+
+/** An answer that takes longer is not waited for; see `Capabilities`. */
+const longestRequest = 10_000
+const longestConnect = 5000
+
+/** A third of the session leaves two more tries before the broker gives us up. */
+export const requestTimeoutOf = (sessionTimeout: number): number =>
+  Math.max(2000, Math.min(longestRequest, Math.floor(sessionTimeout / 3)))
+
+export interface Client {
+  /** Throws `KafkaClientError` when kafkajs is not the one that the driver knows. */
+  readonly openCluster: (requestTimeout: number) => Cluster
+}
+
+export const makeClient = (settings: ClientSettings, context: Context.Context<never>): Client => {
+  registerZstd()
+  const sasl = saslOf(settings, context)
+  const config: KafkaConfig = {
+    brokers: [...settings.brokers],
+    clientId: settings.clientId,
+    connectionTimeout: Math.min(longestConnect, settings.connectTimeout),
+    authenticationTimeout: longestConnect,
+    ssl: settings.ssl as boolean,
+    // the loops of this driver try again; inside of kafkajs a second policy would only hide it from them
+    retry: { retries: 0 },
+    socketFactory,
+    ...(logging(context) as Pick<KafkaConfig, "logCreator" | "logLevel">),
+    ...(sasl === undefined ? {} : { sasl })
+  }
+  return {
+    openCluster: (requestTimeout) => new Cluster(openParts({ ...config, requestTimeout }))
+  }
+}
+
+const saslOf = (settings: ClientSettings, context: Context.Context<never>): SASLOptions | undefined => {
+  const { sasl } = settings
+  if (sasl === undefined) return undefined
+  if (sasl.mechanism !== "oauthbearer") {
+    return { mechanism: sasl.mechanism as "plain", username: sasl.username, password: Redacted.value(sasl.password) }
+  }
+  const token = Effect.map(sasl.token, (value) => ({ value: Redacted.value(value) }))
+  return { mechanism: "oauthbearer", oauthBearerProvider: () => Effect.runPromiseWith(context)(token) }
+}
+
+/** As kafkajs makes them, and without Nagle's delay: requests are small and waited for. */
+const socketFactory: NonNullable<KafkaConfig["socketFactory"]> = ({ host, onConnect, port, ssl }) => {
+  const socket = ssl
+    ? tls.connect({ host, port, ...(net.isIP(host) ? {} : { servername: host }), ...ssl }, onConnect)
+    : net.connect({ host, port }, onConnect)
+  socket.setKeepAlive(true, 60_000)
+  socket.setNoDelay(true)
+  return socket
+}

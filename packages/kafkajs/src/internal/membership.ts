@@ -1,0 +1,350 @@
+/**
+ * The membership: one generation after the other, until it is interrupted.
+ *
+ * A generation, in order:
+ * 1. *hold*: when something is owned, `Revoking` is offered and waited for, while heartbeats keep the old generation alive;
+ * 2. from here on nothing is committed: JoinGroup, and as leader the assignment, SyncGroup;
+ * 3. what stays, what goes and what is new is decided from generations;
+ * 4. the committed offsets of all assigned topics are read, which may turn a retained partition into a new epoch;
+ * 5. `Assigned`; commits go out again;
+ * 6. until the group rebalances.
+ *
+ * Invariants:
+ * - Nothing is called retained over a generation that this member has not held it in ("a missed generation gives new epochs").
+ * - Nothing is committed between JoinGroup and `Assigned` ("commits wait for the new assignment").
+ * - A member id is never thrown away unless the coordinator has forgotten it, or a ghost would hold up the group.
+ */
+import type { AssignedPartition } from "@concurrent-kafka/core/ConsumerSession"
+import type { TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
+import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import {
+  assign,
+  type Assignment,
+  decodeAssignment,
+  protocols,
+  roundRobinName,
+  stickyName,
+  subscribedTopics
+} from "./assigner.ts"
+import { fromCode, isFatal } from "./classify.ts"
+import { codeName } from "./codes.ts"
+import { fetchCommitted, keyOf } from "./offsets.ts"
+import { ask, backoff, epochOf, makeOwned, type Owned, persist, type SessionState } from "./state.ts"
+
+const source = "group"
+
+/** What the leader has assigned by: when it changes, the leader rejoins. */
+export type Layout = ReadonlyMap<string, { readonly partitions: number; readonly id: string | undefined }>
+
+export const layoutOf = (state: SessionState, topics: ReadonlyArray<string>): Layout =>
+  new Map(
+    topics.map((topic) => {
+      const found = state.cluster.metadata.topics.get(topic)
+      return [topic, { partitions: found?.code === "NONE" ? found.partitions.length : 0, id: found?.id }]
+    })
+  )
+
+export interface Leadership {
+  /** `undefined` while another member leads */
+  layout: Layout | undefined
+}
+
+export const membership = (state: SessionState, leadership: Leadership): Effect.Effect<never, KafkaClientError> =>
+  Effect.gen(function* () {
+    let failures = 0
+    let held = false
+    while (true) {
+      state.rejoin.closeUnsafe()
+      // Once a generation: what was Suspended by it stays so until `Assigned`, however often the join has to be repeated.
+      if (!held) {
+        yield* hold(state)
+        held = true
+      }
+      state.phase = "joining"
+      const step = yield* Effect.result(join(state, leadership))
+      if (step._tag === "Failure") {
+        if (isFatal(step.failure)) return yield* step.failure
+        state.failed(source, step.failure)
+        yield* Effect.sleep(backoff(++failures))
+        continue
+      }
+      if (step.success === "again") continue
+      failures = 0
+      state.works(source)
+      // heartbeats go on while the committed offsets are read; a new rebalance meanwhile makes them worthless
+      const announced = yield* Effect.raceFirst(announce(state), Effect.as(state.rejoin.await, false))
+      if (!announced) continue
+      held = false
+      yield* state.rejoin.await
+    }
+  })
+
+/**
+ * Waits until the engine has drained and flushed, at most `revokeTimeout`. The heartbeats of `heartbeats` go on meanwhile: to
+ * them REBALANCE_IN_PROGRESS is the healthy answer, and the session is renewed by it. When they find the membership gone,
+ * `evicted` completes and `Lost` follows.
+ */
+const hold = (state: SessionState): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const partitions = state.announced()
+    if (partitions.length === 0) return Effect.void
+    const acknowledged = Latch.makeUnsafe(false)
+    const evicted = Deferred.makeUnsafe<void>()
+    state.evicted = evicted
+    state.offer({
+      _tag: "Revoking",
+      partitions,
+      exact: false,
+      hold: state.settings.revokeTimeout,
+      evicted: Deferred.await(evicted),
+      acknowledgeUnsafe: () => {
+        acknowledged.openUnsafe()
+      }
+    })
+    return Effect.raceFirst(acknowledged.await, Deferred.await(evicted)).pipe(
+      Effect.timeoutOption(state.settings.revokeTimeout),
+      Effect.ensuring(
+        Effect.sync(() => {
+          if (state.evicted === evicted) state.evicted = undefined
+        })
+      )
+    )
+  })
+
+const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assigned" | "again", KafkaClientError> =>
+  Effect.gen(function* () {
+    const { groupId, rebalanceTimeout, sessionTimeout, topics } = state.settings
+    const coordinator = yield* ask(() => state.findCoordinator())
+    state.joinUnderWay = true
+    const joined = yield* ask(() =>
+      state.cluster.use(coordinator, "join the group", (broker) =>
+        broker.joinGroup({
+          groupId,
+          sessionTimeout,
+          rebalanceTimeout,
+          memberId: state.memberId,
+          groupProtocols: protocols(topics, claimOf(state))
+        })
+      )
+    )
+    const joinCode = codeName(joined.errorCode)
+    if (joinCode === "MEMBER_ID_REQUIRED") {
+      state.memberId = joined.memberId
+      return "again"
+    }
+    if (joinCode !== "NONE") return yield* refused(state, joinCode, "join")
+    state.memberId = joined.memberId
+    state.generation = joined.generationId
+
+    leadership.layout = undefined
+    let groupAssignment: Awaited<ReturnType<typeof assign>> = []
+    if (joined.leaderId === joined.memberId) {
+      const all = subscribedTopics(joined.members)
+      yield* ask(() => state.cluster.refresh(all))
+      const layout = layoutOf(state, all)
+      groupAssignment = yield* Effect.promise(() =>
+        assign(joined.groupProtocol, joined.members, topics, (topic) => layout.get(topic)?.partitions ?? 0)
+      )
+      leadership.layout = layout
+    }
+    const synced = yield* ask(() =>
+      state.cluster.use(coordinator, "sync the group", (broker) =>
+        broker.syncGroup({
+          groupId,
+          generationId: state.generation,
+          memberId: state.memberId,
+          groupAssignment: groupAssignment ?? []
+        })
+      )
+    )
+    const syncCode = codeName(synced.errorCode)
+    if (syncCode !== "NONE") return yield* refused(state, syncCode, "sync")
+    reconcile(state, decodeAssignment(synced.memberAssignment))
+    return "assigned" as const
+  }).pipe(
+    Effect.ensuring(
+      Effect.sync(() => {
+        state.joinUnderWay = false
+      })
+    )
+  )
+
+const refused = (state: SessionState, code: string, what: "join" | "sync"): Effect.Effect<"again", KafkaClientError> =>
+  Effect.suspend(() => {
+    const { groupId } = state.settings
+    switch (code) {
+      case "UNKNOWN_MEMBER_ID":
+        state.evict(true)
+        return Effect.succeed("again" as const)
+      // the group went on without us; what we hold now is decided by the generation that we get next
+      case "REBALANCE_IN_PROGRESS":
+      case "ILLEGAL_GENERATION":
+        return Effect.succeed("again" as const)
+      case "NOT_COORDINATOR":
+      case "COORDINATOR_NOT_AVAILABLE":
+        state.dropCoordinator(state.coordinator)
+        return Effect.fail(fromCode(code, `${what} group ${groupId}`))
+      case "INCONSISTENT_GROUP_PROTOCOL":
+        return Effect.fail(
+          fromCode(
+            code,
+            `group ${groupId} is used with other assigners or another protocol than ours (${stickyName}, ${roundRobinName}); ` +
+              "all members need one in common"
+          )
+        )
+      default:
+        return Effect.fail(fromCode(code, `${what} group ${groupId}`))
+    }
+  })
+
+/** Only what the engine knows of is claimed: the rest was never begun. */
+const claimOf = (state: SessionState) => {
+  const owned: Record<string, Array<number>> = {}
+  let generation = -1
+  for (const o of state.owned.values()) {
+    ;(owned[o.topic] ??= []).push(o.partition)
+    generation = Math.max(generation, o.heldIn)
+  }
+  return { generation, owned }
+}
+
+/**
+ * What stays is what was held in the generation directly before. A generation that was missed in between may have given the
+ * partition to somebody who has worked on it and committed.
+ *
+ * The event order that leads there: our SyncGroup is late, the others get theirs and work, one leaves, the group
+ * rebalances, and the sticky assigner gives back to us what we claim.
+ */
+const reconcile = (state: SessionState, assignment: Assignment): void => {
+  const { cluster, generation, owned } = state
+  const keep = new Map<string, Owned>()
+  for (const topic of state.settings.topics) {
+    for (const partition of assignment[topic] ?? []) {
+      const key = keyOf(topic, partition)
+      const had = owned.get(key)
+      const missed = had === undefined ? 0 : generation - had.heldIn
+      if (had !== undefined && (missed === 0 || missed === 1)) {
+        had.heldIn = generation
+        keep.set(key, had)
+      } else {
+        keep.set(key, makeOwned(topic, partition, generation, cluster.metadata.topics.get(topic)?.id))
+      }
+    }
+  }
+  owned.clear()
+  for (const [key, o] of keep) owned.set(key, o)
+  // what heartbeats said of the generation before is answered by this one
+  state.rejoin.closeUnsafe()
+}
+
+/**
+ * Reads what the group has committed and announces the assignment. Retained partitions are read too: another value than the
+ * one that this session committed last means that somebody else has worked on it.
+ */
+const announce = (state: SessionState): Effect.Effect<boolean, KafkaClientError> =>
+  Effect.gen(function* () {
+    const { groupId } = state.settings
+    const topics = [...new Set([...state.owned.values()].map((o) => o.topic))]
+    if (topics.length > 0) yield* persist(state, "metadata", () => state.cluster.refresh(topics))
+    // all partitions of these topics: whether the group has an offset of any other decides where a new one starts
+    const partitions = new Map<string, TopicPartition>()
+    for (const { partition, topic } of state.owned.values())
+      partitions.set(keyOf(topic, partition), { topic, partition })
+    for (const topic of topics) {
+      for (const { partition } of state.cluster.metadata.topics.get(topic)?.partitions ?? []) {
+        partitions.set(keyOf(topic, partition), { topic, partition })
+      }
+    }
+    const committed = yield* persist(state, "committed", async () => {
+      const coordinator = await state.findCoordinator()
+      try {
+        return await fetchCommitted(state.cluster, coordinator, groupId, [...partitions.values()])
+      } catch (error) {
+        const detail = (error as KafkaClientError).detail
+        if (/: (NOT_COORDINATOR|COORDINATOR_NOT_AVAILABLE)$/.test(detail)) state.dropCoordinator(coordinator)
+        throw error
+      }
+    })
+    const withOffset = new Set<string>()
+    for (const key of committed.keys()) withOffset.add(partitions.get(key)!.topic)
+
+    const all = [...state.owned].map(([key, had]): AssignedPartition => {
+      const found = committed.get(key)
+      let owned = had
+      const unchanged = found?.offset === had.committed || (found !== undefined && had.doubtful.has(found.offset))
+      if (had.announced && !unchanged) {
+        owned = makeOwned(had.topic, had.partition, had.heldIn, had.topicId)
+        state.owned.set(key, owned)
+      }
+      const retained = owned.announced
+      owned.committed = found?.offset
+      owned.announced = true
+      owned.topicId ??= state.cluster.metadata.topics.get(owned.topic)?.id
+      return { ...epochOf(owned), retained, committed: found, topicCommitted: withOffset.has(owned.topic) }
+    })
+    state.phase = "member"
+    state.offer({ _tag: "Assigned", all })
+    state.wakeFetch()
+    return true
+  })
+
+/**
+ * Heartbeats on their own clock, whatever fetches and commits do, with the generation pinned. They find out about a rebalance,
+ * and during a hold they keep the membership alive.
+ */
+export const heartbeats = (state: SessionState): Effect.Effect<never, KafkaClientError> =>
+  Effect.gen(function* () {
+    const { groupId, heartbeatInterval } = state.settings
+    let failures = 0
+    while (true) {
+      const pause = failures === 0 ? heartbeatInterval : Math.min(heartbeatInterval, backoff(failures))
+      yield* Effect.timeoutOption(state.beat.await, pause)
+      state.beat.closeUnsafe()
+      const { generation, memberId } = state
+      if (generation < 0 || memberId === "" || state.joinUnderWay) continue
+      const result = yield* Effect.result(
+        ask(async () => {
+          const coordinator = await state.findCoordinator()
+          const answer = await state.cluster.use(coordinator, "heartbeat", (broker) =>
+            broker.heartbeat({ groupId, groupGenerationId: generation, memberId })
+          )
+          const code = codeName(answer.errorCode)
+          if (code === "NOT_COORDINATOR" || code === "COORDINATOR_NOT_AVAILABLE") state.dropCoordinator(coordinator)
+          return code
+        })
+      )
+      if (result._tag === "Failure") {
+        if (isFatal(result.failure)) return yield* result.failure
+        failures++
+        state.failed("heartbeat", result.failure)
+        continue
+      }
+      // the answer is about the generation it was asked with
+      if (state.generation !== generation || state.memberId !== memberId) continue
+      const code = result.success
+      switch (code) {
+        case "NONE":
+        case "REBALANCE_IN_PROGRESS":
+          failures = 0
+          state.works("heartbeat")
+          if (code === "REBALANCE_IN_PROGRESS") state.rejoin.openUnsafe()
+          break
+        case "UNKNOWN_MEMBER_ID":
+        case "ILLEGAL_GENERATION":
+          failures = 0
+          state.works("heartbeat")
+          // A JoinGroup may have gone out while this was on its way: then it was answered for a generation that is over anyway.
+          if (!state.joinUnderWay) state.evict(code === "UNKNOWN_MEMBER_ID")
+          break
+        default: {
+          const error = fromCode(code, `heartbeat of group ${groupId}`)
+          if (isFatal(error)) return yield* error
+          failures++
+          state.failed("heartbeat", error)
+        }
+      }
+    }
+  })

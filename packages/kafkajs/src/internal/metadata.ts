@@ -1,0 +1,165 @@
+/**
+ * Metadata of topics with their ids (KIP-516) and without an exception when one of them is missing. kafkajs speaks Metadata
+ * up to version 6, which has no ids; version 12 is written and read here when the broker has it.
+ */
+import { codeName } from "./codes.ts"
+import type { Broker, KafkaJsMetadata } from "./wire.ts"
+
+export interface PartitionMetadata {
+  readonly partition: number
+  /** -1 while there is none */
+  readonly leader: number
+}
+
+export interface TopicMetadata {
+  readonly topic: string
+  /** Kafka's name of the error; `NONE` */
+  readonly code: string
+  /** `undefined` with brokers that have no topic ids */
+  readonly id: string | undefined
+  readonly partitions: ReadonlyArray<PartitionMetadata>
+}
+
+export interface Metadata {
+  readonly brokers: ReadonlyMap<number, { readonly host: string; readonly port: number }>
+  readonly topics: ReadonlyMap<string, TopicMetadata>
+}
+
+const apiKey = 3
+const withIds = 12
+
+const uvarint = (bytes: Array<number>, value: number): void => {
+  while (value > 0x7f) {
+    bytes.push((value & 0x7f) | 0x80)
+    value >>>= 7
+  }
+  bytes.push(value)
+}
+
+const encode = (topics: ReadonlyArray<string>): Buffer => {
+  const parts: Array<Buffer> = []
+  // the request header of version 2 ends with tagged fields; kafkajs writes the header of version 1, so they begin the body
+  const head: Array<number> = [0]
+  uvarint(head, topics.length + 1)
+  parts.push(Buffer.from(head))
+  for (const topic of topics) {
+    const name = Buffer.from(topic, "utf8")
+    const length: Array<number> = []
+    uvarint(length, name.length + 1)
+    // topic_id (zero: asked by name), name, tagged fields
+    parts.push(Buffer.alloc(16), Buffer.from(length), name, Buffer.from([0]))
+  }
+  // allow_auto_topic_creation, include_topic_authorized_operations, tagged fields
+  parts.push(Buffer.from([0, 0, 0]))
+  return Buffer.concat(parts)
+}
+
+class Reader {
+  readonly buffer: Buffer
+  at = 0
+  constructor(buffer: Buffer) {
+    this.buffer = buffer
+  }
+  int16(): number {
+    return this.buffer.readInt16BE((this.at += 2) - 2)
+  }
+  int32(): number {
+    return this.buffer.readInt32BE((this.at += 4) - 4)
+  }
+  uvarint(): number {
+    let value = 0
+    for (let shift = 0; ; shift += 7) {
+      const byte = this.buffer.readUInt8(this.at++)
+      value |= (byte & 0x7f) << shift
+      if (byte < 0x80) return value
+    }
+  }
+  text(): string | null {
+    const length = this.uvarint() - 1
+    return length < 0 ? null : this.buffer.toString("utf8", this.at, (this.at += length))
+  }
+  tags(): void {
+    for (let n = this.uvarint(); n > 0; n--) {
+      this.uvarint()
+      const length = this.uvarint()
+      this.at += length
+    }
+  }
+  array<A>(read: () => A): Array<A> {
+    const length = this.uvarint() - 1
+    const out: Array<A> = []
+    for (let i = 0; i < length; i++) out.push(read())
+    return out
+  }
+}
+
+const decode = (payload: Buffer): Metadata & { readonly clientSideThrottleTime: number } => {
+  const r = new Reader(payload)
+  r.tags() // of the response header
+  const clientSideThrottleTime = r.int32()
+  const brokers = new Map<number, { host: string; port: number }>()
+  r.array(() => {
+    const id = r.int32()
+    const host = r.text() ?? ""
+    const port = r.int32()
+    r.text() // rack
+    r.tags()
+    brokers.set(id, { host, port })
+  })
+  r.text() // cluster id
+  r.int32() // controller
+  const topics = new Map<string, TopicMetadata>()
+  r.array(() => {
+    const code = codeName(r.int16())
+    const topic = r.text()
+    const id = r.buffer.toString("hex", r.at, (r.at += 16))
+    r.at += 1 // internal
+    const partitions = r.array((): PartitionMetadata => {
+      r.int16()
+      const partition = r.int32()
+      const leader = r.int32()
+      r.int32() // leader epoch
+      r.array(() => r.int32())
+      r.array(() => r.int32())
+      r.array(() => r.int32())
+      r.tags()
+      return { partition, leader }
+    })
+    r.int32() // authorized operations
+    r.tags()
+    if (topic !== null) topics.set(topic, { topic, code, id: /^0*$/.test(id) ? undefined : id, partitions })
+  })
+  return { brokers, topics, clientSideThrottleTime }
+}
+
+/** Asks one broker. An empty list asks for no topic, only for the brokers. */
+export const askMetadata = (broker: Broker, topics: ReadonlyArray<string>): Promise<Metadata> => {
+  if ((broker.versions?.[apiKey]?.maxVersion ?? 0) < withIds) return broker.metadata(topics).then(fromKafkaJs)
+  return broker.connectionPool.send<Metadata>({
+    request: {
+      apiKey,
+      apiName: "Metadata",
+      apiVersion: withIds,
+      encode: async () => {
+        const buffer = encode(topics)
+        return { buf: buffer, buffer }
+      }
+    },
+    response: { decode: async (payload) => decode(payload), parse: (data) => data }
+  })
+}
+
+const fromKafkaJs = (data: KafkaJsMetadata): Metadata => ({
+  brokers: new Map(data.brokers.map((b) => [b.nodeId, { host: b.host, port: b.port }])),
+  topics: new Map(
+    data.topicMetadata.map((t): [string, TopicMetadata] => [
+      t.topic,
+      {
+        topic: t.topic,
+        code: codeName(t.topicErrorCode),
+        id: undefined,
+        partitions: t.partitionMetadata.map((p) => ({ partition: p.partitionId, leader: p.leader }))
+      }
+    ])
+  )
+})

@@ -1,0 +1,83 @@
+/** The client's settings: checked, and turned into what kafkajs wants. */
+import { InvalidOptions } from "@concurrent-kafka/core/InvalidOptions"
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import type { KafkaJsOptions } from "../KafkaJs.ts"
+
+export interface ClientSettings {
+  readonly brokers: ReadonlyArray<string>
+  readonly clientId: string
+  /** milliseconds */
+  readonly connectTimeout: number
+  readonly waitForBroker: boolean
+  readonly ssl: boolean | { readonly ca?: string; readonly cert?: string; readonly key?: string }
+  readonly sasl: KafkaJsOptions["sasl"]
+}
+
+const refuse = (option: string, value: unknown, accepted: string): never => {
+  throw new InvalidOptions({ option, value, accepted })
+}
+
+const address = "host:port with a host name or an IPv4 address and a port of 1 to 65535"
+
+/** Throws `InvalidOptions`. */
+export const checkOptions = (options: KafkaJsOptions): ClientSettings => {
+  const { brokers, clientId, connectTimeout, sasl, ssl, waitForBroker } = options
+  if (!Array.isArray(brokers) || brokers.length === 0) refuse("brokers", brokers, `at least one ${address}`)
+  for (const broker of brokers) {
+    // kafkajs splits at the colon: an IPv6 address cannot be given
+    const [, port] = typeof broker === "string" ? (/^[^:\s/]+:(\d{1,5})$/.exec(broker) ?? []) : []
+    if (port === undefined || Number(port) < 1 || Number(port) > 65_535) refuse("brokers", broker, address)
+  }
+  if (clientId !== undefined && (typeof clientId !== "string" || clientId.length === 0)) {
+    refuse("clientId", clientId, "a text that is not empty")
+  }
+  const timeout =
+    connectTimeout === undefined
+      ? 10_000
+      : Option.getOrUndefined(Option.map(Duration.fromInput(connectTimeout), Duration.toMillis))
+  if (timeout === undefined || !Number.isFinite(timeout) || timeout < 1) {
+    refuse("connectTimeout", connectTimeout, "a finite duration of at least 1 ms")
+  }
+  if (typeof ssl === "object" && (ssl.cert === undefined) !== (ssl.key === undefined)) {
+    refuse("ssl", "one of cert and key", "both cert and key, or none of them")
+  }
+  if (sasl !== undefined) checkSasl(sasl)
+  return {
+    brokers,
+    clientId: clientId ?? "concurrent-kafka",
+    connectTimeout: timeout!,
+    waitForBroker: waitForBroker ?? false,
+    ssl:
+      ssl === undefined || typeof ssl === "boolean"
+        ? (ssl ?? false)
+        : {
+            ...(ssl.ca === undefined ? {} : { ca: ssl.ca }),
+            ...(ssl.cert === undefined || ssl.key === undefined ? {} : { cert: ssl.cert, key: Redacted.value(ssl.key) })
+          },
+    sasl
+  }
+}
+
+const checkSasl = (sasl: NonNullable<KafkaJsOptions["sasl"]>): void => {
+  switch (sasl.mechanism) {
+    case "plain":
+    case "scram-sha-256":
+    case "scram-sha-512":
+      if (typeof sasl.username !== "string" || sasl.username === "") {
+        refuse("sasl.username", sasl.username, "a text that is not empty")
+      }
+      if (!Redacted.isRedacted(sasl.password))
+        refuse("sasl.password", "a value that is not Redacted", "a Redacted text")
+      return
+    case "oauthbearer":
+      return
+    default:
+      refuse(
+        "sasl.mechanism",
+        (sasl as { readonly mechanism: unknown }).mechanism,
+        '"plain" or "scram-sha-256" or "scram-sha-512" or "oauthbearer"'
+      )
+  }
+}

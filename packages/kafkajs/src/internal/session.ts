@@ -1,0 +1,332 @@
+/**
+ * A session on kafkajs: the contract's calls, and the life of the loops behind them.
+ *
+ * Order at the end (`leave`, or the scope): the loops are stopped, the group is left, the connections are closed. Nothing of it
+ * asks the engine: it has drained and flushed before, or there is none any more.
+ */
+import type {
+  CommitEntry,
+  CommitOutcome,
+  EpochPartition,
+  Session,
+  SessionSettings,
+  Signal
+} from "@concurrent-kafka/core/ConsumerSession"
+import { type Capabilities, KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Queue from "effect/Queue"
+import * as Scope from "effect/Scope"
+import { commitOutcome, fromCode, isFatal } from "./classify.ts"
+import type { Cluster } from "./cluster.ts"
+import { codeName } from "./codes.ts"
+import { fetcher } from "./fetcher.ts"
+import { heartbeats, type Leadership, membership } from "./membership.ts"
+import { byTopic, isolationLevel, keyOf, logOffsets } from "./offsets.ts"
+import { ask, backoff, makeOwned, type Owned, SessionState } from "./state.ts"
+import { watcher } from "./watcher.ts"
+import type { Broker } from "./wire.ts"
+
+export const capabilities = (requestTimeout: number): Capabilities => ({
+  awaitedRevoke: true,
+  incremental: false,
+  commitMetadata: true,
+  perPartitionCommitResult: true,
+  staticMembership: false,
+  groupProtocols: ["classic"],
+  requestTimeout
+})
+
+/** What a string in the protocol can hold; kafkajs would throw. */
+const longestText = 32_767
+/** how long leaving may take */
+const leaveTimeout = 2000
+
+export interface SessionParts {
+  readonly settings: SessionSettings
+  readonly requestTimeout: number
+  /** a new set of connections; made once more after `leave` */
+  readonly openCluster: () => Cluster
+}
+
+export const makeSession = (parts: SessionParts): Effect.Effect<Session, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { openCluster, requestTimeout, settings } = parts
+    const scope = yield* Effect.scope
+    const inbox = yield* Queue.unbounded<Signal, KafkaClientError | Cause.Done>()
+    const state = new SessionState(settings, openCluster(), inbox)
+    let running: Fiber.Fiber<void> | undefined
+
+    const leave = Effect.suspend(() => {
+      const fiber = running
+      running = undefined
+      return fiber === undefined ? Effect.void : Fiber.interrupt(fiber)
+    })
+
+    yield* Scope.addFinalizer(
+      scope,
+      Effect.andThen(
+        leave,
+        Effect.sync(() => {
+          state.cluster.close()
+          Queue.endUnsafe(inbox)
+        })
+      )
+    )
+
+    const join = Effect.suspend(() => {
+      if (running !== undefined) return Effect.void
+      return Effect.andThen(
+        topicsThere(state),
+        Effect.uninterruptible(
+          Effect.map(Effect.forkIn(run(state, openCluster), scope), (fiber) => {
+            running = fiber
+          })
+        )
+      )
+    })
+
+    return {
+      settings,
+      capabilities: capabilities(requestTimeout),
+      enabled: true,
+      join,
+      inbox,
+      generationUnsafe: () => state.generation,
+      beginUnsafe: (starts) => {
+        for (const start of starts) {
+          const owned = state.current(start)
+          if (owned !== undefined && owned.position === undefined) owned.position = start.offset
+        }
+        state.wakeFetch()
+      },
+      pauseUnsafe: (partitions) => {
+        for (const p of partitions) {
+          const owned = state.current(p)
+          if (owned !== undefined) owned.paused = true
+        }
+      },
+      resumeUnsafe: (partitions) => {
+        for (const p of partitions) {
+          const owned = state.current(p)
+          if (owned !== undefined) owned.paused = false
+        }
+        state.wakeFetch()
+      },
+      reopenUnsafe: (partition) => reopen(state, partition),
+      commit: (entries) => commit(state, entries, requestTimeout),
+      logOffsets: (partitions) =>
+        retrying(requestTimeout, (again) =>
+          logOffsets(state.cluster, partitions, isolationLevel(settings.isolation), again)
+        ),
+      leave
+    }
+  })
+
+/** The next epoch of a partition that is ours, without an assignment. What is committed stays known. */
+const reopen = (state: SessionState, partition: EpochPartition): EpochPartition | undefined => {
+  const old = state.current(partition)
+  if (old === undefined) return undefined
+  const owned = makeOwned(old.topic, old.partition, old.heldIn, old.topicId)
+  owned.announced = true
+  owned.committed = old.committed
+  owned.paused = old.paused
+  for (const offset of old.doubtful) owned.doubtful.add(offset)
+  state.owned.set(keyOf(owned.topic, owned.partition), owned)
+  return { topic: owned.topic, partition: owned.partition, epoch: owned.epoch }
+}
+
+/** All loops of a membership, until one fails for good or it is left. */
+const run = (state: SessionState, openCluster: () => Cluster): Effect.Effect<void> => {
+  const leadership: Leadership = { layout: undefined }
+  return Effect.scoped(
+    Effect.gen(function* () {
+      yield* fetcher(state)
+      yield* Effect.all(
+        [membership(state, leadership), heartbeats(state), watcher(state, leadership), Deferred.await(state.failure)],
+        { concurrency: "unbounded", discard: true }
+      )
+    })
+  ).pipe(
+    Effect.catch((error) =>
+      Effect.sync(() => {
+        Queue.failCauseUnsafe(state.inbox, Cause.fail(error))
+      })
+    ),
+    Effect.ensuring(Effect.suspend(() => depart(state, openCluster)))
+  )
+}
+
+/** Leaves the group, without waiting longer than `leaveTimeout` for a broker, and closes all connections. */
+const depart = (state: SessionState, openCluster: () => Cluster): Effect.Effect<void> => {
+  const { cluster, memberId, settings } = state
+  // an unanswered JoinGroup blocks its connection for as long as the group rebalances
+  if (state.joinUnderWay) state.dropCoordinator(state.coordinator)
+  state.joinUnderWay = false
+  state.owned.clear()
+  state.generation = -1
+  state.memberId = ""
+  state.phase = "out"
+  const leaveGroup = async () => {
+    if (memberId === "") return
+    const coordinator = await state.findCoordinator()
+    await coordinator.leaveGroup({ groupId: settings.groupId, memberId })
+  }
+  return Effect.promise(async () => {
+    let timer: NodeJS.Timeout | undefined
+    const limit = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, leaveTimeout)
+    })
+    await Promise.race([leaveGroup().catch(() => undefined), limit])
+    clearTimeout(timer)
+    state.coordinator = undefined
+    cluster.close()
+    state.cluster = openCluster()
+  })
+}
+
+/** Waits until all topics are there. */
+const topicsThere = (state: SessionState): Effect.Effect<void, KafkaClientError> =>
+  Effect.gen(function* () {
+    const { topicTimeout, topics } = state.settings
+    const began = performance.now()
+    for (let failures = 0; ;) {
+      const read = yield* Effect.result(ask(() => state.cluster.refresh(topics)))
+      if (read._tag === "Failure") {
+        if (isFatal(read.failure)) return yield* read.failure
+        state.failed("metadata", read.failure)
+        yield* Effect.sleep(backoff(++failures))
+        continue
+      }
+      failures = 0
+      state.works("metadata")
+      const absent: Array<string> = []
+      for (const topic of topics) {
+        const code = read.success.get(topic)?.code ?? "UNKNOWN_TOPIC_OR_PARTITION"
+        if (code === "TOPIC_AUTHORIZATION_FAILED") return yield* fromCode(code, `metadata of ${topic}`)
+        if (code !== "NONE") absent.push(topic)
+      }
+      if (absent.length === 0) {
+        state.works("topics")
+        return
+      }
+      const error = new KafkaClientError({
+        reason: "TopicMissing",
+        detail: `${absent.length === 1 ? "the topic" : "the topics"} ${absent.join(", ")} ${absent.length === 1 ? "is" : "are"} not there`
+      })
+      if (topicTimeout !== undefined && performance.now() - began >= topicTimeout) return yield* error
+      state.failed("topics", error)
+      const left = topicTimeout === undefined ? Infinity : topicTimeout - (performance.now() - began)
+      yield* Effect.sleep(Math.max(1, Math.min(500, left)))
+    }
+  })
+
+/** For a few times within the request timeout, with metadata read anew: leaders move. */
+export const retrying = <A>(
+  requestTimeout: number,
+  attempt: (again: boolean) => Promise<A>
+): Effect.Effect<A, KafkaClientError> =>
+  Effect.gen(function* () {
+    const end = performance.now() + requestTimeout
+    for (let failures = 0; ;) {
+      const result = yield* Effect.result(ask(() => attempt(failures > 0)))
+      if (result._tag === "Success") return result.success
+      const wait = backoff(++failures)
+      const error = result.failure
+      if (isFatal(error) || error.reason === "TopicMissing" || performance.now() + wait > end) return yield* error
+      yield* Effect.sleep(wait)
+    }
+  })
+
+/**
+ * One OffsetCommit with generation and member id as they are when it is called. The outcome of each entry is what the broker
+ * says of it.
+ */
+const commit = (
+  state: SessionState,
+  entries: ReadonlyArray<CommitEntry>,
+  requestTimeout: number
+): Effect.Effect<ReadonlyArray<CommitOutcome>> =>
+  Effect.suspend(() => {
+    const outcomes: Array<CommitOutcome> = []
+    const send: Array<{ readonly index: number; readonly entry: CommitEntry; readonly owned: Owned }> = []
+    entries.forEach((entry, index) => {
+      const { epoch, partition, topic } = entry
+      const tp = { topic, partition, epoch }
+      const owned = state.current(entry)
+      if (owned === undefined) outcomes[index] = { ...tp, outcome: "stale", code: "EPOCH" }
+      else if (state.phase !== "member") {
+        outcomes[index] = { ...tp, outcome: "deferred", code: "REBALANCE_IN_PROGRESS" }
+      } else if (Buffer.byteLength(entry.metadata) > longestText) {
+        outcomes[index] = { ...tp, outcome: "rejected", code: "OFFSET_METADATA_TOO_LARGE" }
+      } else send.push({ index, entry, owned })
+    })
+    if (send.length === 0) return Effect.succeed(outcomes)
+    const { generation, memberId } = state
+    const all = (result: ReturnType<typeof commitOutcome>) => {
+      for (const { entry, index } of send) {
+        const { epoch, partition, topic } = entry
+        outcomes[index] = { topic, partition, epoch, ...result } as CommitOutcome
+      }
+      return outcomes
+    }
+    let broker: Broker | undefined
+    let sent = false
+    const request = async () => {
+      broker = await state.findCoordinator()
+      // the epoch or the generation may have ended while the coordinator was looked for
+      if (state.generation !== generation || state.phase !== "member") return undefined
+      sent = true
+      for (const { entry, owned } of send) owned.doubtful.add(entry.offset)
+      return await state.cluster.use(broker, "commit offsets", (b) =>
+        b.offsetCommit({
+          groupId: state.settings.groupId,
+          groupGenerationId: generation,
+          memberId,
+          topics: byTopic(
+            send.map(({ entry }) => entry),
+            ({ metadata, offset, partition }) => ({ partition, offset: String(offset), metadata })
+          )
+        })
+      )
+    }
+    return ask(request).pipe(
+      // an answer that nobody waits for any more may still be on its way: nothing else goes over this connection
+      Effect.onInterrupt(() => Effect.sync(() => sent && state.dropCoordinator(broker))),
+      Effect.timeoutOrElse({
+        duration: requestTimeout + 1000,
+        orElse: () => Effect.fail(new KafkaClientError({ reason: "Timeout", detail: "commit offsets" }))
+      }),
+      Effect.match({
+        onFailure: () => {
+          // `use` has closed the connection; what the broker did with the request is not known
+          state.beat.openUnsafe()
+          return all({ outcome: "retriable", code: sent ? "NO_ANSWER" : "COORDINATOR_NOT_AVAILABLE" })
+        },
+        onSuccess: (answer) => {
+          if (answer === undefined) return all({ outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
+          const codes = new Map<string, string>()
+          for (const { partitions, topic } of answer.responses) {
+            for (const { errorCode, partition } of partitions) codes.set(keyOf(topic, partition), codeName(errorCode))
+          }
+          let moved = false
+          for (const { entry, index, owned } of send) {
+            const { epoch, offset, partition, topic } = entry
+            const code = codes.get(keyOf(topic, partition)) ?? "UNKNOWN_SERVER_ERROR"
+            const result = commitOutcome(code)
+            outcomes[index] = { topic, partition, epoch, ...result } as CommitOutcome
+            owned.doubtful.delete(offset)
+            if (result.outcome === "committed") owned.committed = offset
+            // the next heartbeat tells whether the membership is over or only changes
+            if (result.outcome === "stale" || result.outcome === "deferred") state.beat.openUnsafe()
+            if (code === "UNKNOWN_TOPIC_OR_PARTITION") state.look.openUnsafe()
+            moved ||= code === "NOT_COORDINATOR" || code === "COORDINATOR_NOT_AVAILABLE"
+          }
+          if (moved) state.dropCoordinator(broker)
+          return outcomes
+        }
+      })
+    )
+  })

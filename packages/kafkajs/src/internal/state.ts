@@ -1,0 +1,236 @@
+/**
+ * What a session knows: its partitions and its place in the group. All changes are synchronous; the loops of
+ * `membership.ts`, `fetcher.ts` and `watcher.ts` wait for brokers in between and look again afterwards.
+ *
+ * - A partition is an `Owned` from the moment it is given until it goes; a new epoch is a new object, so that what came
+ *   back late recognises by identity that it is late.
+ * - What the session says about an epoch follows its announcement (`Assigned`, or the answer of `reopenUnsafe`).
+ */
+import type { CommitOutcome, EpochPartition, SessionSettings, Signal } from "@concurrent-kafka/core/ConsumerSession"
+import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import type * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import { isFatal } from "./classify.ts"
+import type { Cluster } from "./cluster.ts"
+import { keyOf } from "./offsets.ts"
+import type { Broker } from "./wire.ts"
+
+export interface Owned {
+  readonly topic: string
+  readonly partition: number
+  readonly epoch: number
+  /** the engine knows of this epoch */
+  announced: boolean
+  /** the last generation that this member has held the partition in */
+  heldIn: number
+  topicId: string | undefined
+  /** where the next fetch begins; `undefined` until the engine has said where */
+  position: bigint | undefined
+  paused: boolean
+  /** beyond the end of the log: nothing is fetched until it is reopened */
+  stopped: boolean
+  fetching: boolean
+  /** performance.now() before which it is not fetched again after an error */
+  retryAt: number
+  errors: number
+  /** what the group's committed offset is as far as this session knows */
+  committed: bigint | undefined
+  /** offsets whose commit has got no answer: the broker may have them */
+  readonly doubtful: Set<bigint>
+}
+
+/** never repeats within the process */
+let epochs = 0
+
+export const makeOwned = (topic: string, partition: number, heldIn: number, topicId: string | undefined): Owned => ({
+  topic,
+  partition,
+  epoch: ++epochs,
+  announced: false,
+  heldIn,
+  topicId,
+  position: undefined,
+  paused: false,
+  stopped: false,
+  fetching: false,
+  retryAt: 0,
+  errors: 0,
+  committed: undefined,
+  doubtful: new Set()
+})
+
+export const epochOf = ({ epoch, partition, topic }: Owned): EpochPartition => ({ topic, partition, epoch })
+
+export type Inbox = Queue.Queue<Signal, KafkaClientError | Cause.Done>
+
+/** Between JoinGroup and the announced assignment nobody knows whose the partitions are. */
+export type Phase = "out" | "member" | "joining"
+
+export class SessionState {
+  readonly settings: SessionSettings
+  readonly inbox: Inbox
+  cluster: Cluster
+  readonly owned = new Map<string, Owned>()
+  memberId = ""
+  generation = -1
+  phase: Phase = "out"
+  /** a JoinGroup or SyncGroup is under way: its connection is taken, no heartbeat is due */
+  joinUnderWay = false
+  coordinator: Broker | undefined
+  #finding: Promise<Broker> | undefined
+
+  /** a rejoin is due */
+  readonly rejoin = Latch.makeUnsafe(false)
+  /** a heartbeat is due now */
+  readonly beat = Latch.makeUnsafe(false)
+  /** metadata is to be read now */
+  readonly look = Latch.makeUnsafe(false)
+  /** completes when the membership ends while a rejoin is held */
+  evicted: Deferred.Deferred<void> | undefined
+  readonly failure = Deferred.makeUnsafe<never, KafkaClientError>()
+  /** set by the fetcher: something to fetch may have come up */
+  wakeFetch: () => void = () => undefined
+
+  readonly #trouble = new Map<string, KafkaClientError>()
+  readonly #failures = new Map<string, number>()
+  #reported: KafkaClientError | undefined
+
+  constructor(settings: SessionSettings, cluster: Cluster, inbox: Inbox) {
+    this.settings = settings
+    this.cluster = cluster
+    this.inbox = inbox
+  }
+
+  offer(signal: Signal): void {
+    Queue.offerUnsafe(this.inbox, signal)
+  }
+
+  /** The partition, when this is its current, announced epoch. */
+  current(p: EpochPartition): Owned | undefined {
+    const owned = this.owned.get(keyOf(p.topic, p.partition))
+    return owned !== undefined && owned.announced && owned.epoch === p.epoch ? owned : undefined
+  }
+
+  isCurrent(owned: Owned): boolean {
+    return this.owned.get(keyOf(owned.topic, owned.partition)) === owned
+  }
+
+  announced(): Array<EpochPartition> {
+    const list: Array<EpochPartition> = []
+    for (const owned of this.owned.values()) if (owned.announced) list.push(epochOf(owned))
+    return list
+  }
+
+  /** The coordinator knows us no more: whatever we held may be somebody else's already. */
+  evict(forgotten: boolean): void {
+    const partitions = this.announced()
+    this.owned.clear()
+    this.generation = -1
+    if (forgotten) this.memberId = ""
+    if (this.phase === "member") this.phase = "joining"
+    if (this.evicted) Deferred.doneUnsafe(this.evicted, Effect.void)
+    if (partitions.length > 0) this.offer({ _tag: "Lost", partitions })
+    this.rejoin.openUnsafe()
+  }
+
+  /** Finds the coordinator once for all who ask at the same time. */
+  findCoordinator(): Promise<Broker> {
+    const known = this.coordinator
+    if (known?.isConnected()) return Promise.resolve(known)
+    if (this.#finding) return this.#finding
+    const cluster = this.cluster
+    const finding = cluster.coordinator(this.settings.groupId).then((broker) => {
+      if (cluster === this.cluster) this.coordinator = broker
+      return broker
+    })
+    this.#finding = finding
+    const end = () => {
+      if (this.#finding === finding) this.#finding = undefined
+    }
+    finding.then(end, end)
+    return finding
+  }
+
+  /** This broker is not the coordinator, or its connection cannot be used any more. */
+  dropCoordinator(broker: Broker | undefined): void {
+    if (broker === undefined) return
+    this.cluster.discard(broker)
+    if (this.coordinator === broker) this.coordinator = undefined
+  }
+
+  /**
+   * Something does not work. Told to the engine from the second failure in a row on: connections are closed by brokers
+   * and firewalls for being idle, and opened again at once. What waits for somebody to act is told at once.
+   */
+  failed(source: string, error: KafkaClientError): void {
+    const count = (this.#failures.get(source) ?? 0) + 1
+    this.#failures.set(source, count)
+    const outage = error.reason === "Connection" || error.reason === "Timeout"
+    if (outage && count < 2) return
+    this.#trouble.set(source, error)
+    this.#report()
+  }
+
+  works(source: string): void {
+    this.#failures.delete(source)
+    if (this.#trouble.delete(source)) this.#report()
+  }
+
+  resetTrouble(): void {
+    this.#failures.clear()
+    this.#trouble.clear()
+    this.#report()
+  }
+
+  #report(): void {
+    const error = this.#trouble.values().next().value
+    if (error === undefined) {
+      if (this.#reported !== undefined) this.offer({ _tag: "Connection", state: "up", cause: Option.none() })
+    } else if (
+      this.#reported?.reason !== error.reason ||
+      (!isOutage(error) && this.#reported.detail !== error.detail)
+    ) {
+      this.offer({ _tag: "Connection", state: "down", cause: Option.some(error) })
+    }
+    this.#reported = error
+  }
+
+  fatal(error: KafkaClientError): void {
+    Deferred.doneUnsafe(this.failure, Effect.fail(error))
+  }
+}
+
+const isOutage = (error: KafkaClientError) => error.reason === "Connection" || error.reason === "Timeout"
+
+/** Milliseconds before the next try: 100 ms doubled up to 1 s, and a fifth of it at random. */
+export const backoff = (failures: number): number =>
+  Math.min(1000, 100 * 2 ** Math.max(0, failures - 1)) * (0.8 + Math.random() * 0.4)
+
+/** Tries until it works or fails for good; what goes wrong is told under `source`. */
+export const persist = <A>(
+  state: SessionState,
+  source: string,
+  attempt: () => Promise<A>
+): Effect.Effect<A, KafkaClientError> =>
+  Effect.gen(function* () {
+    for (let failures = 1; ; failures++) {
+      const result = yield* Effect.result(ask(attempt))
+      if (result._tag === "Success") {
+        state.works(source)
+        return result.success
+      }
+      if (isFatal(result.failure)) return yield* result.failure
+      state.failed(source, result.failure)
+      yield* Effect.sleep(backoff(failures))
+    }
+  })
+
+/** The promises below reject with nothing but `KafkaClientError`. */
+export const ask = <A>(attempt: () => Promise<A>): Effect.Effect<A, KafkaClientError> =>
+  Effect.tryPromise({ try: attempt, catch: (error) => error as KafkaClientError })
+
+export type Outcome = CommitOutcome

@@ -1,0 +1,92 @@
+/**
+ * Reads metadata again when it is old or when somebody has met something that contradicts it, and finds out what has become
+ * of the topics:
+ * - other partitions than the leader of the group has assigned by: the leader rejoins;
+ * - another id: the topic was deleted and created again, `Gone` (recreated), and a rejoin that gives new epochs;
+ * - unknown for a second, and more than twice: `Gone` (deleted). Once is not enough: brokers learn of topics one after another.
+ */
+import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import * as Effect from "effect/Effect"
+import { fromCode, isFatal } from "./classify.ts"
+import { type Leadership, layoutOf } from "./membership.ts"
+import { ask, backoff, epochOf, type Owned, type SessionState } from "./state.ts"
+
+const missingFor = 1000
+const missingTimes = 3
+/** reads follow each other no closer */
+const closest = 100
+
+interface Missing {
+  readonly since: number
+  times: number
+}
+
+export const watcher = (state: SessionState, leadership: Leadership): Effect.Effect<never, KafkaClientError> =>
+  Effect.gen(function* () {
+    const missing = new Map<string, Missing>()
+    let failures = 0
+    while (true) {
+      const wait = failures > 0 ? backoff(failures) : missing.size > 0 ? missingFor / 2 : state.settings.metadataMaxAge
+      yield* Effect.timeoutOption(state.look.await, wait)
+      state.look.closeUnsafe()
+      const topics = new Set(state.settings.topics)
+      for (const topic of leadership.layout?.keys() ?? []) topics.add(topic)
+      const read = yield* Effect.result(ask(() => state.cluster.refresh([...topics])))
+      if (read._tag === "Failure") {
+        if (isFatal(read.failure)) return yield* read.failure
+        state.failed("metadata", read.failure)
+        failures++
+        continue
+      }
+      failures = 0
+      state.works("metadata")
+      for (const topic of state.settings.topics) {
+        const found = read.success.get(topic)
+        if (found?.code === "TOPIC_AUTHORIZATION_FAILED") return yield* fromCode(found.code, `metadata of ${topic}`)
+        if (found === undefined || found.code === "UNKNOWN_TOPIC_OR_PARTITION") {
+          const now = performance.now()
+          const seen = missing.get(topic) ?? { since: now, times: 0 }
+          missing.set(topic, seen)
+          seen.times++
+          if (seen.times >= missingTimes && now - seen.since >= missingFor)
+            gone(state, "deleted", (o) => o.topic === topic)
+          continue
+        }
+        missing.delete(topic)
+        if (found.code !== "NONE") continue
+        const count = found.partitions.length
+        const recreated = gone(
+          state,
+          "recreated",
+          (o) =>
+            o.topic === topic &&
+            (o.partition >= count || (o.topicId !== undefined && found.id !== undefined && o.topicId !== found.id))
+        )
+        // our part of the new topic was given to us with the old one: it comes with the next assignment, as a new epoch
+        if (recreated) state.rejoin.openUnsafe()
+      }
+      const layout = leadership.layout
+      if (layout !== undefined && state.phase === "member") {
+        const now = layoutOf(state, [...layout.keys()])
+        for (const [topic, { id, partitions }] of layout) {
+          const other = now.get(topic)!
+          if (other.partitions !== partitions || (id !== undefined && other.id !== undefined && other.id !== id)) {
+            state.rejoin.openUnsafe()
+          }
+        }
+      }
+      state.wakeFetch()
+      yield* Effect.sleep(closest)
+    }
+  })
+
+const gone = (state: SessionState, why: "deleted" | "recreated", is: (owned: Owned) => boolean): boolean => {
+  let some = false
+  for (const [key, owned] of state.owned) {
+    if (!is(owned)) continue
+    some = true
+    state.owned.delete(key)
+    if (owned.announced) state.offer({ _tag: "Gone", ...epochOf(owned), why })
+  }
+  return some
+}

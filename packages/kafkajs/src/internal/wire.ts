@@ -1,0 +1,267 @@
+/**
+ * The inner parts of kafkajs 2.2.4 that the driver stands on, and how it gets them.
+ *
+ * kafkajs hands every partition assigner the cluster object of its consumer. From there come two functions: one that builds
+ * the pair of connections to a broker, and one that makes a `Broker` (ApiVersions, SASL, encoding, answers by correlation
+ * id) out of them. The driver uses these two and nothing above them: membership and fetching are its own, because those of
+ * kafkajs cannot wait before a rejoin, commit on their own, forget positions, and stop for good where waiting is enough.
+ *
+ * **The seam**: every request of a `Broker` goes through `connectionPool.send({ request, response })`. `instrument` replaces
+ * the `parse` of the answers (it throws the first error of any partition in place of the whole answer) and the decoder of
+ * Fetch (it converts each record, loses the order of headers, and knows nothing of where a batch ends).
+ */
+import { createRequire } from "node:module"
+import kafkajs from "kafkajs"
+import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+
+export interface WireRequest {
+  readonly apiKey: number
+  readonly apiName: string
+  readonly apiVersion: number
+  readonly encode: () => Promise<{ readonly buf: Buffer; readonly buffer: Buffer }>
+}
+
+export interface WireCall {
+  readonly request: WireRequest
+  readonly response: {
+    readonly decode: (payload: Buffer) => Promise<unknown>
+    readonly parse: (data: unknown) => unknown
+  }
+  readonly requestTimeout?: number | null
+  readonly logResponseError?: boolean
+}
+
+interface RequestQueue {
+  pending: ReadonlyArray<unknown>
+  scheduleCheckPendingRequests: () => void
+  rejectAll: (error: Error) => void
+  destroy: () => void
+}
+
+interface Connection {
+  readonly requestQueue: RequestQueue
+  readonly isConnected: () => boolean
+  readonly disconnect: () => Promise<boolean>
+  readonly socket?: { readonly destroyed: boolean; readonly destroy: (error?: Error) => void }
+}
+
+interface ConnectionPool {
+  readonly host: string
+  readonly port: number
+  readonly pool: ReadonlyArray<Connection>
+  send: <A>(call: WireCall) => Promise<A>
+}
+
+export interface MemberOfGroup {
+  readonly memberId: string
+  readonly memberMetadata: Buffer
+}
+
+export interface TopicEntries<A> {
+  readonly topic: string
+  readonly partitions: ReadonlyArray<A>
+}
+
+export interface KafkaJsMetadata {
+  readonly brokers: ReadonlyArray<{ readonly nodeId: number; readonly host: string; readonly port: number }>
+  readonly topicMetadata: ReadonlyArray<{
+    readonly topicErrorCode: number
+    readonly topic: string
+    readonly partitionMetadata: ReadonlyArray<{ readonly partitionId: number; readonly leader: number }>
+  }>
+}
+
+/** A broker of kafkajs; what the answers hold is given by `instrument`: error codes instead of thrown errors. */
+export interface Broker {
+  readonly connectionPool: ConnectionPool
+  readonly versions: Record<number, { readonly minVersion: number; readonly maxVersion: number }> | null
+  readonly isConnected: () => boolean
+  readonly connect: () => Promise<void>
+  readonly metadata: (topics: ReadonlyArray<string>) => Promise<KafkaJsMetadata>
+  readonly findGroupCoordinator: (args: { readonly groupId: string; readonly coordinatorType: number }) => Promise<{
+    readonly errorCode: number
+    readonly coordinator: { readonly nodeId: number; readonly host: string; readonly port: number }
+  }>
+  readonly joinGroup: (args: {
+    readonly groupId: string
+    readonly sessionTimeout: number
+    readonly rebalanceTimeout: number
+    readonly memberId: string
+    readonly groupProtocols: ReadonlyArray<{ readonly name: string; readonly metadata: Buffer }>
+  }) => Promise<{
+    readonly errorCode: number
+    readonly generationId: number
+    readonly groupProtocol: string
+    readonly leaderId: string
+    readonly memberId: string
+    readonly members: ReadonlyArray<MemberOfGroup>
+  }>
+  readonly syncGroup: (args: {
+    readonly groupId: string
+    readonly generationId: number
+    readonly memberId: string
+    readonly groupAssignment: ReadonlyArray<{ readonly memberId: string; readonly memberAssignment: Buffer }>
+  }) => Promise<{ readonly errorCode: number; readonly memberAssignment: Buffer }>
+  readonly heartbeat: (args: {
+    readonly groupId: string
+    readonly groupGenerationId: number
+    readonly memberId: string
+  }) => Promise<{ readonly errorCode: number }>
+  readonly leaveGroup: (args: { readonly groupId: string; readonly memberId: string }) => Promise<unknown>
+  readonly offsetCommit: (args: {
+    readonly groupId: string
+    readonly groupGenerationId: number
+    readonly memberId: string
+    readonly topics: ReadonlyArray<
+      TopicEntries<{ readonly partition: number; readonly offset: string; readonly metadata: string | null }>
+    >
+  }) => Promise<{
+    readonly responses: ReadonlyArray<TopicEntries<{ readonly partition: number; readonly errorCode: number }>>
+  }>
+  readonly offsetFetch: (args: {
+    readonly groupId: string
+    readonly topics: ReadonlyArray<TopicEntries<{ readonly partition: number }>>
+  }) => Promise<{
+    readonly errorCode?: number
+    readonly responses: ReadonlyArray<
+      TopicEntries<{
+        readonly partition: number
+        readonly offset: string
+        readonly metadata: string | null
+        readonly errorCode: number
+      }>
+    >
+  }>
+  readonly listOffsets: (args: {
+    readonly replicaId: number
+    readonly isolationLevel: number
+    readonly topics: ReadonlyArray<TopicEntries<{ readonly partition: number; readonly timestamp: number }>>
+  }) => Promise<{
+    readonly responses: ReadonlyArray<
+      TopicEntries<{ readonly partition: number; readonly errorCode: number; readonly offset: string }>
+    >
+  }>
+  readonly fetch: (args: {
+    readonly replicaId: number
+    readonly isolationLevel: number
+    readonly maxWaitTime: number
+    readonly minBytes: number
+    readonly maxBytes: number
+    readonly topics: ReadonlyArray<
+      TopicEntries<{ readonly partition: number; readonly fetchOffset: string; readonly maxBytes: number }>
+    >
+  }) => Promise<unknown>
+}
+
+/** What is asked instead of, or done with, a request on its way out. */
+export type Rewrite = (call: WireCall) => WireCall
+
+export interface Parts {
+  readonly buildPool: (destination?: { readonly host: string; readonly port: number }) => Promise<ConnectionPool>
+  readonly makeBroker: (pool: ConnectionPool, nodeId: number | undefined) => Broker
+}
+
+/** what the cluster of a consumer has inside */
+interface HandedOver {
+  readonly rootLogger: unknown
+  readonly connectionPoolBuilder?: { readonly build?: Parts["buildPool"] }
+  readonly brokerPool?: {
+    readonly createBroker?: (args: {
+      readonly connectionPool: ConnectionPool
+      readonly logger: unknown
+      readonly nodeId: number | null
+    }) => Broker
+  }
+}
+
+const unsupported = (detail: string) => new KafkaClientError({ reason: "UnsupportedClient", detail })
+
+export const supportedVersion = "2.2.4"
+
+const installedVersion = (): string => {
+  try {
+    return String(createRequire(import.meta.url)("kafkajs/package.json").version)
+  } catch {
+    return "unknown"
+  }
+}
+
+/** Throws `KafkaClientError` (`UnsupportedClient`) when kafkajs is not the one whose inner parts are known. */
+export const openParts = (
+  config: ConstructorParameters<typeof kafkajs.Kafka>[0],
+  version = installedVersion()
+): Parts => {
+  if (version !== supportedVersion) {
+    throw unsupported(`kafkajs ${version} is installed; this driver works with exactly ${supportedVersion}`)
+  }
+  let cluster: HandedOver | undefined
+  new kafkajs.Kafka(config).consumer({
+    groupId: "unused",
+    partitionAssigners: [
+      (given) => {
+        cluster = given.cluster as unknown as HandedOver
+        return {
+          name: "unused",
+          version: 0,
+          assign: () => Promise.resolve([]),
+          protocol: () => ({ name: "unused", metadata: Buffer.alloc(0) })
+        }
+      }
+    ]
+  })
+  const build = cluster?.connectionPoolBuilder?.build
+  const create = cluster?.brokerPool?.createBroker
+  if (typeof build !== "function" || typeof create !== "function") {
+    throw unsupported("kafkajs does not hand its cluster to partition assigners as version 2.2.4 does")
+  }
+  return {
+    buildPool: (destination) => build(destination),
+    makeBroker: (pool, nodeId) => create({ connectionPool: pool, logger: cluster!.rootLogger, nodeId: nodeId ?? null })
+  }
+}
+
+/**
+ * Makes the answers of this pool whole (see the head of the file), and keeps kafkajs from setting a timer with a negative delay
+ * after each answer: `scheduleCheckPendingRequests` computes `-1 - Date.now()` when nothing is throttled, of which Node
+ * warns. With nothing pending there is nothing to check.
+ */
+export const instrument = (pool: ConnectionPool, rewrite: Rewrite): void => {
+  const connections = pool?.pool
+  if (
+    typeof pool?.send !== "function" ||
+    !Array.isArray(connections) ||
+    connections.some(
+      (c) => typeof c?.requestQueue?.scheduleCheckPendingRequests !== "function" || typeof c.disconnect !== "function"
+    )
+  ) {
+    throw unsupported("the connections of kafkajs do not look like those of version 2.2.4")
+  }
+  const send = pool.send.bind(pool)
+  pool.send = (call) => send(rewrite(call))
+  for (const { requestQueue } of connections) {
+    const original = requestQueue.scheduleCheckPendingRequests
+    requestQueue.scheduleCheckPendingRequests = function (this: RequestQueue) {
+      if (this.pending.length > 0) original.call(this)
+    }
+  }
+}
+
+/**
+ * Closes the connections of a pool now: waiting requests fail, sockets and timers go. kafkajs's own `disconnect` would wait
+ * for the answers to what is under way, which a JoinGroup may take a minute for.
+ */
+export const destroyPool = (pool: ConnectionPool, reason: Error): void => {
+  for (const connection of pool.pool) {
+    try {
+      connection.requestQueue.rejectAll(reason)
+    } catch {
+      // a request in an unexpected state: the connection is closed all the same
+    }
+    const connected = connection.isConnected()
+    connection.requestQueue.destroy()
+    const socket = connection.socket
+    // with an error while it still connects: only that makes kafkajs clear its connection timer
+    if (socket && !socket.destroyed) socket.destroy(connected ? undefined : reason)
+    connection.disconnect().catch(() => undefined)
+  }
+}
