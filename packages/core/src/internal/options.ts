@@ -5,8 +5,13 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import type { BatchCommitterOptions } from "../BatchCommitter.ts"
+import type { ConsumerOptions } from "../ConcurrentConsumer.ts"
+import type { ConsumerRecord } from "../ConsumerRecord.ts"
 import type { SessionOptions, SessionSettings } from "../ConsumerSession.ts"
+import { type HealthCode, healthCodes } from "../Health.ts"
 import { InvalidOptions } from "../InvalidOptions.ts"
+import type { ConsumerSettings } from "./state.ts"
 
 export const validated = <A>(check: () => A): Effect.Effect<A, InvalidOptions> =>
   Effect.suspend(() => {
@@ -90,6 +95,88 @@ export const validateSession = (options: SessionOptions): Effect.Effect<SessionS
     }
     if (settings.revokeTimeout >= settings.rebalanceTimeout) {
       refuse("revokeTimeout", options.revokeTimeout, `less than rebalanceTimeout (${settings.rebalanceTimeout} ms)`)
+    }
+    return settings
+  })
+
+/** milliseconds */
+export interface CommitterSettings {
+  readonly batchSize: number
+  readonly batchInterval: number
+  readonly minCommitInterval: number
+}
+
+export const validateCommitter = (options: BatchCommitterOptions): Effect.Effect<CommitterSettings, InvalidOptions> =>
+  validated(() => ({
+    batchSize: integer("batchSize", options.batchSize, 10, 1),
+    batchInterval: millis("batchInterval", options.batchInterval, 10_000, 1),
+    minCommitInterval: millis("minCommitInterval", options.minCommitInterval, 50, 0)
+  }))
+
+export const limit = (option: string, value: unknown, fallback: number): number | "unbounded" =>
+  value === "unbounded"
+    ? "unbounded"
+    : value === undefined || (typeof value === "number" && Number.isSafeInteger(value) && value >= 1)
+      ? ((value as number | undefined) ?? fallback)
+      : refuse(option, value, 'an integer of at least 1, or "unbounded"')
+
+const filterOf = (filter: ConsumerOptions["headerFilter"]): ((record: ConsumerRecord) => boolean) | undefined => {
+  if (filter === undefined || typeof filter === "function") return filter
+  const { equals, header } = filter
+  const wanted = new TextEncoder().encode(text("headerFilter.equals", equals))
+  text("headerFilter.header", header)
+  return (record) => record.headers.some(([name, value]) => name === header && value !== null && same(value, wanted))
+}
+
+const same = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && a.every((byte, i) => byte === b[i])
+
+const codes = (option: string, value: ReadonlyArray<HealthCode> | undefined): ReadonlyArray<HealthCode> => {
+  for (const code of value ?? []) if (!healthCodes.includes(code)) refuse(option, code, healthCodes.join(", "))
+  return value ?? []
+}
+
+/** The consumer's options, also against those of its membership. */
+export const validateConsumer = (
+  options: ConsumerOptions,
+  session: SessionSettings
+): Effect.Effect<ConsumerSettings, InvalidOptions> =>
+  validated(() => {
+    const settings: ConsumerSettings = {
+      name: options.name === undefined ? undefined : text("name", options.name),
+      concurrency: limit("concurrency", options.concurrency, 10),
+      ordering: oneOf("ordering", options.ordering, "unordered", ["unordered", "partition"]),
+      startFrom: oneOf("startFrom", options.startFrom, "earliest", ["earliest", "latest", "fail"]),
+      onOutOfRange: oneOf("onOutOfRange", options.onOutOfRange, "earliest", ["earliest", "latest", "fail"]),
+      maxUncommitted: integer("maxUncommitted", options.maxUncommitted, 10_000, 1),
+      maxHeldRecords: integer("maxHeldRecords", options.maxHeldRecords, 20_000, 1),
+      maxHeldBytes: integer("maxHeldBytes", options.maxHeldBytes, 32 * 1024 * 1024, 1),
+      wrap: options.wrap,
+      headerFilter: filterOf(options.headerFilter),
+      shutdown: oneOf("shutdown", options.shutdown, "interrupt", ["interrupt", "drain"]),
+      shutdownTimeout: millis("shutdownTimeout", options.shutdownTimeout, 20_000, 1),
+      flushReserve: millis("flushReserve", options.flushReserve, 2_000, 0),
+      revokeDrain: millis("revokeDrain", options.revokeDrain, 5_000, 0),
+      interruptGrace: millis("interruptGrace", options.interruptGrace, 1_000, 0),
+      stuckAfter: millis("stuckAfter", options.stuckAfter, 60_000, 1),
+      health: {
+        readyNeeds: codes("health.readyNeeds", options.health?.readyNeeds),
+        liveNeeds: codes("health.liveNeeds", options.health?.liveNeeds)
+      }
+    }
+    const { flushReserve, interruptGrace, revokeDrain, shutdownTimeout } = settings
+    if (interruptGrace + flushReserve >= shutdownTimeout) {
+      refuse(
+        "shutdownTimeout",
+        options.shutdownTimeout,
+        `more than interruptGrace + flushReserve (${interruptGrace + flushReserve} ms)`
+      )
+    }
+    if (revokeDrain + interruptGrace + flushReserve >= session.revokeTimeout) {
+      refuse(
+        "revokeTimeout",
+        session.revokeTimeout,
+        `more than revokeDrain + interruptGrace + flushReserve (${revokeDrain + interruptGrace + flushReserve} ms)`
+      )
     }
     return settings
   })

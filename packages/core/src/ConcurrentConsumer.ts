@@ -1,0 +1,498 @@
+/**
+ * Handles many records of one consumer at once and commits only what is safe.
+ *
+ * Finalizers, in the order in which they run when the consumer's layer closes: the running handler's shutdown (stop intake, drain or
+ * interrupt, flush, leave: `internal/run.ts`), the consumer's fibers, the registration; then committer, session and client, which find
+ * their work done.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberSet from "effect/FiberSet"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import { BatchCommitter, type BatchCommitterOptions, type CommitterDied } from "./BatchCommitter.ts"
+import { ConsumerError } from "./ConsumerError.ts"
+import type { ConsumerRecord, Delivery, TopicPartition } from "./ConsumerRecord.ts"
+import { ConsumerRegistry, makeRegistry } from "./ConsumerRegistry.ts"
+import { type CommitOutcome, ConsumerSession, type MembershipOptions, type Session } from "./ConsumerSession.ts"
+import { Diagnostics } from "./Diagnostics.ts"
+import type { FailurePolicy } from "./FailurePolicy.ts"
+import type { Handler } from "./Handler.ts"
+import type { Health, HealthOptions } from "./Health.ts"
+import { type Lane, Pause, type PartitionEpoch } from "./internal/epoch.ts"
+import { limit, validateConsumer, validated } from "./internal/options.ts"
+import { Permits } from "./internal/permits.ts"
+import { ConsumerRun } from "./internal/run.ts"
+import type { Slot } from "./internal/slot.ts"
+import { type ConsumerSettings, Counters, keyOf } from "./internal/state.ts"
+import { healthOf, snapshotOf, type Viewed } from "./internal/view.ts"
+import { InvalidOptions } from "./InvalidOptions.ts"
+import type { KafkaClient, KafkaClientError } from "./KafkaClient.ts"
+import type { Snapshot } from "./Snapshot.ts"
+
+/**
+ * How a consumer handles records. Each default has its reason beside it.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface ConsumerOptions {
+  /** Unique in the process. Default: the group id, with `#2`, `#3` and so on for the next ones. */
+  readonly name?: string | undefined
+  /** Handlers at once. Default 10: enough to hide a slow service, too few to overrun it. Can be changed while running. */
+  readonly concurrency?: number | "unbounded" | undefined
+  /** Default `"unordered"`. `"partition"`: one at a time per partition, in offset order. */
+  readonly ordering?: "unordered" | "partition" | undefined
+  /** Where a partition without a committed offset starts; the start is committed at once. Default `"earliest"`: `"latest"` hides what was produced before. Java: `auto.offset.reset`. */
+  readonly startFrom?: "earliest" | "latest" | "fail" | undefined
+  /** When the position lies behind the end of the log (truncation, recreated topic). Default `"earliest"`. */
+  readonly onOutOfRange?: "earliest" | "latest" | "fail" | undefined
+  /** Records between the committable offset and the newest started one, per partition: what can be delivered again after a crash. Default 10,000. */
+  readonly maxUncommitted?: number | undefined
+  /** Records buffered and in flight. Default 20,000. Fetching pauses there and goes on at half. */
+  readonly maxHeldRecords?: number | undefined
+  /** Bytes of key, value and headers of these. Default 32 MiB. One fetch response of each broker comes on top. */
+  readonly maxHeldBytes?: number | undefined
+  /**
+   * Runs inside the record's fiber and Scope, around each attempt: request services, log annotations, tracing, a rate limit. It keeps the
+   * effect's types: what it provides is a Reference, or the handler composes it itself.
+   */
+  readonly wrap?:
+    | (<E, R>(effect: Effect.Effect<void, E, R>, record: Delivery) => Effect.Effect<void, E, R>)
+    | undefined
+  /** Records without this header value (or for which the function says no) are done at once, counted as filtered. */
+  readonly headerFilter?:
+    | { readonly header: string; readonly equals: string }
+    | ((record: ConsumerRecord) => boolean)
+    | undefined
+  /** What happens to records in flight when the consumer ends. Default `"interrupt"`: they are delivered again. */
+  readonly shutdown?: "interrupt" | "drain" | undefined
+  /** The bound on drain, interruption and flush together. Default 20 s, below the 30 s that Kubernetes grants. */
+  readonly shutdownTimeout?: Duration.Input | undefined
+  /** The part of `shutdownTimeout`, and of a revoke, that is kept for the flush. Default 2 s. */
+  readonly flushReserve?: Duration.Input | undefined
+  /** How long in-flight records of revoked partitions may finish; ends as soon as none runs. Default 5 s. */
+  readonly revokeDrain?: Duration.Input | undefined
+  /** How long an interrupted handler may take for its finalizers before it is left behind as a zombie. Default 1 s. */
+  readonly interruptGrace?: Duration.Input | undefined
+  /** An attempt that runs longer makes health say `stuck`. Default 60 s. */
+  readonly stuckAfter?: Duration.Input | undefined
+  readonly health?: HealthOptions | undefined
+}
+
+/**
+ * `onFailure` is required exactly when the handler can fail.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export type OnFailure<E, RP> = {
+  /** What is done about a record whose handling failed. Without it (the handler cannot fail) a defect ends the consumer. */
+  readonly onFailure?: FailurePolicy<NoInfer<E>, RP> | undefined
+} & ([E] extends [never] ? unknown : ThisHandlerCanFail<E>)
+
+/**
+ * Only there so that the compiler's message names what is missing.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface ThisHandlerCanFail<_E> {
+  readonly onFailure: unknown
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export type OnFailureArgs<E, RP> = [E] extends [never] ? [options?: OnFailure<E, RP>] : [options: OnFailure<E, RP>]
+
+/**
+ * Everything of one group.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface GroupOptions extends ConsumerOptions, BatchCommitterOptions, MembershipOptions {
+  readonly groupId: string
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface HandlerOptions extends GroupOptions {
+  /** What `launch` does when this consumer ends by failure. Default `"fail"`: the program ends with it. */
+  readonly onEnd?: "fail" | "report" | undefined
+}
+
+/**
+ * Each option a value or a `Config`.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export type OrConfig<A> = { readonly [K in keyof A]: A[K] | Config.Config<NonNullable<A[K]>> }
+
+/**
+ * What a consumer offers while it is there.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ConcurrentConsumerShape {
+  readonly name: string
+  /**
+   * Joins the group and handles its records, one handler at a time. Ends with success when the consumer's layer closes, fails with
+   * what stopped it. Interrupting it drains or interrupts the records (`shutdown`), flushes and leaves the group, within
+   * `shutdownTimeout`; it may be called again after that.
+   */
+  readonly run: <E, R, RP = never>(
+    handler: Handler<E, R>,
+    ...options: OnFailureArgs<E, RP>
+  ) => Effect.Effect<void, ConsumerError | CommitterDied, R | RP>
+  /** Never fails. **Cost**: some microseconds for each partition and record in flight. */
+  readonly health: Effect.Effect<Health>
+  readonly snapshot: Effect.Effect<Snapshot>
+  /** Ends with the failure that stopped the consumer; never ends while it can go on. */
+  readonly failure: Effect.Effect<never, ConsumerError | CommitterDied>
+  /** From the next start on; when lowered, what runs finishes. */
+  readonly setConcurrency: (n: number | "unbounded") => Effect.Effect<void, InvalidOptions>
+  /**
+   * Nothing starts and nothing is fetched; what runs finishes, commits and heartbeats go on. No partitions: the consumer, until
+   * resumed, over rebalances. Some: those, until their epoch ends.
+   */
+  readonly pause: (partitions?: ReadonlyArray<TopicPartition>) => Effect.Effect<void, ConsumerError>
+  /** Undoes `pause`. No partitions: everything. Some: their own pause; a consumer that is paused as a whole stays so. */
+  readonly resume: (partitions?: ReadonlyArray<TopicPartition>) => Effect.Effect<void, ConsumerError>
+  /**
+   * Goes on at another offset, in a new epoch: records in flight are interrupted. The offset is committed, also backwards, before
+   * anything is fetched; completes then. **Errors**: `NotOwned`.
+   */
+  readonly seek: (partition: TopicPartition, to: bigint | "start" | "end") => Effect.Effect<void, ConsumerError>
+  /** Commits the done prefix of all owned partitions now. */
+  readonly flush: Effect.Effect<ReadonlyArray<CommitOutcome>, CommitterDied>
+}
+
+const attached = new WeakSet<Session>()
+
+const make = Effect.fnUntraced(function* (
+  options: ConsumerOptions,
+  onEnd: "fail" | "report" | undefined
+): Effect.fn.Return<
+  ConcurrentConsumerShape,
+  InvalidOptions,
+  ConsumerSession | BatchCommitter | Scope.Scope
+> {
+  const session = yield* ConsumerSession
+  const committer = yield* BatchCommitter
+  const clock = yield* Clock.Clock
+  const registry = yield* ConsumerRegistry
+  const settings: ConsumerSettings = yield* validateConsumer(options, session.settings)
+  yield* Effect.acquireRelease(
+    Effect.suspend(() => {
+      if (attached.has(session)) {
+        return Effect.fail(
+          new InvalidOptions({
+            option: "ConsumerSession",
+            value: session.settings.groupId,
+            accepted: "a session that no other consumer runs on: give each consumer its own"
+          })
+        )
+      }
+      attached.add(session)
+      return Effect.void
+    }),
+    () => Effect.sync(() => attached.delete(session))
+  )
+  const now = (): number => clock.currentTimeMillisUnsafe()
+  const counters = new Counters()
+  const permits = new Permits(settings.concurrency)
+  const lanes = new Map<string, Lane>()
+  const zombies = new Set<Slot>()
+  const warned = new Set<string>()
+  const name = settings.name ?? registry.nameFor(session.settings.groupId)
+  const failed = Deferred.makeUnsafe<never, ConsumerError | CommitterDied>()
+  const startedAt = now()
+  let run: ConsumerRun | undefined
+  let idleSince: number | undefined
+  let ended: Viewed["failed"]
+  let userPausedSince: number | undefined
+
+  const view = (): Viewed => ({
+    name,
+    session,
+    settings,
+    counters,
+    permits,
+    zombies,
+    startedAt,
+    run,
+    idleSince,
+    failed: ended,
+    userPausedSince
+  })
+
+  const error = (reason: ConsumerError["reason"]): Effect.Effect<never, ConsumerError> =>
+    Effect.fail(new ConsumerError({ reason }))
+
+  const owned = (p: TopicPartition): PartitionEpoch | undefined => {
+    const epoch = run?.state.epochs.get(keyOf(p))
+    return epoch === undefined || epoch.closing ? undefined : epoch
+  }
+  const notOwned = (p: TopicPartition) => error({ _tag: "NotOwned", topic: p.topic, partition: p.partition })
+
+  /** of some partitions, all or none of them */
+  const each = (
+    partitions: ReadonlyArray<TopicPartition>,
+    then: (run: ConsumerRun, epoch: PartitionEpoch) => void
+  ): Effect.Effect<void, ConsumerError> =>
+    Effect.suspend(() => {
+      const missing = partitions.find((p) => owned(p) === undefined)
+      if (missing !== undefined) return notOwned(missing)
+      for (const p of partitions) then(run!, owned(p)!)
+      run?.pump.pump()
+      return Effect.void
+    })
+
+  const fibers = yield* FiberSet.make<unknown, unknown>()
+  yield* Effect.addFinalizer(() => Effect.suspend(() => run?.shutdown ?? Effect.void))
+
+  const shape: ConcurrentConsumerShape = {
+    name,
+    run: <E, R, RP = never>(
+      handler: Handler<E, R>,
+      ...[options]: OnFailureArgs<E, RP>
+    ): Effect.Effect<void, ConsumerError | CommitterDied, R | RP> =>
+      Effect.gen(function* () {
+        if (ended !== undefined) return yield* error({ _tag: "Ended" })
+        if (run !== undefined) return yield* error({ _tag: "AlreadyRunning" })
+        const { topics } = session.settings
+        if ([...handler.topics].sort().join() !== [...topics].sort().join()) {
+          return yield* error({ _tag: "TopicsDiffer", handler: handler.topics, session: topics })
+        }
+        const context = yield* Effect.context<R | RP>()
+        const fork = yield* FiberSet.runtime(fibers)<never>()
+        const diagnostics = yield* Diagnostics
+        return yield* Effect.acquireUseRelease(
+          Effect.sync(() => {
+            idleSince = undefined
+            run = new ConsumerRun({
+              session,
+              committer,
+              settings,
+              counters,
+              permits,
+              lanes,
+              zombies,
+              warned,
+              diagnostics,
+              clock,
+              userPaused: () => userPausedSince !== undefined,
+              handler: handler as Handler<unknown, never>,
+              policy: options?.onFailure as FailurePolicy<unknown, never> | undefined,
+              context: context as Context.Context<never>,
+              fork
+            })
+            return run
+          }),
+          (started) => started.live,
+          (started, exit) =>
+            Effect.andThen(
+              started.shutdown,
+              Effect.sync(() => {
+                run = undefined
+                const cause = Exit.isFailure(exit) ? exit.cause : undefined
+                if (cause === undefined || Cause.hasInterruptsOnly(cause)) {
+                  idleSince = now()
+                  return
+                }
+                const reason = cause.reasons.find((r) => r._tag === "Fail")
+                if (reason === undefined) return
+                ended = { at: now(), error: reason.error }
+                Deferred.doneUnsafe(failed, Exit.failCause(cause))
+              })
+            )
+        )
+      }),
+    health: Effect.sync(() => healthOf(view(), now())),
+    snapshot: Effect.sync(() => snapshotOf(view(), now())),
+    failure: Deferred.await(failed),
+    setConcurrency: (n) =>
+      Effect.map(
+        validated(() => limit("concurrency", n, 10)),
+        (checked) => {
+          permits.resize(checked)
+          run?.pump.pump()
+        }
+      ),
+    pause: (partitions) =>
+      partitions === undefined
+        ? Effect.sync(() => {
+            userPausedSince ??= now()
+            run?.pauseAll(true)
+          })
+        : each(partitions, (run, epoch) => {
+            run.held.pause(epoch, Pause.user)
+          }),
+    resume: (partitions) =>
+      partitions === undefined
+        ? Effect.sync(() => {
+            userPausedSince = undefined
+            run?.pauseAll(false)
+          })
+        : each(partitions, (run, epoch) => {
+            if (userPausedSince !== undefined) return
+            run.held.resume(epoch, Pause.user)
+            run.pump.offer(epoch)
+          }),
+    seek: (partition, to) =>
+      Effect.suspend(() => {
+        const epoch = owned(partition)
+        const next = epoch === undefined ? undefined : run!.intake.seek(epoch, to)
+        if (next === undefined) return notOwned(partition)
+        return Effect.flatMap(next.started, (opened) => (opened ? Effect.void : notOwned(partition)))
+      }),
+    flush: committer.flush()
+  }
+  yield* registry.register(shape, { onEnd })
+  return shape
+})
+
+/** session and committer of its own, private */
+const parts = (options: GroupOptions & { readonly topics: ReadonlyArray<string> }) =>
+  BatchCommitter.layer(options).pipe(Layer.provideMerge(ConsumerSession.layer(options)))
+
+const shapeLayer = <Self>(
+  tag: Context.Key<Self, ConcurrentConsumerShape>,
+  options: GroupOptions & { readonly topics: ReadonlyArray<string> }
+): Layer.Layer<Self, InvalidOptions | KafkaClientError, KafkaClient> =>
+  Layer.effect(tag, make(options, "report")).pipe(Layer.provide(parts(options)))
+
+const handlerLayer = <Self, E, R, RP>(
+  tag: Context.Key<Self, ConcurrentConsumerShape>,
+  handler: Handler<E, R>,
+  options: HandlerOptions & OnFailure<E, RP>
+): Layer.Layer<Self, InvalidOptions | KafkaClientError, KafkaClient | R | RP> =>
+  Layer.effect(
+    tag,
+    Effect.gen(function* () {
+      const consumer = yield* make(options, options.onEnd)
+      const run = consumer.run<E, R, RP>(handler, ...([options] as unknown as OnFailureArgs<E, RP>))
+      // a layer cannot fail after it was built: who wants to know races `failure`, as `launch` does
+      yield* Effect.forkScoped(
+        Effect.catchCause(run, (cause) =>
+          Cause.hasInterruptsOnly(cause)
+            ? Effect.void
+            : Effect.logError(`the consumer ${consumer.name} has ended: ${messageOf(cause)}`)
+        )
+      )
+      return consumer
+    })
+  ).pipe(Layer.provide(parts({ ...options, topics: handler.topics })))
+
+const messageOf = (cause: Cause.Cause<ConsumerError | CommitterDied>): string => {
+  const reason = cause.reasons.find((r) => r._tag === "Fail")
+  return reason === undefined ? "a defect" : reason.error.message
+}
+
+/** options with their configs read; a concurrency of 0 means unbounded there */
+const resolved = <A extends object>(options: OrConfig<A>): Effect.Effect<A, Config.ConfigError> =>
+  Effect.gen(function* () {
+    const plain: Record<string, unknown> = {}
+    for (const [key, value] of Object.entries(options)) {
+      if (!Config.isConfig(value)) {
+        plain[key] = value
+        continue
+      }
+      const read: unknown = yield* value
+      plain[key] = key === "concurrency" && read === 0 ? "unbounded" : read
+    }
+    return plain as A
+  })
+
+/**
+ * Handles many records of one consumer at once, inside a partition too, and commits per partition only the contiguous prefix of
+ * finished records.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class ConcurrentConsumer extends Context.Service<ConcurrentConsumer, ConcurrentConsumerShape>()(
+  "@concurrent-kafka/core/ConcurrentConsumer"
+) {
+  /** Brings none of its parts: needs its own session and committer from outside. */
+  static readonly layerNoDeps = (
+    options?: ConsumerOptions
+  ): Layer.Layer<ConcurrentConsumer, InvalidOptions, ConsumerSession | BatchCommitter> =>
+    Layer.effect(ConcurrentConsumer, make(options ?? {}, "report"))
+
+  /** A consumer with session and committer inside. Nothing is joined before `run`. */
+  static readonly layer = (
+    options: GroupOptions & { readonly topics: ReadonlyArray<string> }
+  ): Layer.Layer<ConcurrentConsumer, InvalidOptions | KafkaClientError, KafkaClient> =>
+    shapeLayer(ConcurrentConsumer, options)
+
+  /** A consumer that handles from the moment the layer is built until it closes. */
+  static readonly layerHandler = <E, R, RP = never>(
+    handler: Handler<E, R>,
+    options: HandlerOptions & OnFailure<E, RP>
+  ): Layer.Layer<never, InvalidOptions | KafkaClientError, KafkaClient | R | RP> =>
+    Layer.effectDiscard(Effect.void).pipe(Layer.provide(handlerLayer(ConcurrentConsumer, handler, options)))
+
+  /**
+   * As `layerHandler`, with each option a value or a `Config`. No variable has a fixed name here: several groups of one app must not
+   * read the same one. A `concurrency` of 0 read from a `Config` means unbounded.
+   */
+  static readonly layerHandlerConfig = <E, R, RP = never>(
+    handler: Handler<E, R>,
+    options: OrConfig<HandlerOptions> & OnFailure<E, RP>
+  ): Layer.Layer<never, InvalidOptions | KafkaClientError | Config.ConfigError, KafkaClient | R | RP> =>
+    Layer.unwrap(
+      Effect.map(resolved<HandlerOptions & OnFailure<E, RP>>(options as OrConfig<HandlerOptions & OnFailure<E, RP>>), (plain) =>
+        ConcurrentConsumer.layerHandler(handler, plain)
+      )
+    )
+
+  /**
+   * `Layer.launch` that fails, after an orderly close of everything, when one of the consumers inside ends by failure (unless its
+   * `onEnd` is `"report"`). `Layer.launch` alone would go on and consume nothing.
+   */
+  static readonly launch = <E, R>(
+    layer: Layer.Layer<never, E, R>
+  ): Effect.Effect<never, E | ConsumerError | CommitterDied, R> =>
+    Effect.flatMap(ConsumerRegistry, (outer) => {
+      const registry = makeRegistry(outer)
+      return Effect.raceFirst(Layer.launch(layer), registry.failure).pipe(
+        Effect.provideService(ConsumerRegistry, registry)
+      )
+    })
+
+  /** A consumer with an identity of its own, for an app that wants several as services. */
+  static readonly Tag =
+    <Self>() =>
+    <const Id extends string>(id: Id): Context.ServiceClass<Self, Id, ConcurrentConsumerShape> & {
+      readonly layer: (
+        options: GroupOptions & { readonly topics: ReadonlyArray<string> }
+      ) => Layer.Layer<Self, InvalidOptions | KafkaClientError, KafkaClient>
+      readonly layerHandler: <E, R, RP = never>(
+        handler: Handler<E, R>,
+        options: HandlerOptions & OnFailure<E, RP>
+      ) => Layer.Layer<Self, InvalidOptions | KafkaClientError, KafkaClient | R | RP>
+    } => {
+      const tag = Context.Service<Self, ConcurrentConsumerShape>()(id)
+      return Object.assign(tag, {
+        layer: (options: GroupOptions & { readonly topics: ReadonlyArray<string> }) => shapeLayer(tag, options),
+        layerHandler: <E, R, RP = never>(handler: Handler<E, R>, options: HandlerOptions & OnFailure<E, RP>) =>
+          handlerLayer(tag, handler, options)
+      })
+    }
+}

@@ -1,0 +1,109 @@
+/**
+ * How a consumer is.
+ *
+ * @since 0.1.0
+ */
+import type { TopicPartition } from "./ConsumerRecord.ts"
+
+/**
+ * Why a consumer is not simply well.
+ *
+ * | code | status | live | ready |
+ * | --- | --- | --- | --- |
+ * | `disabled` (`KAFKA_ENABLED=false`), `standby` (a member without partitions), `rebalancing`, `paused`, `idle` (a `run` was interrupted and none followed) | ok | yes | yes |
+ * | `opening` (a start is being established) | ok; degraded once that failed | yes | yes |
+ * | `starting` (never had an assignment) | degraded | yes | no |
+ * | `stuck` (one attempt runs longer than `stuckAfter`), `lostToRetention` (the log was cut below our position, for an hour) | degraded | yes | yes |
+ * | `zombie` (a handler ignores its interruption) | degraded; down when they hold all permits | yes; no when they hold all permits | yes |
+ * | `commitsFailing`, `disconnected`, `protocolMismatch`, `topicMissing` | down | yes | yes; no before the first assignment |
+ * | `committerDead`, `failed` | down | no | no |
+ * | `shuttingDown` | ok | yes | no |
+ *
+ * Live is false only where a restart would help.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type HealthCode =
+  | "disabled"
+  | "starting"
+  | "standby"
+  | "opening"
+  | "rebalancing"
+  | "paused"
+  | "idle"
+  | "stuck"
+  | "lostToRetention"
+  | "zombie"
+  | "commitsFailing"
+  | "disconnected"
+  | "protocolMismatch"
+  | "topicMissing"
+  | "committerDead"
+  | "failed"
+  | "shuttingDown"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface HealthReason {
+  readonly code: HealthCode
+  readonly message: string
+  /** Milliseconds since 1970. */
+  readonly since: number
+  /** How many records, partitions or failures. */
+  readonly count: number
+  /** Where, or the worst place of several. */
+  readonly at?: TopicPartition & { readonly offset?: bigint }
+}
+
+/**
+ * The status is the worst of the reasons'; live and ready hold when they hold for each.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Health {
+  readonly status: "ok" | "degraded" | "down"
+  readonly live: boolean
+  readonly ready: boolean
+  readonly reasons: ReadonlyArray<HealthReason>
+}
+
+/**
+ * More codes that make ready or live false.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface HealthOptions {
+  readonly readyNeeds?: ReadonlyArray<HealthCode> | undefined
+  readonly liveNeeds?: ReadonlyArray<HealthCode> | undefined
+}
+
+/**
+ * All codes, for validation and documentation.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const healthCodes: ReadonlyArray<HealthCode> = [
+  "disabled",
+  "starting",
+  "standby",
+  "opening",
+  "rebalancing",
+  "paused",
+  "idle",
+  "stuck",
+  "lostToRetention",
+  "zombie",
+  "commitsFailing",
+  "disconnected",
+  "protocolMismatch",
+  "topicMissing",
+  "committerDead",
+  "failed",
+  "shuttingDown"
+]

@@ -1,0 +1,131 @@
+/**
+ * Everything that can be seen of a consumer, as plain data taken at once.
+ *
+ * @since 0.1.0
+ */
+import type { EpochPartition } from "./ConsumerSession.ts"
+import type { Health } from "./Health.ts"
+
+/**
+ * Why a partition is paused. `user`: `pause` was called. `full`: its share of the held limits is used up; only fetching stops.
+ * `uncommitted`: `maxUncommitted` records lie behind the oldest one that is not done. `holding`: it is being taken away.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type PauseReason = "user" | "full" | "uncommitted" | "holding"
+
+/**
+ * How a record can be done. `handled`: by the handler. `skipped`: failed, and the policy said skip. `filtered`: not for this group.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Outcome = "handled" | "skipped" | "filtered"
+
+/**
+ * The oldest record of a partition that is not done.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface OldestRecord {
+  readonly offset: bigint
+  readonly state: "buffered" | "running" | "stopping"
+  readonly attempt: number
+  /** When this state began, our clock, milliseconds since 1970. */
+  readonly since: number
+  /** The record's own timestamp, only to be shown. */
+  readonly timestamp: bigint
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface PartitionSnapshot extends EpochPartition {
+  readonly state: "opening" | "open" | "holding" | "flushing" | "suspended" | "draining"
+  readonly paused: ReadonlyArray<PauseReason>
+  /** What the broker has, as far as known. */
+  readonly committed: bigint | undefined
+  /** The next offset after the done prefix. */
+  readonly committable: bigint
+  /** The next offset to be delivered. */
+  readonly delivered: bigint
+  /** The end that a reader can see, as of the newest chunk. */
+  readonly end: bigint | undefined
+  /** Done behind a gap: `[from, to)` in offset order, at most 256 runs. */
+  readonly doneBehindGap: ReadonlyArray<readonly [from: bigint, to: bigint]>
+  readonly gaps: number
+  readonly buffered: number
+  readonly running: number
+  readonly zombies: number
+  readonly heldRecords: number
+  readonly heldBytes: number
+  readonly oldest: OldestRecord | undefined
+}
+
+/**
+ * A rebalance as this consumer saw it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RebalanceSnapshot {
+  readonly at: number
+  readonly kind: "assigned" | "revoked" | "lost"
+  readonly partitions: number
+  /** How long the revoke was held for drain and flush; 0 for the other kinds. */
+  readonly millis: number
+  /** Records in flight when it came. */
+  readonly inFlight: number
+}
+
+/**
+ * Plain data, taken at once. Counters only rise, from the start of the consumer, so that a reader can make rates of them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Snapshot {
+  readonly name: string
+  readonly groupId: string
+  /** Milliseconds since 1970. */
+  readonly at: number
+  readonly startedAt: number
+  readonly generation: number
+  readonly permits: { readonly limit: number | "unbounded"; readonly used: number; readonly byZombies: number }
+  readonly held: {
+    readonly records: number
+    readonly bytes: number
+    readonly maxRecords: number
+    readonly maxBytes: number
+  }
+  readonly outcomes: Readonly<Record<Outcome, number>>
+  readonly attempts: number
+  /** Attempts that this library interrupted. */
+  readonly interrupted: number
+  /** Chunks, outcomes and answers that came after their epoch had ended, and were dropped. */
+  readonly fenced: number
+  /** Records given up when their epoch ended; they will be delivered again. */
+  readonly released: number
+  /** Offsets that the broker deleted before they were read. */
+  readonly lostToRetention: bigint
+  /** Events that the engine's state machines do not know: please report them. */
+  readonly unexpectedTransitions: number
+  /** Milliseconds, of the last minute, exact to 5 %. From the start of an attempt to its outcome. */
+  readonly handlerTime: { readonly p50: number; readonly p99: number }
+  /** From a record's arrival to the start of its attempt. */
+  readonly waitTime: { readonly p50: number; readonly p99: number }
+  readonly commits: {
+    /** Requests of which every entry was stored. */
+    readonly ok: number
+    readonly failed: number
+    readonly lastAt: number | undefined
+    readonly lastMillis: number | undefined
+  }
+  /** The last 100. */
+  readonly rebalances: ReadonlyArray<RebalanceSnapshot>
+  readonly partitions: ReadonlyArray<PartitionSnapshot>
+  readonly health: Health
+}

@@ -1,0 +1,96 @@
+/**
+ * What is held, and who must not fetch because of it (I6).
+ *
+ * Held are buffered and in-flight records. At the limit fetching stops, at half of it it goes on. One partition of several may
+ * use half of the limit, so that a slow one does not stop the others. A partition that cannot go on by itself (paused by the user,
+ * or `maxUncommitted` behind a stuck record) fetches nothing, and what it holds does not count against the others: two stuck
+ * partitions would else stop the consumer for good.
+ */
+import type { EpochPartition } from "../ConsumerSession.ts"
+import { Pause, type PartitionEpoch } from "./epoch.ts"
+import type { RunState } from "./state.ts"
+
+const stuckReasons = Pause.user | Pause.uncommitted
+
+export class Backpressure {
+  /** of all partitions */
+  records = 0
+  bytes = 0
+  /** of those that can go on */
+  private countedRecords = 0
+  private countedBytes = 0
+  private full = false
+  private readonly run: RunState
+
+  constructor(run: RunState) {
+    this.run = run
+  }
+
+  add(epoch: PartitionEpoch, records: number, bytes: number): void {
+    epoch.heldRecords += records
+    epoch.heldBytes += bytes
+    this.records += records
+    this.bytes += bytes
+    if (epoch.counted) {
+      this.countedRecords += records
+      this.countedBytes += bytes
+    }
+  }
+
+  remove(epoch: PartitionEpoch, bytes: number): void {
+    epoch.heldRecords--
+    epoch.heldBytes -= bytes
+    this.records--
+    this.bytes -= bytes
+    if (epoch.counted) {
+      this.countedRecords--
+      this.countedBytes -= bytes
+    }
+    if (epoch.full || this.full) this.check(epoch)
+  }
+
+  pause(epoch: PartitionEpoch, reason: number): void {
+    epoch.pauses |= reason
+    this.apply(epoch)
+  }
+
+  resume(epoch: PartitionEpoch, reason: number): void {
+    epoch.pauses &= ~reason
+    this.apply(epoch)
+  }
+
+  /** After something was added or removed. */
+  check(epoch: PartitionEpoch): void {
+    const { maxHeldBytes, maxHeldRecords } = this.run.settings
+    const share = this.run.epochs.size > 1 ? 0.5 : 1
+    const most = epoch.full ? share / 2 : share
+    epoch.full = epoch.heldRecords >= maxHeldRecords * most || epoch.heldBytes >= maxHeldBytes * most
+    const all = this.full ? 0.5 : 1
+    const full = this.countedRecords >= maxHeldRecords * all || this.countedBytes >= maxHeldBytes * all
+    if (full === this.full) {
+      this.apply(epoch)
+      return
+    }
+    this.full = full
+    for (const each of this.run.epochs.values()) this.apply(each)
+  }
+
+  /** The epoch has ended: what it still holds stops counting when its fibers end. */
+  apply(epoch: PartitionEpoch): void {
+    const counted = (epoch.pauses & stuckReasons) === 0
+    if (counted !== epoch.counted) {
+      epoch.counted = counted
+      this.countedRecords += counted ? epoch.heldRecords : -epoch.heldRecords
+      this.countedBytes += counted ? epoch.heldBytes : -epoch.heldBytes
+    }
+    if (epoch.full || this.full) epoch.pauses |= Pause.full
+    else epoch.pauses &= ~Pause.full
+    if (epoch.state === "opening" || epoch.state === "ended") return
+    const stop = epoch.pauses !== 0
+    if (stop === epoch.fetchPaused) return
+    epoch.fetchPaused = stop
+    const only: ReadonlyArray<EpochPartition> = [epoch]
+    if (stop) this.run.session.pauseUnsafe(only)
+    else this.run.session.resumeUnsafe(only)
+  }
+}

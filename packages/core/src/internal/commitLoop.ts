@@ -1,0 +1,257 @@
+/**
+ * The committer's loop: triggers, one request in flight, what to do with each outcome.
+ *
+ * - A commit is due when `batchSize` records have joined the prefix, `batchInterval` after the first of them, at once for a flush.
+ *   Two commits follow each other by `minCommitInterval` at least, flushes aside.
+ * - A retriable outcome keeps its urgency: tried again with backoff (100 ms doubling to 5 s, 20 % jitter) and the newest state.
+ * - A deferred one is decided again after a heartbeat interval, or when the consumer flushes after an assignment.
+ * - A request is cut to 256 KiB; one that the broker refuses whole is halved until a single entry is left.
+ * - A request without an answer may be applied late, after a newer one (the broker checks neither order nor ownership): after the
+ *   next success its partitions are committed once more when the request can no longer be alive.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Random from "effect/Random"
+import type * as Scope from "effect/Scope"
+import { type BatchCommitter, CommitterDied, type CommitSource } from "../BatchCommitter.ts"
+import type { CommitEntry, CommitOutcome, EpochPartition, Session } from "../ConsumerSession.ts"
+import type { CommitterSettings } from "./options.ts"
+
+const maxRequestBytes = 256 * 1024
+/** below this an UNKNOWN_SERVER_ERROR is not about the size */
+const suspectRequestBytes = 64 * 1024
+
+interface Flush {
+  readonly partitions: ReadonlyArray<EpochPartition> | undefined
+  readonly answer: Deferred.Deferred<ReadonlyArray<CommitOutcome>, CommitterDied>
+}
+
+const keyOf = (p: EpochPartition): string => `${p.topic}/${p.partition}/${p.epoch}`
+
+/** encoded, roughly; a topic's name counts once */
+export const encodedBytes = (entries: ReadonlyArray<CommitEntry>): number => {
+  let bytes = 0
+  const topics = new Set<string>()
+  for (const entry of entries) {
+    if (!topics.has(entry.topic)) {
+      topics.add(entry.topic)
+      bytes += entry.topic.length + 8
+    }
+    bytes += 18 + entry.metadata.length
+  }
+  return bytes
+}
+
+/** into requests of at most 256 KiB */
+export const cut = (entries: ReadonlyArray<CommitEntry>): Array<ReadonlyArray<CommitEntry>> => {
+  if (entries.length < 2 || encodedBytes(entries) <= maxRequestBytes) return entries.length === 0 ? [] : [entries]
+  return halves(entries).flatMap(cut)
+}
+
+const halves = (entries: ReadonlyArray<CommitEntry>): [ReadonlyArray<CommitEntry>, ReadonlyArray<CommitEntry>] => {
+  const middle = entries.length >> 1
+  return [entries.slice(0, middle), entries.slice(middle)]
+}
+
+const refusedWhole = (entries: ReadonlyArray<CommitEntry>, outcomes: ReadonlyArray<CommitOutcome>): boolean =>
+  entries.length > 1 &&
+  outcomes.every(
+    (o) =>
+      (o.outcome === "rejected" && o.code === "REQUEST_TOO_LARGE") ||
+      (o.outcome === "retriable" && o.code === "UNKNOWN_SERVER_ERROR" && encodedBytes(entries) > suspectRequestBytes)
+  )
+
+export const makeCommitLoop = Effect.fnUntraced(function* (
+  session: Session,
+  settings: CommitterSettings
+): Effect.fn.Return<BatchCommitter["Service"], never, Scope.Scope> {
+  const clock = yield* Clock.Clock
+  const now = () => clock.currentTimeMillisUnsafe()
+  const died = Deferred.makeUnsafe<never, CommitterDied>()
+  const wake = Latch.makeUnsafe(false)
+  let source: CommitSource | undefined
+  let over: CommitterDied | undefined
+  let flushes: Array<Flush> = []
+  /** records since the last commit of all partitions, and when the first of them came */
+  let count = 0
+  let firstAt: number | undefined
+  let lastAt = Number.NEGATIVE_INFINITY
+  /** something waits to be tried again, not before this time */
+  let urgent = false
+  let notBefore = Number.NEGATIVE_INFINITY
+  let failures = 0
+  const unanswered = new Map<string, EpochPartition>()
+  let repeats: Array<{ readonly at: number; readonly partition: EpochPartition }> = []
+
+  const dueAt = (): number => {
+    if (source === undefined) return Number.POSITIVE_INFINITY
+    if (flushes.length > 0) return Number.NEGATIVE_INFINITY
+    let at = repeats[0]?.at ?? Number.POSITIVE_INFINITY
+    if (count >= settings.batchSize) at = Number.NEGATIVE_INFINITY
+    else if (firstAt !== undefined) at = Math.min(at, firstAt + settings.batchInterval)
+    if (urgent) at = Math.min(at, notBefore)
+    return at === Number.POSITIVE_INFINITY ? at : Math.max(at, notBefore, lastAt + settings.minCommitInterval)
+  }
+
+  const send = (entries: ReadonlyArray<CommitEntry>): Effect.Effect<ReadonlyArray<CommitOutcome>> =>
+    Effect.suspend(() => {
+      const sentAt = now()
+      return Effect.flatMap(session.commit(entries), (outcomes) => {
+        source?.settled(outcomes, now() - sentAt)
+        if (refusedWhole(entries, outcomes)) {
+          // settled made them dirty again: take the halves anew
+          return Effect.map(
+            Effect.forEach(halves(entries), (half) => Effect.suspend(() => sendAll(source?.take(half, false) ?? []))),
+            (parts) => parts.flat()
+          )
+        }
+        return Effect.succeed(outcomes)
+      })
+    })
+
+  const sendAll = (entries: ReadonlyArray<CommitEntry>): Effect.Effect<ReadonlyArray<CommitOutcome>> =>
+    Effect.map(Effect.forEach(cut(entries), send), (parts) => parts.flat())
+
+  const judge = (outcomes: ReadonlyArray<CommitOutcome>, all: boolean): void => {
+    let retriable = false
+    let deferred = false
+    let committed = false
+    for (const outcome of outcomes) {
+      if (outcome.outcome === "retriable") {
+        retriable = true
+        if (outcome.code === "NO_ANSWER") unanswered.set(keyOf(outcome), outcome)
+      } else if (outcome.outcome === "deferred") deferred = true
+      else if (outcome.outcome === "committed") {
+        committed = true
+        const key = keyOf(outcome)
+        const partition = unanswered.get(key)
+        if (partition !== undefined) {
+          unanswered.delete(key)
+          repeats.push({ at: now() + session.capabilities.requestTimeout, partition })
+        }
+      } else unanswered.delete(keyOf(outcome))
+    }
+    if (committed && !retriable) failures = 0
+    if (retriable) failures++
+    if (retriable || deferred) urgent = true
+    else if (all) urgent = false
+    if (!retriable && !deferred) notBefore = Number.NEGATIVE_INFINITY
+  }
+
+  const backOff = (outcomes: ReadonlyArray<CommitOutcome>): Effect.Effect<void> => {
+    const retriable = outcomes.some((o) => o.outcome === "retriable")
+    const deferred = outcomes.some((o) => o.outcome === "deferred")
+    if (!retriable && !deferred) return Effect.void
+    const delay = Math.max(
+      retriable ? Math.min(5_000, 100 * 2 ** Math.min(failures - 1, 10)) : 0,
+      deferred ? session.settings.heartbeatInterval : 0
+    )
+    return Effect.map(Random.next, (random) => {
+      notBefore = now() + delay * (retriable ? 0.8 + 0.4 * random : 1)
+    })
+  }
+
+  const cycle = Effect.suspend(() => {
+    const requests = flushes
+    flushes = []
+    lastAt = now()
+    const only =
+      requests.length > 0 && requests.every((r) => r.partitions !== undefined)
+        ? requests.flatMap((r) => r.partitions!)
+        : undefined
+    if (only === undefined) {
+      count = 0
+      firstAt = undefined
+    }
+    const due = repeats.filter((r) => r.at <= lastAt).map((r) => r.partition)
+    if (due.length > 0) repeats = repeats.filter((r) => r.at > lastAt)
+    const entries = source!.take(only, false)
+    const again = due.length === 0 ? [] : source!.take(due, true).filter((e) => !entries.some((f) => keyOf(f) === keyOf(e)))
+    return sendAll([...entries, ...again]).pipe(
+      Effect.tap((outcomes) => {
+        judge(outcomes, only === undefined)
+        return backOff(outcomes)
+      }),
+      Effect.map((outcomes) => {
+        for (const request of requests) Deferred.doneUnsafe(request.answer, Effect.succeed(outcomes))
+      }),
+      // a flush that was taken but not answered must not wait for ever
+      Effect.onError(() => Effect.sync(() => void flushes.push(...requests)))
+    )
+  })
+
+  const loop = Effect.forever(
+    Effect.suspend(() => {
+      wake.closeUnsafe()
+      const at = dueAt()
+      const wait = at - now()
+      if (wait <= 0) return cycle
+      return wait === Number.POSITIVE_INFINITY ? wake.await : Effect.timeoutOption(wake.await, wait)
+    })
+  )
+
+  const end = (error: CommitterDied): void => {
+    over = error
+    Deferred.doneUnsafe(died, Effect.fail(error))
+    for (const flush of flushes) Deferred.doneUnsafe(flush.answer, Effect.fail(error))
+    flushes = []
+  }
+
+  yield* Effect.forkScoped(
+    Effect.onExit(loop, (exit) =>
+      Effect.sync(() => {
+        const cause = exit._tag === "Failure" ? exit.cause : Cause.empty
+        const error = new CommitterDied({
+          cause: Cause.hasInterruptsOnly(cause) ? "the committer was closed" : Cause.squash(cause)
+        })
+        // closed is not died: only who still waits is told
+        if (Cause.hasInterruptsOnly(cause)) {
+          over = error
+          for (const flush of flushes) Deferred.doneUnsafe(flush.answer, Effect.fail(error))
+          flushes = []
+        } else end(error)
+      })
+    ).pipe(Effect.catchCause(() => Effect.void))
+  )
+
+  return {
+    attach: (attached) =>
+      Effect.acquireRelease(
+        Effect.sync(() => {
+          source = attached
+        }),
+        () =>
+          Effect.sync(() => {
+            source = undefined
+            count = 0
+            firstAt = undefined
+            urgent = false
+            notBefore = Number.NEGATIVE_INFINITY
+            failures = 0
+            unanswered.clear()
+            repeats = []
+          })
+      ),
+    advancedUnsafe: (records) => {
+      const before = count
+      count += records
+      if (firstAt === undefined) {
+        firstAt = now()
+        wake.openUnsafe()
+      } else if (before < settings.batchSize && count >= settings.batchSize) wake.openUnsafe()
+    },
+    flush: (partitions) =>
+      Effect.suspend(() => {
+        if (over !== undefined) return Effect.fail(over)
+        if (source === undefined) return Effect.succeed([])
+        const answer = Deferred.makeUnsafe<ReadonlyArray<CommitOutcome>, CommitterDied>()
+        flushes.push({ partitions, answer })
+        wake.openUnsafe()
+        return Deferred.await(answer)
+      }),
+    died: Deferred.await(died)
+  }
+})

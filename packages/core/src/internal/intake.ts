@@ -1,0 +1,603 @@
+/**
+ * What comes out of the session's inbox, in its order: assignments open and end epochs, chunks are registered and buffered. It takes
+ * everything at once and never waits: drains, flushes and the establishing of starts are fibers of their own, so that other
+ * partitions' chunks go on (I11) and every revoke is answered.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { BatchCommitter } from "../BatchCommitter.ts"
+import { ConsumerError } from "../ConsumerError.ts"
+import type { ConsumerRecord } from "../ConsumerRecord.ts"
+import type {
+  Assigned,
+  AssignedPartition,
+  Chunk,
+  CommitEntry,
+  CommitOutcome,
+  Connection,
+  EpochPartition,
+  Gone,
+  LogOffsets,
+  Lost,
+  OutOfRange,
+  Signal
+} from "../ConsumerSession.ts"
+import type { KafkaClientError } from "../KafkaClient.ts"
+import type { Backpressure } from "./backpressure.ts"
+import { type Lane, Pause, PartitionEpoch, sizeOf } from "./epoch.ts"
+import type { PartitionEvent } from "./partitionMachine.ts"
+import type { Pump } from "./pump.ts"
+import type { Rebalance } from "./rebalance.ts"
+import { keyOf, type RunState } from "./state.ts"
+
+/** between two tries to establish a start */
+const openRetryMillis = 500
+
+export interface IntakeEvents {
+  readonly fork: (effect: Effect.Effect<unknown>) => void
+  readonly after: (millis: number, then: () => void) => void
+  readonly guarded: (then: () => void) => void
+  readonly fail: (error: ConsumerError) => void
+  readonly logError: (message: string) => void
+  /** an epoch is over, and so may be the whole */
+  readonly settled: () => void
+}
+
+/** Trouble of the session that it tries to get over by itself. */
+export interface Trouble {
+  readonly since: number
+  readonly error: KafkaClientError | undefined
+}
+
+export class Intake {
+  trouble: Trouble | undefined = undefined
+  everAssigned = false
+  /** the consumer is paused by its user */
+  userPaused: () => boolean
+  /** partitions that are not there any more, until they are assigned again */
+  readonly gone = new Map<string, { readonly at: number; readonly signal: Gone }>()
+  private readonly run: RunState
+  private readonly held: Backpressure
+  private readonly pump: Pump
+  private readonly rebalance: Rebalance
+  private readonly committer: BatchCommitter["Service"]
+  private readonly events: IntakeEvents
+
+  constructor(
+    run: RunState,
+    held: Backpressure,
+    pump: Pump,
+    rebalance: Rebalance,
+    committer: BatchCommitter["Service"],
+    userPaused: () => boolean,
+    events: IntakeEvents
+  ) {
+    this.run = run
+    this.held = held
+    this.pump = pump
+    this.rebalance = rebalance
+    this.committer = committer
+    this.userPaused = userPaused
+    this.events = events
+  }
+
+  take(signals: ReadonlyArray<Signal>): void {
+    for (const signal of signals) {
+      switch (signal._tag) {
+        case "Chunk":
+          this.chunk(signal)
+          break
+        case "Assigned":
+          this.assigned(signal)
+          break
+        case "Revoking":
+          this.rebalance.revoking(signal)
+          break
+        case "Lost":
+          this.lost(signal)
+          break
+        case "OutOfRange":
+          this.outOfRange(signal, signal)
+          break
+        case "Gone":
+          this.isGone(signal)
+          break
+        case "Connection":
+          this.connection(signal)
+          break
+      }
+    }
+    this.pump.pump()
+  }
+
+  // ------------------------------------------------------------------ records
+
+  private chunk(chunk: Chunk): void {
+    const { counters } = this.run
+    const epoch = this.run.find(chunk)
+    if (epoch === undefined) {
+      this.run.row("partition", "P28", chunk)
+      counters.fenced += Math.max(1, chunk.records.length)
+      return
+    }
+    if (this.run.partition(epoch, "chunk") === undefined) return
+    epoch.end = chunk.end
+    if (epoch.exact || epoch.closing) {
+      // its buffered records were given up: what comes now is given up as well, unregistered
+      counters.released += chunk.records.length
+      return
+    }
+    const { tracker } = epoch
+    const records = this.unseen(chunk, tracker.delivered)
+    const first = tracker.next
+    let bytes = 0
+    for (let i = 0; i < records.length; i++) {
+      const record = records[i]!
+      tracker.deliver(record.offset)
+      bytes += sizeOf(record)
+    }
+    const emptied = tracker.chunkEnds(chunk.nextOffset)
+    if (records.length > 0) {
+      if (this.run.diagnostics !== undefined) for (const _ of records) this.run.row("record", "R3", epoch)
+      this.held.add(epoch, records.length, bytes)
+      if (this.run.settings.headerFilter === undefined) epoch.buffer(records, first, this.run.now())
+      else this.filter(epoch, records, first, this.run.settings.headerFilter)
+      this.held.check(epoch)
+      this.pump.offer(epoch)
+    } else if (emptied) this.pump.advanced(epoch, 0)
+  }
+
+  /** A client that goes back gives records twice: what was delivered before is not delivered again. */
+  private unseen(chunk: Chunk, delivered: bigint): ReadonlyArray<ConsumerRecord> {
+    const { records } = chunk
+    if (records.length === 0 || records[0]!.offset >= delivered) return records
+    const fresh = records.filter((record) => record.offset >= delivered)
+    this.run.counters.fenced += records.length - fresh.length
+    return fresh
+  }
+
+  /** Records that are not for this group are done at once, without lane or permit. */
+  private filter(
+    epoch: PartitionEpoch,
+    records: ReadonlyArray<ConsumerRecord>,
+    first: number,
+    wanted: (record: ConsumerRecord) => boolean
+  ): void {
+    const now = this.run.now()
+    let from = 0
+    let advanced = 0
+    let filtered = 0
+    for (let i = 0; i < records.length; i++) {
+      let isWanted = true
+      try {
+        isWanted = wanted(records[i]!)
+      } catch (defect) {
+        const defects = (epoch.filterDefects ??= new Map())
+        defects.set(first + i, defect)
+      }
+      if (isWanted) continue
+      if (i > from) epoch.buffer(records.slice(from, i), first + from, now)
+      from = i + 1
+      filtered++
+      this.run.row("record", "R2", epoch)
+      this.held.remove(epoch, sizeOf(records[i]!))
+      advanced += epoch.tracker.settle(first + i)
+    }
+    if (from < records.length) epoch.buffer(from === 0 ? records : records.slice(from), first + from, now)
+    this.run.counters.filtered += filtered
+    if (advanced > 0) this.pump.advanced(epoch, advanced)
+  }
+
+  // ------------------------------------------------------------------ assignments
+
+  private assigned(signal: Assigned): void {
+    const { run } = this
+    this.everAssigned = true
+    run.counters.rebalanced({
+      at: run.now(),
+      kind: "assigned",
+      partitions: signal.all.length,
+      millis: 0,
+      inFlight: run.permits.used
+    })
+    const mine = new Set<string>()
+    const fresh: Array<AssignedPartition> = []
+    for (const p of signal.all) {
+      const key = keyOf(p)
+      mine.add(key)
+      const epoch = run.epochs.get(key)
+      if (epoch === undefined) {
+        if (p.retained && !run.closing) run.unexpected("partition", "none", "retained", p)
+        fresh.push(p)
+      } else if (epoch.epoch === p.epoch) this.retained(epoch, p)
+      else {
+        this.transition(epoch, "reassigned")
+        fresh.push(p)
+      }
+    }
+    for (const [key, epoch] of [...run.epochs]) if (!mine.has(key)) this.transition(epoch, "reassigned")
+    // a consumer that is closing opens nothing
+    if (!run.closing) this.open(fresh)
+    else this.events.settled()
+  }
+
+  private retained(epoch: PartitionEpoch, p: AssignedPartition): void {
+    const before = epoch.state
+    const step = this.run.partition(epoch, "retained")
+    if (step === undefined || step.to === before) return
+    if (step.to === "ended") return this.ended(epoch)
+    if (step.to === "opening") return this.start([epoch], [p])
+    this.rebalance.left(epoch)
+    if (step.to === "draining") return this.rebalance.drainForClose([epoch])
+    this.held.resume(epoch, Pause.holding)
+    if (epoch.tracker.committable !== epoch.committed) {
+      if (epoch.commitState === "clean") this.run.commit(epoch, "moved")
+      this.flush([epoch])
+    }
+    this.pump.advanced(epoch, 0)
+    this.pump.offer(epoch)
+    const { keptRange } = epoch
+    epoch.keptRange = undefined
+    if (keptRange !== undefined) this.outOfRange(epoch, keptRange)
+  }
+
+  private open(partitions: ReadonlyArray<AssignedPartition>): void {
+    if (partitions.length === 0) return
+    this.start(partitions.map((p) => this.make(p)), partitions)
+  }
+
+  private make(p: EpochPartition): PartitionEpoch {
+    const { run } = this
+    const key = keyOf(p)
+    const epoch = new PartitionEpoch(p, this.lane(key), run.now())
+    run.row("partition", "P1", p)
+    run.epochs.set(key, epoch)
+    this.gone.delete(key)
+    if (this.userPaused()) epoch.pauses |= Pause.user
+    return epoch
+  }
+
+  private lane(key: string): Lane | undefined {
+    if (this.run.settings.ordering !== "partition") return undefined
+    let lane = this.run.lanes.get(key)
+    if (lane === undefined) this.run.lanes.set(key, (lane = { holders: 0 }))
+    return lane
+  }
+
+  /** Where there is a committed offset that is the start; else it is resolved and committed, before anything is fetched. */
+  private start(epochs: ReadonlyArray<PartitionEpoch>, partitions: ReadonlyArray<AssignedPartition>): void {
+    const known: Array<PartitionEpoch> = []
+    const unknown: Array<{ readonly epoch: PartitionEpoch; readonly p: AssignedPartition }> = []
+    epochs.forEach((epoch, i) => {
+      const p = partitions[i]!
+      if (p.committed !== undefined) {
+        epoch.committed = p.committed.offset
+        epoch.start = p.committed.offset
+        known.push(epoch)
+      } else if (this.run.settings.startFrom === "fail") {
+        this.events.fail(
+          new ConsumerError({
+            reason: { _tag: "NoStart", topic: p.topic, partition: p.partition, why: "notCommitted" }
+          })
+        )
+      } else unknown.push({ epoch, p })
+    })
+    this.begin(known)
+    if (unknown.length > 0) {
+      const { startFrom } = this.run.settings
+      this.establish(
+        unknown.map(({ epoch }) => epoch),
+        (epoch, log) => {
+          const p = unknown.find((u) => u.epoch === epoch)!.p
+          // new in a topic that the group reads: nothing of it may be passed over
+          return startFrom === "latest" && !p.topicCommitted ? log.end : log.start
+        }
+      )
+    }
+  }
+
+  /** Reads the log's ends, resolves each start, commits it, and begins; tries until the epochs are not opening any more. */
+  private establish(epochs: ReadonlyArray<PartitionEpoch>, resolve: (epoch: PartitionEpoch, log: LogOffsets) => bigint): void {
+    // an epoch that was suspended meanwhile is opened anew, by another attempt
+    const token = {}
+    for (const epoch of epochs) epoch.opening = token
+    const opening = (): ReadonlyArray<PartitionEpoch> =>
+      epochs.filter((epoch) => epoch.state === "opening" && epoch.opening === token)
+    const attempt: Effect.Effect<void> = Effect.suspend(() => {
+      const now = opening()
+      if (now.length === 0) return Effect.void
+      const unresolved = now.filter((epoch) => epoch.start === undefined)
+      const logs =
+        unresolved.length === 0 ? Effect.succeed([]) : Effect.option(this.run.session.logOffsets(unresolved)).pipe(
+          Effect.map(Option.getOrElse((): ReadonlyArray<LogOffsets> => []))
+        )
+      return Effect.flatMap(logs, (found) => {
+        for (const log of found) {
+          const epoch = unresolved.find((e) => e.topic === log.topic && e.partition === log.partition)
+          if (epoch !== undefined && epoch.start === undefined) epoch.start = resolve(epoch, log)
+        }
+        const ready = opening().filter((epoch) => epoch.start !== undefined)
+        for (const epoch of ready) {
+          epoch.commitStart = true
+          if (epoch.commitState === "clean") this.run.commit(epoch, "moved")
+        }
+        return Effect.flatMap(ready.length === 0 ? Effect.void : Effect.ignore(this.committer.flush(ready)), () => {
+          const left = opening()
+          if (left.length === 0) return Effect.void
+          this.events.guarded(() => {
+            for (const epoch of left) {
+              this.run.partition(epoch, "startFailed")
+              epoch.startFailedOnce = true
+            }
+          })
+          return Effect.andThen(Effect.sleep(openRetryMillis), attempt)
+        })
+      })
+    })
+    this.events.fork(attempt)
+  }
+
+  /** The start is known, and committed. */
+  private begin(epochs: ReadonlyArray<PartitionEpoch>): void {
+    const starts: Array<EpochPartition & { readonly offset: bigint }> = []
+    for (const epoch of epochs) {
+      if (this.run.partition(epoch, "startKnown") === undefined) continue
+      const offset = epoch.start!
+      epoch.opened(offset)
+      epoch.commitStart = false
+      starts.push({ topic: epoch.topic, partition: epoch.partition, epoch: epoch.epoch, offset })
+    }
+    if (starts.length === 0) return
+    this.run.session.beginUnsafe(starts)
+    for (const epoch of epochs) if (epoch.state === "open") this.held.apply(epoch)
+    this.events.settled()
+  }
+
+  // ------------------------------------------------------------------ ends
+
+  private transition(epoch: PartitionEpoch, event: PartitionEvent): boolean {
+    if (this.run.partition(epoch, event)?.to !== "ended") return false
+    this.ended(epoch)
+    return true
+  }
+
+  /** The epoch is over: nothing of it settles or commits any more, its fibers are interrupted. */
+  readonly ended = (epoch: PartitionEpoch): void => {
+    const { run } = this
+    const key = keyOf(epoch)
+    if (run.epochs.get(key) === epoch) run.epochs.delete(key)
+    if (epoch.commitState !== "over") run.commit(epoch, "ended")
+    epoch.pauses |= Pause.holding
+    epoch.filterDefects = undefined
+    epoch.neverOpens()
+    this.pump.drop(epoch)
+    run.ending.add(epoch)
+    this.pump.interrupt(epoch)
+    this.rebalance.left(epoch)
+    if (epoch.live.length === 0) this.over(epoch)
+    else {
+      this.events.after(run.settings.interruptGrace, () => {
+        this.pump.abandon(epoch)
+        this.over(epoch)
+      })
+    }
+    // a partition less: the others' share of the held limits is larger
+    for (const other of run.epochs.values()) if (other.full) this.held.check(other)
+    this.events.settled()
+  }
+
+  /** Its last fiber has ended, or is left behind. */
+  over(epoch: PartitionEpoch): void {
+    if (this.run.ending.delete(epoch)) this.events.settled()
+  }
+
+  private lost(signal: Lost): void {
+    let inFlight = 0
+    for (const p of signal.partitions) {
+      const epoch = this.run.find(p)
+      if (epoch === undefined) this.run.row("partition", "P28", p)
+      else {
+        inFlight += epoch.live.length
+        this.transition(epoch, "lost")
+      }
+    }
+    this.run.counters.rebalanced({
+      at: this.run.now(),
+      kind: "lost",
+      partitions: signal.partitions.length,
+      millis: 0,
+      inFlight
+    })
+  }
+
+  private isGone(signal: Gone): void {
+    const epoch = this.run.find(signal)
+    if (epoch === undefined) return this.run.row("partition", "P28", signal)
+    this.gone.set(keyOf(signal), { at: this.run.now(), signal })
+    this.events.logError(
+      signal.why === "deleted"
+        ? `${signal.topic}/${signal.partition} is not there any more; what was not committed of it is lost`
+        : `${signal.topic} was deleted and created again; ${signal.topic}/${signal.partition} begins anew`
+    )
+    this.transition(epoch, "gone")
+  }
+
+  private outOfRange(p: EpochPartition, range: Pick<OutOfRange, "position" | "start" | "end">): void {
+    const { run } = this
+    const epoch = run.find(p)
+    if (epoch === undefined) {
+      run.row("partition", "P28", p)
+      return
+    }
+    const below = range.position < range.start
+    const step = run.partition(epoch, below ? "belowStart" : "beyondEnd")
+    if (step === undefined) return
+    if (step.row === "P30") epoch.keptRange = { position: range.position, start: range.start, end: range.end }
+    else if (below) this.cutBelow(epoch, range)
+    else this.reset(epoch)
+  }
+
+  /** Retention has deleted what was not read yet. The client goes on at the log's start by itself. */
+  private cutBelow(epoch: PartitionEpoch, range: { readonly position: bigint; readonly start: bigint }): void {
+    const { counters } = this.run
+    const missing = range.start - range.position
+    counters.lostToRetention += missing
+    counters.lostToRetentionAt = { at: this.run.now(), where: epoch }
+    this.events.logError(
+      `${missing} offsets of ${epoch.topic}/${epoch.partition} were deleted by retention before they were read (from ${range.position}, the log now begins at ${range.start})`
+    )
+    if (this.run.settings.onOutOfRange === "fail") return this.noStart(epoch, "outOfRange")
+    if (epoch.tracker.chunkEnds(range.start)) this.pump.advanced(epoch, 0)
+  }
+
+  /** The log ends below our position: it is not the log that we read. */
+  private reset(epoch: PartitionEpoch): void {
+    const { onOutOfRange } = this.run.settings
+    this.events.logError(
+      `the position of ${epoch.topic}/${epoch.partition} lies behind the end of its log (truncated, or deleted and created again); onOutOfRange is "${onOutOfRange}"`
+    )
+    this.ended(epoch)
+    if (onOutOfRange === "fail") return this.noStart(epoch, "outOfRange")
+    this.reopen(epoch, (log) => (onOutOfRange === "latest" ? log.end : log.start))
+  }
+
+  private noStart(p: EpochPartition, why: "outOfRange"): void {
+    this.events.fail(new ConsumerError({ reason: { _tag: "NoStart", topic: p.topic, partition: p.partition, why } }))
+  }
+
+  /** A new epoch of the same partition; `undefined` when the client does not have it any more. */
+  private reopen(old: EpochPartition, resolve: (log: LogOffsets) => bigint, start?: bigint): PartitionEpoch | undefined {
+    const next = this.run.session.reopenUnsafe(old)
+    if (next === undefined) return undefined
+    const epoch = this.make(next)
+    epoch.start = start
+    this.establish([epoch], (_, log) => resolve(log))
+    return epoch
+  }
+
+  /** Moves an open partition; `undefined` when it is not ours to move now. */
+  seek(epoch: PartitionEpoch, to: bigint | "start" | "end"): PartitionEpoch | undefined {
+    if (this.run.partition(epoch, "seek")?.to !== "ended") return undefined
+    this.ended(epoch)
+    return this.reopen(epoch, (log) => (to === "start" ? log.start : log.end), typeof to === "bigint" ? to : undefined)
+  }
+
+  private connection(signal: Connection): void {
+    this.trouble =
+      signal.state === "up"
+        ? undefined
+        : { since: this.trouble?.since ?? this.run.now(), error: Option.getOrUndefined(signal.cause) }
+  }
+
+  // ------------------------------------------------------------------ commits
+
+  private flush(epochs: ReadonlyArray<PartitionEpoch>): void {
+    this.events.fork(Effect.ignore(this.committer.flush(epochs)))
+  }
+
+  /** The committer asks: what can be committed now, of these or of all. Offset and metadata are taken together. */
+  readonly entries = (partitions: ReadonlyArray<EpochPartition> | undefined, repeat: boolean): ReadonlyArray<CommitEntry> => {
+    const { run } = this
+    const asked =
+      partitions === undefined
+        ? [...run.epochs.values()]
+        : partitions.flatMap((p) => {
+            const epoch = run.find(p)
+            return epoch === undefined ? [] : [epoch]
+          })
+    const entries: Array<CommitEntry> = []
+    for (const epoch of new Set(asked)) {
+      let offset: bigint
+      if (epoch.state === "opening") {
+        if (!epoch.commitStart) continue
+        offset = epoch.start!
+      } else if (epoch.state === "suspended") continue
+      else offset = epoch.tracker.committable
+      if (offset === epoch.committed && epoch.state !== "opening" && !repeat) {
+        if (epoch.commitState === "dirty") run.commit(epoch, "unmoved")
+        continue
+      }
+      if (epoch.commitState === "deferred") run.commit(epoch, "decideAgain")
+      if (!run.commit(epoch, "taken")) continue
+      epoch.sending = offset
+      entries.push({ topic: epoch.topic, partition: epoch.partition, epoch: epoch.epoch, offset, metadata: "" })
+    }
+    return entries
+  }
+
+  /** What became of a request. */
+  readonly settled = (outcomes: ReadonlyArray<CommitOutcome>, millis: number): void =>
+    this.events.guarded(() => {
+      const { counters } = this.run
+      const now = this.run.now()
+      if (outcomes.every((o) => o.outcome === "committed")) {
+        counters.commitsOk++
+        counters.commitFailures = 0
+        counters.commitFailingSince = undefined
+        counters.lastCommitAt = now
+        counters.lastCommitMillis = millis
+      } else {
+        counters.commitsFailed++
+        if (outcomes.some((o) => o.outcome === "retriable" || o.outcome === "rejected")) {
+          counters.commitFailures++
+          counters.commitFailingSince ??= now
+        }
+      }
+      let refused: string | undefined
+      for (const outcome of outcomes) refused = this.outcome(outcome) ?? refused
+      if (refused !== undefined) {
+        this.events.fail(new ConsumerError({ reason: { _tag: "CommitRefused", code: refused } }))
+      }
+    })
+
+  /** Gives back the code of a refusal that ends the consumer. */
+  private outcome(outcome: CommitOutcome): string | undefined {
+    const { run } = this
+    const epoch = run.find(outcome)
+    if (epoch === undefined || epoch.sending === undefined) {
+      run.row("partition", "P28", outcome)
+      run.counters.fenced++
+      return undefined
+    }
+    const offset = epoch.sending
+    epoch.sending = undefined
+    switch (outcome.outcome) {
+      case "committed": {
+        epoch.committed = offset
+        const behind = epoch.state !== "opening" && epoch.tracker.committable !== offset
+        run.commit(epoch, behind ? "committedBehind" : "committed")
+        if (epoch.state === "opening") this.begin([epoch])
+        return undefined
+      }
+      case "retriable":
+        run.commit(epoch, "retriable")
+        return undefined
+      case "deferred":
+        run.commit(epoch, "deferred")
+        return undefined
+      case "stale":
+        if (outcome.code === "EPOCH") {
+          run.commit(epoch, "staleEpoch")
+          run.counters.fenced++
+        } else {
+          run.commit(epoch, "staleMember")
+          this.transition(epoch, "lost")
+        }
+        return outcome.code === "FENCED_INSTANCE_ID" ? outcome.code : undefined
+      case "rejected":
+        switch (outcome.code) {
+          case "UNKNOWN_TOPIC_OR_PARTITION":
+            run.commit(epoch, "unknownTopic")
+            this.isGone({ _tag: "Gone", topic: epoch.topic, partition: epoch.partition, epoch: epoch.epoch, why: "deleted" })
+            return undefined
+          case "REQUEST_TOO_LARGE":
+          case "OFFSET_METADATA_TOO_LARGE":
+            run.commit(epoch, "requestTooLarge")
+            return undefined
+          default:
+            run.commit(epoch, "refused")
+            return outcome.code
+        }
+    }
+  }
+}

@@ -1,0 +1,49 @@
+/**
+ * Percentiles of the last minute: counts in buckets that grow by a tenth, in six slices of ten seconds.
+ *
+ * **Cost**: one logarithm and one addition; a value is exact to about 5 %.
+ */
+const buckets = 160
+const slices = 6
+const sliceMillis = 10_000
+const logGrowth = Math.log(1.1)
+/** the lower end of the first bucket, ms */
+const smallest = 0.01
+
+export class LatencyWindow {
+  private readonly counts = Array.from({ length: slices }, () => new Uint32Array(buckets))
+  private slice = 0
+  private sliceEnds = 0
+
+  add(millis: number, now: number): void {
+    if (now >= this.sliceEnds) this.turn(now)
+    const bucket = millis <= smallest ? 0 : Math.min(buckets - 1, Math.ceil(Math.log(millis / smallest) / logGrowth))
+    this.counts[this.slice]![bucket]!++
+  }
+
+  percentiles(now: number): { readonly p50: number; readonly p99: number } {
+    if (now >= this.sliceEnds) this.turn(now)
+    let total = 0
+    const sums = new Float64Array(buckets)
+    for (const slice of this.counts) for (let i = 0; i < buckets; i++) sums[i]! += slice[i]!
+    for (let i = 0; i < buckets; i++) total += sums[i]!
+    const at = (share: number): number => {
+      let left = total * share
+      for (let i = 0; i < buckets; i++) {
+        left -= sums[i]!
+        if (left <= 0) return i === 0 ? 0 : smallest * 1.1 ** i
+      }
+      return 0
+    }
+    return total === 0 ? { p50: 0, p99: 0 } : { p50: at(0.5), p99: at(0.99) }
+  }
+
+  private turn(now: number): void {
+    const passed = this.sliceEnds === 0 ? slices : Math.min(slices, 1 + Math.floor((now - this.sliceEnds) / sliceMillis))
+    for (let i = 0; i < passed; i++) {
+      this.slice = (this.slice + 1) % slices
+      this.counts[this.slice]!.fill(0)
+    }
+    this.sliceEnds = now + sliceMillis
+  }
+}

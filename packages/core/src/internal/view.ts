@@ -1,0 +1,272 @@
+/**
+ * Snapshot and health: read from the state when somebody asks, at no cost to who does not.
+ */
+import type { TopicPartition } from "../ConsumerRecord.ts"
+import type { Session } from "../ConsumerSession.ts"
+import type { Health, HealthCode, HealthReason } from "../Health.ts"
+import type { OldestRecord, PartitionSnapshot, Snapshot } from "../Snapshot.ts"
+import { type PartitionEpoch, pauseNames } from "./epoch.ts"
+import type { Permits } from "./permits.ts"
+import { recordStateNames } from "./recordMachine.ts"
+import type { ConsumerRun, RunFailure } from "./run.ts"
+import type { Slot } from "./slot.ts"
+import type { ConsumerSettings, Counters } from "./state.ts"
+
+const runsShown = 256
+const lostShownMillis = 60 * 60 * 1000
+/** a commit that fails once or twice is nothing to wake anybody for */
+const failuresShown = 3
+
+/** Of a consumer, over its runs. */
+export interface Viewed {
+  readonly name: string
+  readonly session: Session
+  readonly settings: ConsumerSettings
+  readonly counters: Counters
+  readonly permits: Permits
+  readonly zombies: ReadonlySet<Slot>
+  readonly startedAt: number
+  readonly run: ConsumerRun | undefined
+  /** a run ended by interruption at this time, and none followed */
+  readonly idleSince: number | undefined
+  readonly failed: { readonly at: number; readonly error: RunFailure } | undefined
+  readonly userPausedSince: number | undefined
+}
+
+interface Verdict {
+  readonly status: Health["status"]
+  readonly live: boolean
+  readonly ready: boolean
+}
+const ok: Verdict = { status: "ok", live: true, ready: true }
+const degraded: Verdict = { status: "degraded", live: true, ready: true }
+
+const severity = { ok: 0, degraded: 1, down: 2 } as const
+
+export const healthOf = (view: Viewed, now: number): Health => {
+  const { counters, run, session, settings } = view
+  const reasons: Array<HealthReason> = []
+  let verdict: Verdict = ok
+  const { liveNeeds = [], readyNeeds = [] } = settings.health
+  const add = (code: HealthCode, v: Verdict, reason: Omit<HealthReason, "code">): void => {
+    reasons.push({ code, ...reason })
+    verdict = {
+      status: severity[v.status] > severity[verdict.status] ? v.status : verdict.status,
+      live: verdict.live && v.live && !liveNeeds.includes(code),
+      ready: verdict.ready && v.ready && !readyNeeds.includes(code)
+    }
+  }
+  const epochs = run === undefined ? [] : [...run.state.epochs.values()]
+  const everAssigned = run?.intake.everAssigned ?? false
+
+  if (!session.enabled) {
+    add("disabled", ok, { message: "Kafka is switched off (KAFKA_ENABLED=false); no record will come", since: view.startedAt, count: 1 })
+  }
+  if (view.failed !== undefined) {
+    const { at, error } = view.failed
+    const code = error._tag === "CommitterDied" ? "committerDead" : "failed"
+    add(code, { status: "down", live: false, ready: false }, { message: error.message, since: at, count: 1 })
+  } else if (run?.closingSince !== undefined) {
+    const running = epochs.reduce((n, epoch) => n + epoch.live.length, 0)
+    add("shuttingDown", { ...ok, ready: false }, { message: `closing; ${running} records in flight`, since: run.closingSince, count: running })
+  } else if (view.idleSince !== undefined) {
+    add("idle", ok, { message: "no handler runs: the last run was interrupted", since: view.idleSince, count: 1 })
+  } else if (session.enabled && !everAssigned) {
+    add("starting", { ...degraded, ready: false }, { message: "never had an assignment yet", since: view.startedAt, count: 1 })
+  } else if (session.enabled && epochs.length === 0 && run?.intake.gone.size === 0) {
+    add("standby", ok, {
+      message: "a member of the group without partitions: there are not more partitions than other members",
+      since: counters.rebalances.at(-1)?.at ?? view.startedAt,
+      count: 1
+    })
+  }
+
+  const opening = epochs.filter((epoch) => epoch.state === "opening")
+  if (opening.length > 0) {
+    const failing = opening.some((epoch) => epoch.startFailedOnce)
+    add("opening", failing ? degraded : ok, {
+      message: failing
+        ? "where to start could not be read or committed yet; trying again"
+        : "establishing where to start",
+      since: Math.min(...opening.map((epoch) => epoch.openedAt)),
+      count: opening.length,
+      at: place(opening[0]!)
+    })
+  }
+  const leaving = epochs.filter((e) => !e.closing && (e.state === "holding" || e.state === "flushing" || e.state === "suspended"))
+  if (leaving.length > 0) {
+    add("rebalancing", ok, {
+      message: "partitions are being taken away, or wait for their next owner to be known",
+      since: counters.rebalances.at(-1)?.at ?? now,
+      count: leaving.length,
+      at: place(leaving[0]!)
+    })
+  }
+  const paused = epochs.filter((epoch) => pauseNames(epoch.pauses).includes("user"))
+  if (view.userPausedSince !== undefined || paused.length > 0) {
+    add("paused", ok, {
+      message: view.userPausedSince === undefined ? "some partitions are paused" : "paused",
+      since: view.userPausedSince ?? now,
+      count: paused.length,
+      ...(paused[0] === undefined ? {} : { at: place(paused[0]) })
+    })
+  }
+  stuck(view, epochs, now, (reason) => add("stuck", degraded, reason))
+  if (view.zombies.size > 0) {
+    const oldest = [...view.zombies].reduce((a, b) => (b.startedAt < a.startedAt ? b : a))
+    const all = view.permits.limit !== "unbounded" && view.permits.byZombies >= view.permits.limit
+    add("zombie", all ? { status: "down", live: false, ready: true } : degraded, {
+      message: all
+        ? "handlers that ignore their interruption hold all permits: nothing can start until the process is restarted"
+        : "handlers ignore their interruption; each keeps its permit until it ends",
+      since: oldest.startedAt,
+      count: view.zombies.size,
+      at: { topic: oldest.topic, partition: oldest.partition, offset: oldest.offset }
+    })
+  }
+  const lost = counters.lostToRetentionAt
+  if (lost !== undefined && now - lost.at < lostShownMillis) {
+    add("lostToRetention", degraded, {
+      message: `the broker deleted ${counters.lostToRetention} offsets before they were read: raise the topic's retention or the throughput`,
+      since: lost.at,
+      count: Number(counters.lostToRetention),
+      at: place(lost.where)
+    })
+  }
+  const down: Verdict = { status: "down", live: true, ready: everAssigned }
+  if (counters.commitFailures >= failuresShown) {
+    add("commitsFailing", down, {
+      message: "commits fail; what is done meanwhile would be delivered again after a restart",
+      since: counters.commitFailingSince!,
+      count: counters.commitFailures
+    })
+  }
+  const trouble = run?.intake.trouble
+  if (trouble !== undefined) {
+    const reason = trouble.error?.reason
+    const code =
+      reason === "ProtocolMismatch" ? "protocolMismatch" : reason === "TopicMissing" ? "topicMissing" : "disconnected"
+    add(code, down, { message: trouble.error?.message ?? "no connection to the brokers", since: trouble.since, count: 1 })
+  }
+  const gone = [...(run?.intake.gone.values() ?? [])]
+  if (gone.length > 0) {
+    add("topicMissing", down, {
+      message: gone[0]!.signal.why === "deleted" ? "a topic or partition is not there any more" : "a topic was created anew",
+      since: gone[0]!.at,
+      count: gone.length,
+      at: place(gone[0]!.signal)
+    })
+  }
+  return { ...verdict, reasons }
+}
+
+const place = (p: TopicPartition): TopicPartition => ({ topic: p.topic, partition: p.partition })
+
+const stuck = (
+  view: Viewed,
+  epochs: ReadonlyArray<PartitionEpoch>,
+  now: number,
+  add: (reason: Omit<HealthReason, "code">) => void
+): void => {
+  let oldest: Slot | undefined
+  let count = 0
+  for (const epoch of epochs) {
+    for (const slot of epoch.live) {
+      if (now - slot.startedAt < view.settings.stuckAfter) continue
+      count++
+      if (oldest === undefined || slot.startedAt < oldest.startedAt) oldest = slot
+    }
+  }
+  if (oldest === undefined) return
+  add({
+    message: `an attempt has been running for ${now - oldest.startedAt} ms; what lies behind it cannot be committed`,
+    since: oldest.startedAt,
+    count,
+    at: { topic: oldest.topic, partition: oldest.partition, offset: oldest.offset }
+  })
+}
+
+const oldestOf = (epoch: PartitionEpoch): OldestRecord | undefined => {
+  let oldest: Slot | undefined
+  for (const slot of epoch.live) if (oldest === undefined || slot.seq < oldest.seq) oldest = slot
+  const waiting = epoch.oldestBuffered()
+  if (oldest !== undefined && (waiting === undefined || oldest.offset < waiting.record.offset)) {
+    return {
+      offset: oldest.offset,
+      state: recordStateNames[oldest.state] === "stopping" ? "stopping" : "running",
+      attempt: oldest.attempt,
+      since: oldest.startedAt,
+      timestamp: oldest.timestamp
+    }
+  }
+  return waiting === undefined
+    ? undefined
+    : {
+        offset: waiting.record.offset,
+        state: "buffered",
+        attempt: 0,
+        since: waiting.at,
+        timestamp: waiting.record.timestamp
+      }
+}
+
+const partitionOf = (epoch: PartitionEpoch): PartitionSnapshot | undefined => {
+  if (epoch.state === "ended") return undefined
+  const unstarted = epoch.unstarted
+  const { gaps, runs } = epoch.tracker.runs(runsShown)
+  return {
+    topic: epoch.topic,
+    partition: epoch.partition,
+    epoch: epoch.epoch,
+    state: epoch.state,
+    paused: pauseNames(epoch.pauses),
+    committed: epoch.committed,
+    committable: unstarted ? (epoch.start ?? 0n) : epoch.tracker.committable,
+    delivered: unstarted ? (epoch.start ?? 0n) : epoch.tracker.delivered,
+    end: epoch.end,
+    doneBehindGap: runs,
+    gaps,
+    buffered: epoch.buffered,
+    running: epoch.live.length,
+    zombies: epoch.zombies,
+    heldRecords: epoch.heldRecords,
+    heldBytes: epoch.heldBytes,
+    oldest: oldestOf(epoch)
+  }
+}
+
+export const snapshotOf = (view: Viewed, now: number): Snapshot => {
+  const { counters, permits, run, session, settings } = view
+  return {
+    name: view.name,
+    groupId: session.settings.groupId,
+    at: now,
+    startedAt: view.startedAt,
+    generation: session.generationUnsafe(),
+    permits: { limit: permits.limit, used: permits.used, byZombies: permits.byZombies },
+    held: {
+      records: run?.held.records ?? 0,
+      bytes: run?.held.bytes ?? 0,
+      maxRecords: settings.maxHeldRecords,
+      maxBytes: settings.maxHeldBytes
+    },
+    outcomes: { handled: counters.handled, skipped: counters.skipped, filtered: counters.filtered },
+    attempts: counters.attempts,
+    interrupted: counters.interrupted,
+    fenced: counters.fenced,
+    released: counters.released,
+    lostToRetention: counters.lostToRetention,
+    unexpectedTransitions: counters.unexpected,
+    handlerTime: counters.handlerTime.percentiles(now),
+    waitTime: counters.waitTime.percentiles(now),
+    commits: {
+      ok: counters.commitsOk,
+      failed: counters.commitsFailed,
+      lastAt: counters.lastCommitAt,
+      lastMillis: counters.lastCommitMillis
+    },
+    rebalances: counters.rebalances,
+    partitions: run === undefined ? [] : [...run.state.epochs.values()].flatMap((e) => partitionOf(e) ?? []),
+    health: healthOf(view, now)
+  }
+}
