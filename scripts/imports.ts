@@ -91,7 +91,8 @@ const isLabel = (node: Node, parent: Node) =>
 export const usesOf = (file: string, text: string): ReadonlyArray<Use> => {
   const { program } = parse(file, text)
   const uses: Array<Use> = []
-  const namespaces = new Map<string, string>()
+  /** Local names of modules, and of what was imported from a module: that may be a module again. */
+  const imported = new Map<string, { readonly module: string; readonly path: ReadonlyArray<string> }>()
   const line = (node: Node) => text.slice(0, node.start).split("\n").length
   const use = (node: Node, module: string | undefined, path: ReadonlyArray<string>, whole = false) => {
     if (module !== undefined) uses.push({ module, path, line: line(node), whole })
@@ -103,10 +104,11 @@ export const usesOf = (file: string, text: string): ReadonlyArray<Use> => {
       const specifiers = list(statement, "specifiers")
       use(statement, module, [])
       for (const specifier of specifiers) {
-        const local = nameOf(child(specifier, "local"))
-        if (specifier.type === "ImportNamespaceSpecifier") {
-          if (local !== undefined && module !== undefined) namespaces.set(local, module)
-        } else use(specifier, module, [nameOf(child(specifier, "imported")) ?? "default"])
+        const local = nameOf(child(specifier, "local")) ?? ""
+        const isModule = specifier.type === "ImportNamespaceSpecifier"
+        const path = isModule ? [] : [nameOf(child(specifier, "imported")) ?? "default"]
+        if (!isModule) use(specifier, module, path)
+        if (module !== undefined) imported.set(local, { module, path })
       }
     }
     if (statement.type === "ExportNamedDeclaration" && module !== undefined) {
@@ -130,17 +132,18 @@ export const usesOf = (file: string, text: string): ReadonlyArray<Use> => {
     if (node.type === "ImportExpression") use(node, nameOf(child(node, "source")) ?? "(computed)", [], true)
     if (node.type === "TSExternalModuleReference") use(node, nameOf(child(node, "expression")), [], true)
     if (node.type === "Identifier" && parent !== undefined) {
-      const module = namespaces.get(nameOf(node) ?? "")
-      if (module !== undefined && !isLabel(node, parent)) {
-        const path = chain(node, around)
+      const origin = imported.get(nameOf(node) ?? "")
+      if (origin !== undefined && !isLabel(node, parent)) {
+        const { module, path } = origin
+        const below = chain(node, around)
         const pattern = parent.type === "VariableDeclarator" ? child(parent, "id") : undefined
-        if (path.length > 0) use(node, module, path)
+        if (below.length > 0) use(node, module, [...path, ...below])
         else if (pattern?.type === "ObjectPattern") {
           for (const property of list(pattern, "properties")) {
             const name = property["computed"] === true ? undefined : nameOf(child(property, "key"))
-            use(property, module, name === undefined ? [] : [name], name === undefined)
+            use(property, module, name === undefined ? path : [...path, name], name === undefined && path.length === 0)
           }
-        } else use(node, module, [], true)
+        } else if (path.length === 0) use(node, module, [], true)
       }
     }
     for (const next of children(node)) visit(next, [...around, node])
@@ -157,8 +160,8 @@ export type Stability = "stable" | "unstable" | "experimental" | "untagged"
 
 export interface Export {
   readonly stability: Stability
-  /** Of a namespace. */
-  readonly members: Exports
+  /** Of a namespace, or of a module that is exported under a name. */
+  readonly members: () => Exports
 }
 
 /** All declarations of a name: overloads, a type beside its constructor, a namespace beside its type. */
@@ -185,13 +188,17 @@ export const exportsOf = (file: string, text: string, follow: (specifier: string
     const add = (name: string | undefined, entry: Export) => {
       if (name !== undefined) found.set(name, [...(found.get(name) ?? []), entry])
     }
-    const none: Exports = new Map()
+    const none = (): Exports => new Map()
     for (const statement of statements) {
       if (statement.type === "ExportAllDeclaration") {
         const name = nameOf(child(statement, "exported"))
-        if (name !== undefined) add(name, { stability: tag(docOf(statement)), members: none })
-        else {
-          for (const [exported, entries] of follow(nameOf(child(statement, "source")) ?? "")) {
+        const source = nameOf(child(statement, "source")) ?? ""
+        if (name !== undefined) {
+          // asked for only when needed: a barrel names all modules
+          const members = () => follow(source)
+          add(name, { stability: tag(docOf(statement)), members })
+        } else {
+          for (const [exported, entries] of follow(source)) {
             for (const entry of entries) add(exported, entry)
           }
         }
@@ -213,10 +220,8 @@ export const exportsOf = (file: string, text: string, follow: (specifier: string
         }
       } else {
         const body = declaration.type === "TSModuleDeclaration" ? child(declaration, "body") : undefined
-        add(nameOf(child(declaration, "id")), {
-          stability,
-          members: body === undefined ? none : collect(list(body, "body"))
-        })
+        const members = body === undefined ? none : () => collect(list(body, "body"))
+        add(nameOf(child(declaration, "id")), { stability, members })
       }
     }
     return found
@@ -239,7 +244,7 @@ export const instability = (use: Use, exports: Exports | undefined): string | un
     if (tags.length === 0 && index === 0) return `${name} has no @stability tag`
     const bad = tags.find((stability) => stability !== "stable")
     if (bad !== undefined) return `${name} is ${bad}`
-    level = new Map(found.flatMap(({ members }) => [...members]))
+    level = new Map(found.flatMap(({ members }) => [...members()]))
   }
   return undefined
 }

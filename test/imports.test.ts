@@ -65,13 +65,17 @@ export class Klass {
 /** @stability unstable */
 export * as Sub from "./Sub.ts"
 
+/** @stability stable */
+export * as Nested from "./All.ts"
+
 export * from "./All.ts"
 `
 
 const modules: Record<string, Exports> = {
   "effect/M": exportsOf("M.ts", moduleText, (specifier) => {
     assert.strictEqual(specifier, "./All.ts")
-    return exportsOf("All.ts", "/** @stability unstable */\nexport const passedOn = 1", noFollow)
+    const all = "/** @stability unstable */ export const passedOn = 1\n/** @stability stable */ export const firm = 1"
+    return exportsOf("All.ts", all, noFollow)
   })
 }
 
@@ -159,10 +163,23 @@ describe("stable exports only", () => {
 
   it("finds it inside a namespace, a module that is exported as a name and one that is exported wholly", () =>
     assertComplains(
-      [star, `type A = M.Space.Bad`, `M.Sub.anything`, `M.passedOn`],
+      [
+        star,
+        `type A = M.Space.Bad`,
+        `M.Sub.anything`,
+        `M.passedOn`,
+        `import { Nested } from "effect/M"`,
+        `Nested.firm`,
+        `Nested.passedOn`,
+        `M.Nested.passedOn`,
+        `const { passedOn } = Nested`
+      ],
       "2 effect/M.Space.Bad is unstable",
       "3 effect/M.Sub is unstable",
-      "4 effect/M.passedOn is unstable"
+      "4 effect/M.passedOn is unstable",
+      "7 effect/M.Nested.passedOn is unstable",
+      "8 effect/M.Nested.passedOn is unstable",
+      "9 effect/M.Nested.passedOn is unstable"
     ))
 
   it("finds it when it is destructured or asked for by text", () =>
