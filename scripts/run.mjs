@@ -6,7 +6,7 @@ import { createHash } from "node:crypto"
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { constants } from "node:os"
 import { delimiter, dirname, join } from "node:path"
-import { fileURLToPath } from "node:url"
+import { fileURLToPath, pathToFileURL } from "node:url"
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const modules = join(root, "node_modules")
@@ -175,7 +175,11 @@ const parts = {
   format: (options) => runFile(tool("oxfmt"), ["--check"], options),
   imports: (options) => runFile("scripts/check-imports.ts", [], options),
   unit: (options) => vitest("unit", ["--coverage"], options),
-  types: (options) => runFile(tool("tstyche"), [], options),
+  // tstyche needs TypeScript's JavaScript API, which version 7 does not have: without a version 6 to use it would fetch one
+  types: (options) => {
+    const api = pathToFileURL(join(modules, "typescript-6", "lib", "typescript.js")).href
+    return runFile(tool("tstyche"), [], { ...options, env: { TSTYCHE_TYPESCRIPT_MODULE: api } })
+  },
   simulate: (options) => runFile("test/simulation/main.ts", ["--seeds", "200"], options),
   broker: (options) => vitest("broker", [], options)
 }
