@@ -90,7 +90,7 @@ const probe = (client: Client, settings: ClientSettings): Effect.Effect<void, Ka
 }
 
 const once = (client: Client, settings: ClientSettings) => async () => {
-  const cluster = client.openCluster(settings.connectTimeout)
+  const cluster = client.openCluster(settings.connectTimeout, 0)
   try {
     await cluster.refresh([])
   } finally {
@@ -108,11 +108,15 @@ const make = Effect.fnUntraced(function* (options: KafkaJsOptions) {
     openSession: (session) =>
       Effect.suspend(() => {
         const requestTimeout = requestTimeoutOf(session.sessionTimeout)
-        return makeSession({ settings: session, requestTimeout, openCluster: () => client.openCluster(requestTimeout) })
+        return makeSession({
+          settings: session,
+          requestTimeout,
+          openCluster: () => client.openCluster(requestTimeout, session.sessionTimeout)
+        })
       }),
     openAdmin: Effect.map(
       Effect.acquireRelease(
-        Effect.sync(() => client.openCluster(requestTimeoutOf(Infinity))),
+        Effect.sync(() => client.openCluster(requestTimeoutOf(Infinity), 0)),
         (cluster) => Effect.sync(() => cluster.close())
       ),
       (cluster) => makeAdmin(cluster, requestTimeoutOf(Infinity))

@@ -21,7 +21,7 @@ export const requestTimeoutOf = (sessionTimeout: number): number =>
 
 export interface Client {
   /** Throws `KafkaClientError` when kafkajs is not the one that the driver knows. */
-  readonly openCluster: (requestTimeout: number) => Cluster
+  readonly openCluster: (requestTimeout: number, sessionTimeout: number) => Cluster
 }
 
 export const makeClient = (settings: ClientSettings, context: Context.Context<never>): Client => {
@@ -40,7 +40,8 @@ export const makeClient = (settings: ClientSettings, context: Context.Context<ne
     ...(sasl === undefined ? {} : { sasl })
   }
   return {
-    openCluster: (requestTimeout) => new Cluster(openParts({ ...config, requestTimeout }))
+    openCluster: (requestTimeout, sessionTimeout) =>
+      new Cluster(openParts({ ...config, requestTimeout }), sessionTimeout + longestConnect)
   }
 }
 

@@ -16,29 +16,35 @@ import { type Broker, destroyPool, instrument, type Parts, type WireCall } from 
 const keepErrors = (data: unknown) => data
 
 /** Answers come back whole, with their error codes; those of Fetch by the driver's own decoder. */
-const rewrite = (call: WireCall): WireCall => {
-  switch (call.request.apiName) {
-    case "Fetch": {
-      const version = call.request.apiVersion
-      return {
-        ...call,
-        response: { decode: async (payload) => decodeFetch(payload, version), parse: keepErrors }
+const rewriter =
+  (syncTimeout: number) =>
+  (call: WireCall): WireCall => {
+    switch (call.request.apiName) {
+      case "Fetch": {
+        const version = call.request.apiVersion
+        return {
+          ...call,
+          response: { decode: async (payload) => decodeFetch(payload, version), parse: keepErrors }
+        }
       }
+      case "ListOffsets":
+      case "Metadata":
+      case "OffsetCommit":
+      case "OffsetFetch":
+      case "GroupCoordinator":
+      case "JoinGroup":
+      case "Heartbeat":
+      case "LeaveGroup":
+        return { ...call, response: { decode: call.response.decode, parse: keepErrors } }
+      case "SyncGroup":
+        // answered when the leader has assigned, or when its session has ended without it
+        return { ...call, response: { decode: call.response.decode, parse: keepErrors }, requestTimeout: syncTimeout }
+      default:
+        return call
     }
-    case "ListOffsets":
-    case "Metadata":
-    case "OffsetCommit":
-    case "OffsetFetch":
-    case "GroupCoordinator":
-    case "JoinGroup":
-    case "Heartbeat":
-    case "LeaveGroup":
-    case "SyncGroup":
-      return { ...call, response: { decode: call.response.decode, parse: keepErrors } }
-    default:
-      return call
   }
-}
+
+const bootstrap = "bootstrap"
 
 type Pool = Broker["connectionPool"]
 
@@ -47,10 +53,13 @@ export class Cluster {
   readonly #parts: Parts
   readonly #pools = new Set<Pool>()
   readonly #brokers = new Map<string, Promise<Broker>>()
+  readonly #rewrite: (call: WireCall) => WireCall
   #closed = false
 
-  constructor(parts: Parts) {
+  /** `syncTimeout`: milliseconds that a SyncGroup may take. */
+  constructor(parts: Parts, syncTimeout: number) {
     this.#parts = parts
+    this.#rewrite = rewriter(syncTimeout)
   }
 
   /** Some broker that answers: a known node, else one of the bootstrap list, which is gone through in turn. */
@@ -64,21 +73,21 @@ export class Cluster {
       const broker = await this.node(id).catch(() => undefined)
       if (broker) return broker
     }
-    return this.#open("bootstrap", undefined, undefined)
+    return this.#open(bootstrap, undefined, undefined)
   }
 
-  /** The given broker, connected. */
-  node(id: number): Promise<Broker> {
+  /** The given broker, connected. Another `lane` is another pair of connections to it. */
+  node(id: number, lane = ""): Promise<Broker> {
     const address = this.metadata.brokers.get(id)
     if (!address) {
       return Promise.reject(new KafkaClientError({ reason: "Connection", detail: `broker ${id} is not known` }))
     }
-    return this.#open(this.#nodeKey(id), address, id)
+    return this.#open(this.#nodeKey(id, lane), address, id)
   }
 
-  #nodeKey(id: number): string {
+  #nodeKey(id: number, lane = ""): string {
     const address = this.metadata.brokers.get(id)
-    return `${id}@${address?.host}:${address?.port}`
+    return `node ${id}@${address?.host}:${address?.port} ${lane}`
   }
 
   /** Asks for the coordinator and connects to it, over a connection of its own. */
@@ -96,7 +105,23 @@ export class Cluster {
     const merged = new Map(this.metadata.topics)
     for (const [topic, found] of metadata.topics) merged.set(topic, found)
     this.metadata = { brokers: metadata.brokers, topics: merged }
+    this.#tidy()
     return metadata.topics
+  }
+
+  /** Closes what the metadata no longer name: brokers that have gone, and the one that was there for the beginning. */
+  #tidy(): void {
+    const { brokers } = this.metadata
+    if (brokers.size === 0) return
+    const named = [...brokers.keys()].map((id) => this.#nodeKey(id))
+    for (const [key, entry] of this.#brokers) {
+      if (key !== bootstrap && (key.startsWith("group ") || named.some((name) => key.startsWith(name)))) continue
+      this.#brokers.delete(key)
+      void entry.then(
+        (broker) => this.#destroy(broker.connectionPool),
+        () => undefined
+      )
+    }
   }
 
   /** One request; when it fails for another reason than an error code, the broker's connections are closed. */
@@ -143,7 +168,7 @@ export class Cluster {
   async #connect(address: { host: string; port: number } | undefined, id: number | undefined): Promise<Broker> {
     if (this.#closed) throw new KafkaClientError({ reason: "Closed", detail: "the client was closed" })
     const pool = await this.#parts.buildPool(address)
-    instrument(pool, rewrite)
+    instrument(pool, this.#rewrite)
     this.#pools.add(pool)
     if (this.#closed) this.#destroy(pool)
     const broker = this.#parts.makeBroker(pool, id)

@@ -6,14 +6,16 @@
  *   an ended epoch").
  * - An error of one partition is that partition's: the others of the answer are used. A moved leader is looked up; the
  *   group does not rejoin for it.
- * - While something this broker leads waits to be begun or resumed, the long poll is short: nothing can be added to a
- *   request that is on its way.
+ * - Nothing can be added to a request that is on its way. So each broker has a second loop with connections of its own: what
+ *   is begun or resumed while the first one polls is fetched by the second at once, until the poll is over.
  */
 import type { Chunk } from "@concurrent-kafka/core/ConsumerSession"
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import * as Latch from "effect/Latch"
+import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { classify, fromCode, isFatal } from "./classify.ts"
 import { codeName } from "./codes.ts"
@@ -24,28 +26,47 @@ import { ask, backoff, epochOf, type Owned, type SessionState } from "./state.ts
 
 const maxBytesPerPartition = 1_048_576
 const maxBytes = 10_485_760
-/** how long a poll lasts while something may want to join it */
-const shortWait = 20
+/** what is left of a poll when the second loop leaves its partitions to the first */
+const shortest = 10
 /** decoding gives other work a turn after this long */
 const turn = 5
+/** this many signals that nobody has taken are enough */
+const backlog = 64
+
+interface Node {
+  readonly id: number
+  readonly source: string
+  readonly latches: readonly [poll: Latch.Latch, side: Latch.Latch]
+  /** when the poll that is under way ends at the latest; 0 without one */
+  pollsUntil: number
+}
 
 export const fetcher = (state: SessionState): Effect.Effect<void, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const loops = yield* FiberMap.make<number, void>()
+    const loops = yield* FiberMap.make<string, void>()
     const run = yield* FiberMap.runtime(loops)<never>()
-    const latches = new Map<number, Latch.Latch>()
+    const nodes = new Map<number, Node>()
     state.wakeFetch = () => {
       for (const owned of state.owned.values()) {
         if (owned.position === undefined) continue
         const leader = leaderOf(state.cluster, owned.topic, owned.partition)
         if (leader < 0) state.look.openUnsafe()
-        else if (!latches.has(leader)) {
-          const latch = Latch.makeUnsafe(false)
-          latches.set(leader, latch)
-          run(leader, loop(state, leader, latch), { onlyIfMissing: true })
+        else if (!nodes.has(leader)) {
+          const node: Node = {
+            id: leader,
+            source: `broker ${leader}`,
+            latches: [Latch.makeUnsafe(false), Latch.makeUnsafe(false)],
+            pollsUntil: 0
+          }
+          nodes.set(leader, node)
+          run(`poll ${leader}`, guarded(state, poll(state, node)))
+          run(`side ${leader}`, guarded(state, side(state, node)))
         }
       }
-      for (const latch of latches.values()) latch.openUnsafe()
+      for (const { latches } of nodes.values()) {
+        latches[0].openUnsafe()
+        latches[1].openUnsafe()
+      }
     }
     state.wakeFetch()
     yield* Effect.addFinalizer(() =>
@@ -55,77 +76,136 @@ export const fetcher = (state: SessionState): Effect.Effect<void, never, Scope.S
     )
   })
 
-const loop = (state: SessionState, node: number, latch: Latch.Latch): Effect.Effect<void> =>
+const guarded = (state: SessionState, loop: Effect.Effect<never, KafkaClientError>): Effect.Effect<void> =>
+  Effect.catchCause(loop, (cause) =>
+    Effect.sync(() => (Cause.hasInterruptsOnly(cause) ? undefined : state.fatal(cause)))
+  )
+
+/** Asks for everything that may be fetched, and waits for new records. */
+const poll = (state: SessionState, node: Node): Effect.Effect<never, KafkaClientError> =>
   Effect.gen(function* () {
-    const source = `broker ${node}`
+    const [latch] = node.latches
     let failures = 0
     while (true) {
+      yield* brake(state)
       latch.closeUnsafe()
       const round = pick(state, node)
       if (round.fetch.length === 0) {
+        // its partitions have another leader now: whether it works is of no interest
+        if (failures > 0) state.works(node.source)
+        failures = 0
         if (round.due === Infinity) yield* latch.await
         else yield* Effect.timeoutOption(latch.await, Math.max(1, round.due - performance.now()))
         continue
       }
-      for (const owned of round.fetch) owned.fetching = true
-      const result = yield* Effect.result(request(state, node, round)).pipe(
-        Effect.ensuring(
-          Effect.sync(() => {
-            for (const owned of round.fetch) owned.fetching = false
-          })
-        )
+      const wait = Math.max(1, Math.min(state.settings.maxWait, round.due - performance.now()))
+      const failure = yield* exclusively(
+        round,
+        Effect.gen(function* () {
+          node.pollsUntil = performance.now() + wait
+          const result = yield* Effect.result(request(state, node, "", round, wait))
+          node.pollsUntil = 0
+          if (result._tag === "Failure") return result.failure
+          state.works(node.source)
+          yield* take(state, node, round, result.success)
+          return undefined
+        })
       )
-      if (result._tag === "Failure") {
-        if (isFatal(result.failure)) return state.fatal(result.failure)
-        state.failed(source, result.failure)
-        // the broker may be gone for good and another one lead its partitions
-        state.look.openUnsafe()
-        yield* Effect.sleep(backoff(++failures))
+      failures = failure === undefined ? 0 : failures + 1
+      if (failure !== undefined) yield* unanswered(state, node, failure, failures)
+    }
+  })
+
+/**
+ * Asks for what has become fetchable while `poll` waits, for as long as it does. Both then end about the same time, and the
+ * next poll takes all.
+ */
+const side = (state: SessionState, node: Node): Effect.Effect<never, KafkaClientError> =>
+  Effect.gen(function* () {
+    const [, latch] = node.latches
+    let failures = 0
+    while (true) {
+      yield* brake(state)
+      latch.closeUnsafe()
+      const wait = node.pollsUntil - performance.now()
+      const round = wait < shortest ? undefined : pick(state, node)
+      if (round === undefined || round.fetch.length === 0) {
+        yield* latch.await
         continue
       }
-      failures = 0
-      state.works(source)
-      yield* take(state, node, round, result.success)
+      const failure = yield* exclusively(
+        round,
+        Effect.gen(function* () {
+          const result = yield* Effect.result(request(state, node, "side", round, wait))
+          if (result._tag === "Failure") return result.failure
+          yield* take(state, node, round, result.success)
+          return undefined
+        })
+      )
+      failures = failure === undefined ? 0 : failures + 1
+      if (failure !== undefined) yield* unanswered(state, node, failure, failures)
+      // a poll that has ended meanwhile may have found nothing left to ask for
+      node.latches[0].openUnsafe()
     }
-  }).pipe(Effect.catch((error: KafkaClientError) => Effect.sync(() => state.fatal(error))))
+  })
+
+const unanswered = (
+  state: SessionState,
+  node: Node,
+  error: KafkaClientError,
+  failures: number
+): Effect.Effect<void, KafkaClientError> => {
+  if (isFatal(error)) return Effect.fail(error)
+  state.failed(node.source, error)
+  // the broker may be gone for good and another one lead its partitions
+  state.look.openUnsafe()
+  return Effect.sleep(backoff(failures))
+}
+
+/** The bound of the inbox is `pauseUnsafe`, but an engine that is busy with something else cannot pause. */
+const brake = (state: SessionState): Effect.Effect<void> =>
+  Queue.sizeUnsafe(state.inbox) < backlog
+    ? Effect.void
+    : Effect.suspend(() => Effect.andThen(Effect.sleep(5), brake(state)))
 
 interface Round {
   readonly fetch: ReadonlyArray<Owned>
   readonly positions: ReadonlyArray<bigint>
-  /** something of this broker is not fetched, but may be at any moment */
-  readonly others: boolean
   /** when the next partition may be tried again */
   readonly due: number
 }
 
-const pick = (state: SessionState, node: number): Round => {
+const pick = (state: SessionState, node: Node): Round => {
   const fetch: Array<Owned> = []
   const positions: Array<bigint> = []
   const now = performance.now()
-  let others = false
   let due = Infinity
   for (const owned of state.owned.values()) {
-    if (owned.stopped || leaderOf(state.cluster, owned.topic, owned.partition) !== node) continue
-    if (owned.position === undefined || owned.paused) others = true
-    else if (owned.retryAt > now) due = Math.min(due, owned.retryAt)
-    else if (!owned.fetching) {
+    if (owned.position === undefined || owned.paused || owned.stopped || owned.fetching) continue
+    if (leaderOf(state.cluster, owned.topic, owned.partition) !== node.id) continue
+    if (owned.retryAt > now) due = Math.min(due, owned.retryAt)
+    else {
       fetch.push(owned)
       positions.push(owned.position)
     }
   }
-  return { fetch, positions, others, due }
+  return { fetch, positions, due }
 }
 
-const request = (state: SessionState, node: number, round: Round): Effect.Effect<Fetched, KafkaClientError> => {
-  const { isolation, maxWait } = state.settings
-  const limit = Math.min(round.others ? shortWait : Infinity, Math.max(1, round.due - performance.now()))
-  return ask(async () => {
+const request = (
+  state: SessionState,
+  node: Node,
+  lane: string,
+  round: Round,
+  wait: number
+): Effect.Effect<Fetched, KafkaClientError> =>
+  ask(async () => {
     const { cluster } = state
-    const answer = await cluster.use(await cluster.node(node), "fetch", (broker) =>
+    const answer = await cluster.use(await cluster.node(node.id, lane), "fetch", (broker) =>
       broker.fetch({
         replicaId: -1,
-        isolationLevel: isolationLevel(isolation),
-        maxWaitTime: Math.round(Math.min(maxWait, limit)),
+        isolationLevel: isolationLevel(state.settings.isolation),
+        maxWaitTime: Math.ceil(wait),
         minBytes: 1,
         maxBytes,
         topics: byTopic(
@@ -138,15 +218,23 @@ const request = (state: SessionState, node: number, round: Round): Effect.Effect
     if (fetched.errorCode !== 0) throw fromCode(codeName(fetched.errorCode), "fetch")
     return fetched
   })
+
+/** No partition is in two requests at a time, nor asked for again before its answer is decoded. */
+const exclusively = <A>(
+  round: Round,
+  effect: Effect.Effect<A, KafkaClientError>
+): Effect.Effect<A, KafkaClientError> => {
+  for (const owned of round.fetch) owned.fetching = true
+  return Effect.ensuring(
+    effect,
+    Effect.sync(() => {
+      for (const owned of round.fetch) owned.fetching = false
+    })
+  )
 }
 
 /** Puts the answer into the inbox, partition by partition. */
-const take = (
-  state: SessionState,
-  node: number,
-  round: Round,
-  fetched: Fetched
-): Effect.Effect<void, KafkaClientError> =>
+const take = (state: SessionState, node: Node, round: Round, fetched: Fetched): Effect.Effect<void, KafkaClientError> =>
   Effect.gen(function* () {
     const asked = new Map(
       round.fetch.map((owned, i) => [keyOf(owned.topic, owned.partition), { owned, at: round.positions[i]! }])
@@ -204,13 +292,13 @@ const push = (
 
 const troubled = (
   state: SessionState,
-  node: number,
+  node: Node,
   owned: Owned,
   answer: FetchedPartition
 ): Effect.Effect<void, KafkaClientError> => {
   const code = codeName(answer.errorCode)
   if (code === "OFFSET_OUT_OF_RANGE") return outOfRange(state, owned)
-  const error = fromCode(code, `fetch ${keyOf(owned.topic, owned.partition)} from broker ${node}`)
+  const error = fromCode(code, `fetch ${keyOf(owned.topic, owned.partition)} from broker ${node.id}`)
   if (isFatal(error)) return Effect.fail(error)
   owned.retryAt = performance.now() + backoff(++owned.errors)
   // a moved leader, a topic that is gone: the metadata tell

@@ -19,6 +19,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import { commitOutcome, fromCode, isFatal } from "./classify.ts"
 import type { Cluster } from "./cluster.ts"
 import { codeName } from "./codes.ts"
@@ -57,11 +58,15 @@ export const makeSession = (parts: SessionParts): Effect.Effect<Session, never, 
     const scope = yield* Effect.scope
     const inbox = yield* Queue.unbounded<Signal, KafkaClientError | Cause.Done>()
     const state = new SessionState(settings, openCluster(), inbox)
+    const one = yield* Semaphore.make(1)
     let running: Fiber.Fiber<void> | undefined
+    /** counts the calls of `leave`: a `join` that was still waiting for topics then does not start */
+    let left = 0
 
     const leave = Effect.suspend(() => {
       const fiber = running
       running = undefined
+      left++
       return fiber === undefined ? Effect.void : Fiber.interrupt(fiber)
     })
 
@@ -76,17 +81,18 @@ export const makeSession = (parts: SessionParts): Effect.Effect<Session, never, 
       )
     )
 
-    const join = Effect.suspend(() => {
-      if (running !== undefined) return Effect.void
-      return Effect.andThen(
-        topicsThere(state),
-        Effect.uninterruptible(
-          Effect.map(Effect.forkIn(run(state, openCluster), scope), (fiber) => {
-            running = fiber
+    const join = one.withPermit(
+      Effect.gen(function* () {
+        if (running !== undefined) return
+        const before = left
+        yield* topicsThere(state)
+        yield* Effect.uninterruptible(
+          Effect.gen(function* () {
+            if (left === before) running = yield* Effect.forkIn(run(state, openCluster), scope)
           })
         )
-      )
-    })
+      })
+    )
 
     return {
       settings,
@@ -150,9 +156,9 @@ const run = (state: SessionState, openCluster: () => Cluster): Effect.Effect<voi
       )
     })
   ).pipe(
-    Effect.catch((error) =>
+    Effect.catchCause((cause) =>
       Effect.sync(() => {
-        Queue.failCauseUnsafe(state.inbox, Cause.fail(error))
+        if (!Cause.hasInterruptsOnly(cause)) Queue.failCauseUnsafe(state.inbox, cause)
       })
     ),
     Effect.ensuring(Effect.suspend(() => depart(state, openCluster)))
@@ -169,6 +175,7 @@ const depart = (state: SessionState, openCluster: () => Cluster): Effect.Effect<
   state.generation = -1
   state.memberId = ""
   state.phase = "out"
+  state.forgetTrouble()
   const leaveGroup = async () => {
     if (memberId === "") return
     const coordinator = await state.findCoordinator()

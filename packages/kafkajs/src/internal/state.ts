@@ -6,7 +6,7 @@
  *   back late recognises by identity that it is late.
  * - What the session says about an epoch follows its announcement (`Assigned`, or the answer of `reopenUnsafe`).
  */
-import type { CommitOutcome, EpochPartition, SessionSettings, Signal } from "@concurrent-kafka/core/ConsumerSession"
+import type { EpochPartition, SessionSettings, Signal } from "@concurrent-kafka/core/ConsumerSession"
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
@@ -180,10 +180,11 @@ export class SessionState {
     if (this.#trouble.delete(source)) this.#report()
   }
 
-  resetTrouble(): void {
+  /** Without a membership nobody is told. */
+  forgetTrouble(): void {
     this.#failures.clear()
     this.#trouble.clear()
-    this.#report()
+    this.#reported = undefined
   }
 
   #report(): void {
@@ -199,8 +200,9 @@ export class SessionState {
     this.#reported = error
   }
 
-  fatal(error: KafkaClientError): void {
-    Deferred.doneUnsafe(this.failure, Effect.fail(error))
+  /** Ends the membership: what cannot heal, or a mistake of ours. */
+  fatal(cause: Cause.Cause<KafkaClientError>): void {
+    Deferred.doneUnsafe(this.failure, Effect.failCause(cause))
   }
 }
 
@@ -232,5 +234,3 @@ export const persist = <A>(
 /** The promises below reject with nothing but `KafkaClientError`. */
 export const ask = <A>(attempt: () => Promise<A>): Effect.Effect<A, KafkaClientError> =>
   Effect.tryPromise({ try: attempt, catch: (error) => error as KafkaClientError })
-
-export type Outcome = CommitOutcome

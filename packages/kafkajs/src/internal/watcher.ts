@@ -5,16 +5,17 @@
  * - another id: the topic was deleted and created again, `Gone` (recreated), and a rejoin that gives new epochs;
  * - unknown for a second, and more than twice: `Gone` (deleted). Once is not enough: brokers learn of topics one after another.
  */
-import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Effect from "effect/Effect"
 import { fromCode, isFatal } from "./classify.ts"
 import { type Leadership, layoutOf } from "./membership.ts"
+import { leaderOf } from "./offsets.ts"
 import { ask, backoff, epochOf, type Owned, type SessionState } from "./state.ts"
 
 const missingFor = 1000
 const missingTimes = 3
 /** reads follow each other no closer */
-const closest = 100
+const closest = 250
 
 interface Missing {
   readonly since: number
@@ -75,10 +76,21 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
           }
         }
       }
+      leaderless(state)
       state.wakeFetch()
       yield* Effect.sleep(closest)
     }
   })
+
+/** A partition whose brokers are all away is an outage, though others answer. */
+const leaderless = (state: SessionState): void => {
+  for (const { partition, position, stopped, topic } of state.owned.values()) {
+    if (position === undefined || stopped || leaderOf(state.cluster, topic, partition) >= 0) continue
+    const detail = `partition ${partition} of ${topic} has no leader`
+    return state.failed("leader", new KafkaClientError({ reason: "Connection", detail }))
+  }
+  state.works("leader")
+}
 
 const gone = (state: SessionState, why: "deleted" | "recreated", is: (owned: Owned) => boolean): boolean => {
   let some = false

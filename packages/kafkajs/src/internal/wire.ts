@@ -41,6 +41,7 @@ interface RequestQueue {
 interface Connection {
   readonly requestQueue: RequestQueue
   readonly isConnected: () => boolean
+  readonly connect: () => Promise<unknown>
   readonly disconnect: () => Promise<boolean>
   readonly socket?: { readonly destroyed: boolean; readonly destroy: (error?: Error) => void }
 }
@@ -50,6 +51,7 @@ interface ConnectionPool {
   readonly port: number
   readonly pool: ReadonlyArray<Connection>
   send: <A>(call: WireCall) => Promise<A>
+  getConnection: (index?: number) => Promise<Connection>
 }
 
 export interface MemberOfGroup {
@@ -221,14 +223,17 @@ export const openParts = (
 }
 
 /**
- * Makes the answers of this pool whole (see the head of the file), and keeps kafkajs from setting a timer with a negative delay
- * after each answer: `scheduleCheckPendingRequests` computes `-1 - Date.now()` when nothing is throttled, of which Node
- * warns. With nothing pending there is nothing to check.
+ * Makes the answers of this pool whole (see the head of the file), and mends two things:
+ * - Two requests that find the connection closed both open one; the socket of the first is forgotten and stays open. Here
+ *   they open it together.
+ * - After each answer `scheduleCheckPendingRequests` sets a timer of `-1 - Date.now()` when nothing is throttled, of which
+ *   Node warns. With nothing pending there is nothing to check.
  */
 export const instrument = (pool: ConnectionPool, rewrite: Rewrite): void => {
   const connections = pool?.pool
   if (
     typeof pool?.send !== "function" ||
+    typeof pool.getConnection !== "function" ||
     !Array.isArray(connections) ||
     connections.some(
       (c) => typeof c?.requestQueue?.scheduleCheckPendingRequests !== "function" || typeof c.disconnect !== "function"
@@ -238,6 +243,20 @@ export const instrument = (pool: ConnectionPool, rewrite: Rewrite): void => {
   }
   const send = pool.send.bind(pool)
   pool.send = (call) => send(rewrite(call))
+  const connecting = new Map<number, Promise<unknown>>()
+  pool.getConnection = async (index = 0) => {
+    const connection = connections[index]!
+    while (!connection.isConnected()) {
+      if (!connecting.has(index)) {
+        connecting.set(
+          index,
+          connection.connect().finally(() => connecting.delete(index))
+        )
+      }
+      await connecting.get(index)
+    }
+    return connection
+  }
   for (const { requestQueue } of connections) {
     const original = requestQueue.scheduleCheckPendingRequests
     requestQueue.scheduleCheckPendingRequests = function (this: RequestQueue) {
