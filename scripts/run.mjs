@@ -164,7 +164,8 @@ const vitest = (project, args, options) => {
   const report = join(reports, `${project}.json`)
   rmSync(report, { force: true })
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`]
-  return runFile(tool("vitest"), ["run", "--project", project, ...reporters, ...args], options)
+  const running = runFile(tool("vitest"), ["run", "--project", project, ...reporters, ...args], options)
+  return running.then((result) => ({ ...result, vitest: true }))
 }
 
 const publicPackages = () => workspaceFolders().filter((folder) => read(join(folder, "package.json")).private !== true)
@@ -185,7 +186,7 @@ const parts = {
 }
 
 /** Runs all steps, also after one has failed, and says at the end how each went. */
-const steps = async (entries, { json = false, limit } = {}) => {
+const steps = async (entries, { json = false, limit, report } = {}) => {
   const started = Date.now()
   const results = []
   for (const [name, step] of entries) {
@@ -202,10 +203,16 @@ const steps = async (entries, { json = false, limit } = {}) => {
       `${outcome} ${name.padEnd(9)} ${seconds.toFixed(1).padStart(6)} s${code === 0 || note === undefined ? "" : `  ${note}`}\n`
     )
   }
-  if (json) {
-    const summary = results.map(({ code, name, note, seconds }) => ({ name, ok: code === 0, seconds, note }))
-    process.stdout.write(`${JSON.stringify({ ok, seconds: (Date.now() - started) / 1000, steps: summary })}\n`)
+  const summary = JSON.stringify({
+    ok,
+    seconds: (Date.now() - started) / 1000,
+    steps: results.map(({ code, ...step }) => ({ ok: code === 0, ...step }))
+  })
+  if (report !== undefined) {
+    mkdirSync(reports, { recursive: true })
+    writeFileSync(join(reports, report), `${summary}\n`)
   }
+  if (json) process.stdout.write(`${summary}\n`)
   return { code: signalled !== undefined ? 128 + constants.signals[signalled] : ok ? 0 : 1 }
 }
 
@@ -231,7 +238,7 @@ const test = (args) => {
     const matching = (project) => [project, (options) => vitest(project, [...rest, "--passWithNoTests"], options)]
     return steps([matching("unit"), matching("broker")], { json, limit: testLimitSeconds })
   }
-  return steps(pick(...Object.keys(parts)), { json, limit: testLimitSeconds })
+  return steps(pick(...Object.keys(parts)), { json, limit: testLimitSeconds, report: "test.json" })
 }
 
 const tasks = {
