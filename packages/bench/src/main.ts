@@ -1,0 +1,50 @@
+/**
+ * npm run bench [-- --only NAME] [--json] [--smoke] [--rounds N]
+ *
+ * Each bench compares this library with something else in the same run, in interleaved rounds, one process a measurement. With
+ * `--smoke` few records and loose floors: it shows a tenfold loss, nothing finer.
+ */
+import * as Kafka from "@concurrent-kafka/test/kafka"
+import { Effect } from "effect"
+import { parseArgs } from "node:util"
+import { noop } from "./noop.ts"
+import type { Line } from "./report.ts"
+import { print } from "./report.ts"
+
+const { values } = parseArgs({
+  options: {
+    only: { type: "string" },
+    json: { type: "boolean", default: false },
+    smoke: { type: "boolean", default: false },
+    rounds: { type: "string" }
+  }
+})
+
+const benches = { noop } as const
+
+const names = Object.keys(benches) as Array<keyof typeof benches>
+const chosen = values.only === undefined ? names : names.filter((name) => name === values.only)
+if (chosen.length === 0) {
+  process.stderr.write(`there is no bench ${values.only}; there are: ${names.join(", ")}\n`)
+  process.exit(2)
+}
+const rounds = values.rounds === undefined ? (values.smoke ? 1 : 5) : Number(values.rounds)
+if (!Number.isInteger(rounds) || rounds < 1) {
+  process.stderr.write(`--rounds takes a number of at least 1, not ${values.rounds}\n`)
+  process.exit(2)
+}
+
+const program = Effect.scoped(
+  Effect.gen(function* () {
+    const kafka = yield* Kafka.start()
+    const lines: Array<Line> = []
+    for (const name of chosen) {
+      lines.push(...(yield* Effect.promise(() => benches[name]({ brokers: kafka.brokers, rounds, smoke: values.smoke }))))
+    }
+    return lines
+  })
+)
+
+const lines = await Effect.runPromise(program)
+print(lines, values.json)
+process.exitCode = lines.every((line) => line.met) ? 0 : 1

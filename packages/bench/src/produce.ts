@@ -1,0 +1,39 @@
+/**
+ * The records that are read: so many of 100 bytes, spread evenly over the partitions.
+ */
+import kafkajs from "kafkajs"
+
+const { Kafka, logLevel } = kafkajs
+
+export const recordBytes = 100
+
+export const produce = async (brokers: ReadonlyArray<string>, topic: string, partitions: number, records: number): Promise<void> => {
+  const kafka = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING })
+  const admin = kafka.admin()
+  const producer = kafka.producer()
+  await admin.connect()
+  await admin.createTopics({ topics: [{ topic, numPartitions: partitions }], waitForLeaders: true })
+  await admin.disconnect()
+  await producer.connect()
+  const value = Buffer.alloc(recordBytes, "x")
+  const batch = 5_000
+  for (let sent = 0; sent < records; sent += batch * partitions) {
+    const left = records - sent
+    await producer.send({
+      topic,
+      acks: 1,
+      messages: Array.from({ length: Math.min(left, batch * partitions) }, (_, i) => ({ value, partition: i % partitions }))
+    })
+  }
+  await producer.disconnect()
+}
+
+/** Whether the group has committed the end of each partition. */
+export const committedIsEnd = async (brokers: ReadonlyArray<string>, topic: string, groupId: string): Promise<boolean> => {
+  const admin = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING }).admin()
+  await admin.connect()
+  const ends = await admin.fetchTopicOffsets(topic)
+  const [committed] = await admin.fetchOffsets({ groupId, topics: [topic] })
+  await admin.disconnect()
+  return ends.every(({ high, partition }) => committed?.partitions.find((p) => p.partition === partition)?.offset === high)
+}
