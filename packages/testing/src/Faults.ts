@@ -60,6 +60,8 @@ export type FaultKind = Fault["kind"]
  * @category models
  */
 export interface Target {
+  /** as in `MemorySession.id` */
+  readonly sessionId?: string | undefined
   readonly clientId?: string | undefined
   readonly groupId?: string | undefined
 }
@@ -114,6 +116,7 @@ export interface InjectedFault {
   /** milliseconds on the cluster's clock */
   readonly at: number
   readonly kind: string
+  readonly sessionId: string
   readonly clientId: string
   readonly groupId: string
 }

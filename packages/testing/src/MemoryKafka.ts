@@ -8,7 +8,7 @@
  * @since 0.1.0
  */
 import type { ConsumerRecord, TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
-import type { Committed, EpochPartition, LogOffsets } from "@concurrent-kafka/core/ConsumerSession"
+import type { Committed, EpochPartition, LogOffsets, Session } from "@concurrent-kafka/core/ConsumerSession"
 import { type KafkaAdmin, KafkaClient, KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -285,6 +285,8 @@ export interface Cluster {
 
   /** Every session that was opened, in this order, also closed ones. */
   readonly sessionsUnsafe: () => ReadonlyArray<MemorySession>
+  /** The same session from outside. */
+  readonly controlUnsafe: (session: Session) => MemorySession
   /** The newest open session of this client. */
   readonly sessionUnsafe: (clientId: string) => MemorySession
 

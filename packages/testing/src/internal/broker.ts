@@ -58,7 +58,7 @@ export class Broker {
   down(): void {
     if (!this.isUp) return
     this.isUp = false
-    this.faults.record("broker:down", { clientId: "", groupId: "" })
+    this.faults.record("broker:down", { sessionId: "", clientId: "", groupId: "" })
     this.coordinator.stop()
     for (const session of this.sessions) session.link.break()
   }

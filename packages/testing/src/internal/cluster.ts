@@ -59,7 +59,7 @@ export const makeCluster = (broker: Broker): Omit<Cluster, "client" | "admin"> =
   }
 
   const sessionOf = (state: SessionState): MemorySession => {
-    const requester = { clientId: state.client.clientId, groupId: state.settings.groupId }
+    const { requester } = state
     const fault = (kind: string, f: () => void) =>
       Effect.sync(() => {
         faults.record(`session:${kind}`, requester)
@@ -99,13 +99,13 @@ export const makeCluster = (broker: Broker): Omit<Cluster, "client" | "admin"> =
         fault("ended", () => state.fail(new KafkaClientError({ reason, detail: "injected by the test" })))
     }
   }
-  const sessions = new Map<SessionState, MemorySession>()
-  const sessionsUnsafe = () =>
-    broker.sessions.map((state) => {
-      let session = sessions.get(state)
-      if (session === undefined) sessions.set(state, (session = sessionOf(state)))
-      return session
-    })
+  const controls = new Map<SessionState, MemorySession>()
+  const controlOf = (state: SessionState): MemorySession => {
+    let control = controls.get(state)
+    if (control === undefined) controls.set(state, (control = sessionOf(state)))
+    return control
+  }
+  const sessionsUnsafe = () => broker.sessions.map(controlOf)
 
   const groupUnsafe = (groupId: string): GroupState => {
     const { classic, consumer } = coordinator.group(groupId)
@@ -232,12 +232,17 @@ export const makeCluster = (broker: Broker): Omit<Cluster, "client" | "admin"> =
     groupUnsafe,
     rebalance: (groupId) =>
       Effect.sync(() => {
-        faults.record("group:rebalance", { clientId: "", groupId })
+        faults.record("group:rebalance", { sessionId: "", clientId: "", groupId })
         const { classic, consumer } = coordinator.group(groupId)
         classic.disturb()
         consumer.disturb()
       }),
     sessionsUnsafe,
+    controlUnsafe: (session) => {
+      const state = broker.sessions.find((one) => one.session === session)
+      if (state === undefined) throw new MisuseError("the session is not one of this cluster")
+      return controlOf(state)
+    },
     sessionUnsafe: (clientId) => {
       const found = sessionsUnsafe().findLast((session) => session.clientId === clientId && session.isOpenUnsafe())
       if (found === undefined) throw new MisuseError(`client ${clientId} has no open session`)

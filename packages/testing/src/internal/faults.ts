@@ -13,6 +13,7 @@ interface Script {
 }
 
 export interface Requester {
+  readonly sessionId: string
   readonly clientId: string
   readonly groupId: string
 }
@@ -31,6 +32,7 @@ const retriable: { readonly [A in Api]: ReadonlyArray<string> } = {
 }
 
 const matches = (target: Target, requester: Requester): boolean =>
+  (target.sessionId === undefined || target.sessionId === requester.sessionId) &&
   (target.clientId === undefined || target.clientId === requester.clientId) &&
   (target.groupId === undefined || target.groupId === requester.groupId)
 
@@ -80,8 +82,8 @@ export class FaultBook implements Faults {
 
   record(kind: string, requester: Requester): void {
     this.numbers.set(kind, (this.numbers.get(kind) ?? 0) + 1)
-    this.happened.push({ at: this.time.now(), kind, clientId: requester.clientId, groupId: requester.groupId })
-    this.trace(`fault ${kind} ${requester.clientId}`)
+    this.happened.push({ at: this.time.now(), kind, ...requester })
+    this.trace(`fault ${kind} ${requester.sessionId || requester.groupId}`)
   }
 
   private scripted(api: Api, requester: Requester): Fault | undefined {

@@ -213,5 +213,6 @@ export const openSession = (
         ),
       leave
     }
+    state.session = session
     return session
   })

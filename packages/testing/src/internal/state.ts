@@ -3,7 +3,7 @@
  * of membership, fetching and committing all work on this, synchronously between two requests.
  */
 import type { TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
-import type { Committed, EpochPartition, SessionSettings, Signal } from "@concurrent-kafka/core/ConsumerSession"
+import type { Committed, EpochPartition, Session, SessionSettings, Signal } from "@concurrent-kafka/core/ConsumerSession"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -12,6 +12,7 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import type { Broker } from "./broker.ts"
+import type { Requester } from "./faults.ts"
 import { type Call, Link } from "./link.ts"
 import type { OffsetFetchResponse } from "./protocol.ts"
 import { keyOf } from "./topics.ts"
@@ -57,6 +58,9 @@ export class SessionState {
   readonly settings: SessionSettings
   readonly inbox: Queue.Queue<Signal, KafkaClientError | Cause.Done>
   readonly link: Link
+  readonly requester: Requester
+  /** what the engine was given */
+  session: Session | undefined
   readonly held = new Map<string, Held>()
   memberId = ""
   generation = -1
@@ -85,10 +89,11 @@ export class SessionState {
     this.client = client
     this.settings = settings
     this.inbox = inbox
+    this.requester = { sessionId: this.id, clientId: client.clientId, groupId: settings.groupId }
     this.link = new Link({
       time: broker.time,
       faults: broker.faults,
-      requester: { clientId: client.clientId, groupId: settings.groupId },
+      requester: this.requester,
       requestTimeout: client.requestTimeout,
       brokerIsUp: () => broker.isUp
     })
