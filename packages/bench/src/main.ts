@@ -39,7 +39,9 @@ const program = Effect.scoped(
     const kafka = yield* Kafka.start()
     const lines: Array<Line> = []
     for (const name of chosen) {
-      lines.push(...(yield* Effect.promise(() => benches[name]({ brokers: kafka.brokers, rounds, smoke: values.smoke }))))
+      lines.push(
+        ...(yield* Effect.promise(() => benches[name]({ brokers: kafka.brokers, rounds, smoke: values.smoke })))
+      )
     }
     return lines
   })

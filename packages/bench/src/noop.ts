@@ -19,10 +19,24 @@ interface Reading {
   readonly rss: number
 }
 
-const read = async (system: string, brokers: ReadonlyArray<string>, topic: string, groupId: string, records: number): Promise<Reading> => {
+const read = async (
+  system: string,
+  brokers: ReadonlyArray<string>,
+  topic: string,
+  groupId: string,
+  records: number
+): Promise<Reading> => {
   const { stdout } = await promisify(execFile)(
     process.execPath,
-    ["--no-warnings", fileURLToPath(new URL("reader.ts", import.meta.url)), system, brokers.join(","), topic, groupId, String(records)],
+    [
+      "--no-warnings",
+      fileURLToPath(new URL("reader.ts", import.meta.url)),
+      system,
+      brokers.join(","),
+      topic,
+      groupId,
+      String(records)
+    ],
     { timeout: 300_000 }
   )
   const reading = JSON.parse(stdout) as Reading
@@ -61,7 +75,8 @@ export const noop = async (options: {
       )
     }
   }
-  const rates = (system: keyof typeof readings): ReadonlyArray<number> => readings[system].map((r) => records / r.seconds)
+  const rates = (system: keyof typeof readings): ReadonlyArray<number> =>
+    readings[system].map((r) => records / r.seconds)
   const compare = (other: "eachMessage" | "eachBatch", goal: number): Line => {
     const ratios = rates("engine").map((rate, i) => rate / rates(other)[i]!)
     const ratio = median(ratios)

@@ -7,7 +7,12 @@ const { Kafka, logLevel } = kafkajs
 
 export const recordBytes = 100
 
-export const produce = async (brokers: ReadonlyArray<string>, topic: string, partitions: number, records: number): Promise<void> => {
+export const produce = async (
+  brokers: ReadonlyArray<string>,
+  topic: string,
+  partitions: number,
+  records: number
+): Promise<void> => {
   const kafka = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING })
   const admin = kafka.admin()
   const producer = kafka.producer()
@@ -22,18 +27,27 @@ export const produce = async (brokers: ReadonlyArray<string>, topic: string, par
     await producer.send({
       topic,
       acks: 1,
-      messages: Array.from({ length: Math.min(left, batch * partitions) }, (_, i) => ({ value, partition: i % partitions }))
+      messages: Array.from({ length: Math.min(left, batch * partitions) }, (_, i) => ({
+        value,
+        partition: i % partitions
+      }))
     })
   }
   await producer.disconnect()
 }
 
 /** Whether the group has committed the end of each partition. */
-export const committedIsEnd = async (brokers: ReadonlyArray<string>, topic: string, groupId: string): Promise<boolean> => {
+export const committedIsEnd = async (
+  brokers: ReadonlyArray<string>,
+  topic: string,
+  groupId: string
+): Promise<boolean> => {
   const admin = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING }).admin()
   await admin.connect()
   const ends = await admin.fetchTopicOffsets(topic)
   const [committed] = await admin.fetchOffsets({ groupId, topics: [topic] })
   await admin.disconnect()
-  return ends.every(({ high, partition }) => committed?.partitions.find((p) => p.partition === partition)?.offset === high)
+  return ends.every(
+    ({ high, partition }) => committed?.partitions.find((p) => p.partition === partition)?.offset === high
+  )
 }

@@ -37,5 +37,11 @@ export const print = (lines: ReadonlyArray<Line>, json: boolean): void => {
   ])
   const table = [["bench", "value", "compared with", "ratio (spread)", "goal", ""], ...rows]
   const widths = table[0]!.map((_, i) => Math.max(...table.map((row) => row[i]!.length)))
-  for (const row of table) process.stdout.write(`${row.map((cell, i) => cell.padEnd(widths[i]!)).join("  ").trimEnd()}\n`)
+  for (const row of table)
+    process.stdout.write(
+      `${row
+        .map((cell, i) => cell.padEnd(widths[i]!))
+        .join("  ")
+        .trimEnd()}\n`
+    )
 }

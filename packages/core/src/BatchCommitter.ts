@@ -53,10 +53,7 @@ export interface CommitSource {
    * The entries that changed since they were last committed, of these partitions or of all. Called synchronously when a request is
    * built; what is taken is in flight until `settled` names it. With `repeat`, unchanged ones too.
    */
-  readonly take: (
-    partitions: ReadonlyArray<EpochPartition> | undefined,
-    repeat: boolean
-  ) => ReadonlyArray<CommitEntry>
+  readonly take: (partitions: ReadonlyArray<EpochPartition> | undefined, repeat: boolean) => ReadonlyArray<CommitEntry>
   /** The outcomes of one request and how many milliseconds it took. */
   readonly settled: (outcomes: ReadonlyArray<CommitOutcome>, millis: number) => void
 }

@@ -65,9 +65,7 @@ export interface ConsumerOptions {
    * Runs inside the record's fiber and Scope, around each attempt: request services, log annotations, tracing, a rate limit. It keeps the
    * effect's types: what it provides is a Reference, or the handler composes it itself.
    */
-  readonly wrap?:
-    | (<E, R>(effect: Effect.Effect<void, E, R>, record: Delivery) => Effect.Effect<void, E, R>)
-    | undefined
+  readonly wrap?: (<E, R>(effect: Effect.Effect<void, E, R>, record: Delivery) => Effect.Effect<void, E, R>) | undefined
   /** Records without this header value (or for which the function says no) are done at once, counted as filtered. */
   readonly headerFilter?:
     | { readonly header: string; readonly equals: string }
@@ -187,11 +185,7 @@ const attached = new WeakSet<Session>()
 const make = Effect.fnUntraced(function* (
   options: ConsumerOptions,
   onEnd: "fail" | "report" | undefined
-): Effect.fn.Return<
-  ConcurrentConsumerShape,
-  InvalidOptions,
-  ConsumerSession | BatchCommitter | Scope.Scope
-> {
+): Effect.fn.Return<ConcurrentConsumerShape, InvalidOptions, ConsumerSession | BatchCommitter | Scope.Scope> {
   const session = yield* ConsumerSession
   const committer = yield* BatchCommitter
   const clock = yield* Clock.Clock
@@ -226,6 +220,7 @@ const make = Effect.fnUntraced(function* (
   let idleSince: number | undefined
   let ended: Viewed["failed"]
   let userPausedSince: number | undefined
+  let closed = false
 
   const view = (): Viewed => ({
     name,
@@ -264,7 +259,12 @@ const make = Effect.fnUntraced(function* (
     })
 
   const fibers = yield* FiberSet.make<unknown, unknown>()
-  yield* Effect.addFinalizer(() => Effect.suspend(() => run?.shutdown ?? Effect.void))
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => {
+      closed = true
+      return run?.shutdown ?? Effect.void
+    })
+  )
 
   const shape: ConcurrentConsumerShape = {
     name,
@@ -273,7 +273,7 @@ const make = Effect.fnUntraced(function* (
       ...[options]: OnFailureArgs<E, RP>
     ): Effect.Effect<void, ConsumerError | CommitterDied, R | RP> =>
       Effect.gen(function* () {
-        if (ended !== undefined) return yield* error({ _tag: "Ended" })
+        if (ended !== undefined || closed) return yield* error({ _tag: "Ended" })
         if (run !== undefined) return yield* error({ _tag: "AlreadyRunning" })
         const { topics } = session.settings
         if ([...handler.topics].sort().join() !== [...topics].sort().join()) {
@@ -375,7 +375,7 @@ const shapeLayer = <Self>(
   tag: Context.Key<Self, ConcurrentConsumerShape>,
   options: GroupOptions & { readonly topics: ReadonlyArray<string> }
 ): Layer.Layer<Self, InvalidOptions | KafkaClientError, KafkaClient> =>
-  Layer.effect(tag, make(options, "report")).pipe(Layer.provide(parts(options)))
+  Layer.effect(tag, make(options, undefined)).pipe(Layer.provide(parts(options)))
 
 const handlerLayer = <Self, E, R, RP>(
   tag: Context.Key<Self, ConcurrentConsumerShape>,
@@ -433,7 +433,7 @@ export class ConcurrentConsumer extends Context.Service<ConcurrentConsumer, Conc
   static readonly layerNoDeps = (
     options?: ConsumerOptions
   ): Layer.Layer<ConcurrentConsumer, InvalidOptions, ConsumerSession | BatchCommitter> =>
-    Layer.effect(ConcurrentConsumer, make(options ?? {}, "report"))
+    Layer.effect(ConcurrentConsumer, make(options ?? {}, undefined))
 
   /** A consumer with session and committer inside. Nothing is joined before `run`. */
   static readonly layer = (
@@ -457,8 +457,9 @@ export class ConcurrentConsumer extends Context.Service<ConcurrentConsumer, Conc
     options: OrConfig<HandlerOptions> & OnFailure<E, RP>
   ): Layer.Layer<never, InvalidOptions | KafkaClientError | Config.ConfigError, KafkaClient | R | RP> =>
     Layer.unwrap(
-      Effect.map(resolved<HandlerOptions & OnFailure<E, RP>>(options as OrConfig<HandlerOptions & OnFailure<E, RP>>), (plain) =>
-        ConcurrentConsumer.layerHandler(handler, plain)
+      Effect.map(
+        resolved<HandlerOptions & OnFailure<E, RP>>(options as OrConfig<HandlerOptions & OnFailure<E, RP>>),
+        (plain) => ConcurrentConsumer.layerHandler(handler, plain)
       )
     )
 
@@ -479,7 +480,9 @@ export class ConcurrentConsumer extends Context.Service<ConcurrentConsumer, Conc
   /** A consumer with an identity of its own, for an app that wants several as services. */
   static readonly Tag =
     <Self>() =>
-    <const Id extends string>(id: Id): Context.ServiceClass<Self, Id, ConcurrentConsumerShape> & {
+    <const Id extends string>(
+      id: Id
+    ): Context.ServiceClass<Self, Id, ConcurrentConsumerShape> & {
       readonly layer: (
         options: GroupOptions & { readonly topics: ReadonlyArray<string> }
       ) => Layer.Layer<Self, InvalidOptions | KafkaClientError, KafkaClient>

@@ -13,7 +13,7 @@ const at = { topic: Schema.String, partition: Schema.Number }
  * Why a consumer did not start, or ended.
  *
  * - `AlreadyRunning`: `run` while one runs.
- * - `Ended`: `run` after the consumer had failed.
+ * - `Ended`: `run` after the consumer had failed, or after its layer was closed.
  * - `TopicsDiffer`: the handler's topics are not the session's.
  * - `Stopped`: the failure policy (or the want of one) said stop; the record stays uncommitted.
  * - `NoStart`: `startFrom` or `onOutOfRange` is `"fail"`, and there is no offset to start from.
@@ -49,7 +49,7 @@ export class ConsumerError extends Schema.TaggedError<ConsumerError>()("Consumer
       case "AlreadyRunning":
         return "this consumer runs already; one handler at a time"
       case "Ended":
-        return "this consumer ended by failure; build its layer anew to run it again"
+        return "this consumer has failed, or its layer is closed; build the layer anew to run it again"
       case "TopicsDiffer":
         return `the handler handles ${reason.handler.join(", ")} but the session reads ${reason.session.join(", ")}`
       case "Stopped":

@@ -65,17 +65,10 @@ export class Backpressure {
     const share = this.run.epochs.size > 1 ? 0.5 : 1
     const most = epoch.full ? share / 2 : share
     epoch.full = epoch.heldRecords >= maxHeldRecords * most || epoch.heldBytes >= maxHeldBytes * most
-    const all = this.full ? 0.5 : 1
-    const full = this.countedRecords >= maxHeldRecords * all || this.countedBytes >= maxHeldBytes * all
-    if (full === this.full) {
-      this.apply(epoch)
-      return
-    }
-    this.full = full
-    for (const each of this.run.epochs.values()) this.apply(each)
+    this.apply(epoch)
   }
 
-  /** The epoch has ended: what it still holds stops counting when its fibers end. */
+  /** Tells the client what of this partition, and of all when the limit of all is crossed, may be fetched. */
   apply(epoch: PartitionEpoch): void {
     const counted = (epoch.pauses & stuckReasons) === 0
     if (counted !== epoch.counted) {
@@ -83,6 +76,17 @@ export class Backpressure {
       this.countedRecords += counted ? epoch.heldRecords : -epoch.heldRecords
       this.countedBytes += counted ? epoch.heldBytes : -epoch.heldBytes
     }
+    const { maxHeldBytes, maxHeldRecords } = this.run.settings
+    const most = this.full ? 0.5 : 1
+    const full = this.countedRecords >= maxHeldRecords * most || this.countedBytes >= maxHeldBytes * most
+    if (full !== this.full) {
+      this.full = full
+      for (const each of this.run.epochs.values()) this.tell(each)
+    }
+    this.tell(epoch)
+  }
+
+  private tell(epoch: PartitionEpoch): void {
     if (epoch.full || this.full) epoch.pauses |= Pause.full
     else epoch.pauses &= ~Pause.full
     if (epoch.state === "opening" || epoch.state === "ended") return

@@ -169,7 +169,8 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
     const due = repeats.filter((r) => r.at <= lastAt).map((r) => r.partition)
     if (due.length > 0) repeats = repeats.filter((r) => r.at > lastAt)
     const entries = source!.take(only, false)
-    const again = due.length === 0 ? [] : source!.take(due, true).filter((e) => !entries.some((f) => keyOf(f) === keyOf(e)))
+    const again =
+      due.length === 0 ? [] : source!.take(due, true).filter((e) => !entries.some((f) => keyOf(f) === keyOf(e)))
     return sendAll([...entries, ...again]).pipe(
       Effect.tap((outcomes) => {
         judge(outcomes, only === undefined)

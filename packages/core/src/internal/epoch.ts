@@ -227,4 +227,3 @@ export const sizeOf = (record: ConsumerRecord): number => {
   for (let i = 0; i < headers.length; i++) bytes += headers[i]![0].length + (headers[i]![1]?.byteLength ?? 0)
   return bytes
 }
-

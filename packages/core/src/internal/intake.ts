@@ -243,7 +243,10 @@ export class Intake {
 
   private open(partitions: ReadonlyArray<AssignedPartition>): void {
     if (partitions.length === 0) return
-    this.start(partitions.map((p) => this.make(p)), partitions)
+    this.start(
+      partitions.map((p) => this.make(p)),
+      partitions
+    )
   }
 
   private make(p: EpochPartition): PartitionEpoch {
@@ -297,7 +300,10 @@ export class Intake {
   }
 
   /** Reads the log's ends, resolves each start, commits it, and begins; tries until the epochs are not opening any more. */
-  private establish(epochs: ReadonlyArray<PartitionEpoch>, resolve: (epoch: PartitionEpoch, log: LogOffsets) => bigint): void {
+  private establish(
+    epochs: ReadonlyArray<PartitionEpoch>,
+    resolve: (epoch: PartitionEpoch, log: LogOffsets) => bigint
+  ): void {
     // an epoch that was suspended meanwhile is opened anew, by another attempt
     const token = {}
     for (const epoch of epochs) epoch.opening = token
@@ -308,9 +314,11 @@ export class Intake {
       if (now.length === 0) return Effect.void
       const unresolved = now.filter((epoch) => epoch.start === undefined)
       const logs =
-        unresolved.length === 0 ? Effect.succeed([]) : Effect.option(this.run.session.logOffsets(unresolved)).pipe(
-          Effect.map(Option.getOrElse((): ReadonlyArray<LogOffsets> => []))
-        )
+        unresolved.length === 0
+          ? Effect.succeed([])
+          : Effect.option(this.run.session.logOffsets(unresolved)).pipe(
+              Effect.map(Option.getOrElse((): ReadonlyArray<LogOffsets> => []))
+            )
       return Effect.flatMap(logs, (found) => {
         for (const log of found) {
           const epoch = unresolved.find((e) => e.topic === log.topic && e.partition === log.partition)
@@ -446,7 +454,6 @@ export class Intake {
     this.events.logError(
       `${missing} offsets of ${epoch.topic}/${epoch.partition} were deleted by retention before they were read (from ${range.position}, the log now begins at ${range.start})`
     )
-    if (this.run.settings.onOutOfRange === "fail") return this.noStart(epoch, "outOfRange")
     if (epoch.tracker.chunkEnds(range.start)) this.pump.advanced(epoch, 0)
   }
 
@@ -466,7 +473,11 @@ export class Intake {
   }
 
   /** A new epoch of the same partition; `undefined` when the client does not have it any more. */
-  private reopen(old: EpochPartition, resolve: (log: LogOffsets) => bigint, start?: bigint): PartitionEpoch | undefined {
+  private reopen(
+    old: EpochPartition,
+    resolve: (log: LogOffsets) => bigint,
+    start?: bigint
+  ): PartitionEpoch | undefined {
     const next = this.run.session.reopenUnsafe(old)
     if (next === undefined) return undefined
     const epoch = this.make(next)
@@ -496,7 +507,10 @@ export class Intake {
   }
 
   /** The committer asks: what can be committed now, of these or of all. Offset and metadata are taken together. */
-  readonly entries = (partitions: ReadonlyArray<EpochPartition> | undefined, repeat: boolean): ReadonlyArray<CommitEntry> => {
+  readonly entries = (
+    partitions: ReadonlyArray<EpochPartition> | undefined,
+    repeat: boolean
+  ): ReadonlyArray<CommitEntry> => {
     const { run } = this
     const asked =
       partitions === undefined
@@ -588,7 +602,13 @@ export class Intake {
         switch (outcome.code) {
           case "UNKNOWN_TOPIC_OR_PARTITION":
             run.commit(epoch, "unknownTopic")
-            this.isGone({ _tag: "Gone", topic: epoch.topic, partition: epoch.partition, epoch: epoch.epoch, why: "deleted" })
+            this.isGone({
+              _tag: "Gone",
+              topic: epoch.topic,
+              partition: epoch.partition,
+              epoch: epoch.epoch,
+              why: "deleted"
+            })
             return undefined
           case "REQUEST_TOO_LARGE":
           case "OFFSET_METADATA_TOO_LARGE":

@@ -39,7 +39,8 @@ export class LatencyWindow {
   }
 
   private turn(now: number): void {
-    const passed = this.sliceEnds === 0 ? slices : Math.min(slices, 1 + Math.floor((now - this.sliceEnds) / sliceMillis))
+    const passed =
+      this.sliceEnds === 0 ? slices : Math.min(slices, 1 + Math.floor((now - this.sliceEnds) / sliceMillis))
     for (let i = 0; i < passed; i++) {
       this.slice = (this.slice + 1) % slices
       this.counts[this.slice]!.fill(0)

@@ -60,14 +60,19 @@ const step = (row: string, to: PartitionState, reason?: EndReason): PartitionSte
   reason === undefined ? { row, to } : { row, to, reason }
 
 /** the same step from each of these states */
-const from = <S extends PartitionState>(states: ReadonlyArray<S>, cell: (state: S) => Cell): Partial<Record<PartitionState, Cell>> =>
-  Object.fromEntries(states.map((state) => [state, cell(state)]))
+const from = <S extends PartitionState>(
+  states: ReadonlyArray<S>,
+  cell: (state: S) => Cell
+): Partial<Record<PartitionState, Cell>> => Object.fromEntries(states.map((state) => [state, cell(state)]))
 
 const living = ["opening", "open", "holding", "flushing", "suspended", "draining"] as const
 const stopped = ["holding", "flushing", "suspended", "draining"] as const
 
 /** closing: answered when the partition has ended (P20); else the driver's hold is over and it asks again (P11) */
-const revokedAgain = (state: PartitionState): Cell => (flags) => step(flags.closing ? "P20" : "P11", state)
+const revokedAgain =
+  (state: PartitionState): Cell =>
+  (flags) =>
+    step(flags.closing ? "P20" : "P11", state)
 
 const late = { ended: step("P28", "ended") } as const
 
@@ -166,6 +171,40 @@ export const partitionStep = (
 
 /** all rows, those that are no pair of the table too; P1, P26 to P29 partly happen outside of an epoch */
 export const partitionRows = [
-  "P1", "P2", "P3", "P4", "P4a", "P5", "P6", "P7", "P8", "P9", "P10", "P10a", "P10b", "P11", "P12", "P13", "P14", "P15", "P16",
-  "P17", "P17a", "P18", "P19", "P20", "P21", "P21a", "P22", "P23", "P24", "P25", "P26", "P27", "P28", "P29", "P30", "P31"
+  "P1",
+  "P2",
+  "P3",
+  "P4",
+  "P4a",
+  "P5",
+  "P6",
+  "P7",
+  "P8",
+  "P9",
+  "P10",
+  "P10a",
+  "P10b",
+  "P11",
+  "P12",
+  "P13",
+  "P14",
+  "P15",
+  "P16",
+  "P17",
+  "P17a",
+  "P18",
+  "P19",
+  "P20",
+  "P21",
+  "P21a",
+  "P22",
+  "P23",
+  "P24",
+  "P25",
+  "P26",
+  "P27",
+  "P28",
+  "P29",
+  "P30",
+  "P31"
 ] as const

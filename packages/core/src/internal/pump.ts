@@ -214,7 +214,16 @@ export class Pump {
     epoch.take()
     const { at, record, seq } = epoch.taken
     if (seq >= epoch.startedSeq) epoch.startedSeq = seq + 1
-    const slot = new Slot(record, epoch, seq, session.settings.groupId, session.generationUnsafe(), at, this.time, this.ack)
+    const slot = new Slot(
+      record,
+      epoch,
+      seq,
+      session.settings.groupId,
+      session.generationUnsafe(),
+      at,
+      this.time,
+      this.ack
+    )
     this.run.record(slot, RecordEvent.start)
     slot.holds = true
     if (epoch.lane !== undefined) epoch.lane.holders++
@@ -289,7 +298,7 @@ export class Pump {
         this.run.counters.fenced++
         this.run.zombies.delete(slot)
         slot.at.zombies--
-        this.run.permits.byZombies--
+        if (slot.holds) this.run.permits.byZombies--
         return this.letGo(slot)
       default:
         // acknowledged before
@@ -407,7 +416,10 @@ export class Pump {
     if (epoch.state === "suspended" || epoch.state === "ended") return
     if (epoch.commitState === "clean") this.run.commit(epoch, "moved")
     this.committer.advancedUnsafe(records)
-    if ((epoch.pauses & Pause.uncommitted) !== 0 && epoch.nextSeq - epoch.tracker.base < this.run.settings.maxUncommitted) {
+    if (
+      (epoch.pauses & Pause.uncommitted) !== 0 &&
+      epoch.nextSeq - epoch.tracker.base < this.run.settings.maxUncommitted
+    ) {
       this.held.resume(epoch, Pause.uncommitted)
       this.offer(epoch)
     }
@@ -446,12 +458,12 @@ export class Pump {
    */
   leaveBehind(slot: Slot): void {
     const epoch = slot.at
-    const decide = slot.cut === "timeout"
+    const decide = slot.cut === "timeout" && slot.state === RecordState.stopping
     const held = slot.state !== RecordState.done
     if (!this.run.record(slot, RecordEvent.graceOver)) return
     epoch.removeLive(slot)
     epoch.zombies++
-    this.run.permits.byZombies++
+    if (slot.holds) this.run.permits.byZombies++
     this.run.zombies.add(slot)
     this.events.leftBehind(slot)
     if (decide) {

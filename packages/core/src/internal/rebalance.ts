@@ -123,8 +123,15 @@ export class Rebalance {
     this.replies.add(reply)
     if (fresh.length > 0) {
       const longRunning = new Set<Slot>()
-      for (const epoch of fresh) for (const slot of epoch.live) if (now - slot.startedAt > revokeDrain) longRunning.add(slot)
-      this.begin(fresh, { exact: signal.exact, closing: false, deadline: clock, longRunning, hurried: signal.hold <= 0 })
+      for (const epoch of fresh)
+        for (const slot of epoch.live) if (now - slot.startedAt > revokeDrain) longRunning.add(slot)
+      this.begin(fresh, {
+        exact: signal.exact,
+        closing: false,
+        deadline: clock,
+        longRunning,
+        hurried: signal.hold <= 0
+      })
     }
     for (const epoch of endedHere) this.events.ended(epoch)
     this.answer(reply)
@@ -273,7 +280,9 @@ export class Rebalance {
       const living = epochs.filter((epoch) => epoch.state !== "ended")
       if (living.length === 0) return Effect.void
       return Effect.flatMap(this.committer.flush(living), (outcomes) =>
-        outcomes.some((o) => (o.outcome === "retriable" || o.outcome === "deferred") && living.some((e) => e.epoch === o.epoch))
+        outcomes.some(
+          (o) => (o.outcome === "retriable" || o.outcome === "deferred") && living.some((e) => e.epoch === o.epoch)
+        )
           ? Effect.andThen(Effect.sleep(flushRetryMillis), again)
           : Effect.void
       )

@@ -88,4 +88,21 @@ row(S.zombie, E.ended, "R19", S.zombie)
 export const recordStep = (state: RecordState, event: RecordEvent): RecordStep | undefined => table[at(state, event)]
 
 /** R2 and R3 happen at intake; R1, R6a, R9, R10, R11 and R20 belong to the offset map, retries, dead letters and parking */
-export const recordRows = ["R2", "R3", "R4", "R5", "R6", "R7", "R8", "R12", "R13", "R14", "R15", "R16", "R17", "R18", "R19", "R21"] as const
+export const recordRows = [
+  "R2",
+  "R3",
+  "R4",
+  "R5",
+  "R6",
+  "R7",
+  "R8",
+  "R12",
+  "R13",
+  "R14",
+  "R15",
+  "R16",
+  "R17",
+  "R18",
+  "R19",
+  "R21"
+] as const

@@ -84,7 +84,12 @@ export class ConsumerRun {
   constructor(options: RunOptions) {
     this.options = options
     const after = (millis: number, then: () => void): void => {
-      this.background(Effect.andThen(Effect.sleep(Math.max(0, millis)), Effect.sync(() => this.guarded(then))))
+      this.background(
+        Effect.andThen(
+          Effect.sleep(Math.max(0, millis)),
+          Effect.sync(() => this.guarded(then))
+        )
+      )
     }
     const warn = (message: string): void => this.log(Effect.logWarning(message))
     this.state = new RunState({ ...options, warn })
@@ -131,22 +136,14 @@ export class ConsumerRun {
       after,
       guarded: (then) => this.guarded(then)
     })
-    this.intake = new Intake(
-      this.state,
-      this.held,
-      this.pump,
-      this.rebalance,
-      options.committer,
-      options.userPaused,
-      {
-        fork: (effect) => this.background(effect),
-        after,
-        guarded: (then) => this.guarded(then),
-        fail: (error) => this.fail(error),
-        logError: (message) => this.log(Effect.logError(message)),
-        settled: () => this.checkQuiet()
-      }
-    )
+    this.intake = new Intake(this.state, this.held, this.pump, this.rebalance, options.committer, options.userPaused, {
+      fork: (effect) => this.background(effect),
+      after,
+      guarded: (then) => this.guarded(then),
+      fail: (error) => this.fail(error),
+      logError: (message) => this.log(Effect.logError(message)),
+      settled: () => this.checkQuiet()
+    })
   }
 
   /** Joins the group and handles; ends when the run was closed or has failed. */
@@ -214,6 +211,7 @@ export class ConsumerRun {
     const { settings } = this.state
     const began = this.state.now()
     this.closingSince = began
+    this.state.closing = true
     const endsAt = began + settings.shutdownTimeout
     const left = (): number => Math.max(0, endsAt - this.state.now())
     this.pump.stop()
@@ -253,7 +251,9 @@ export class ConsumerRun {
             this.done,
             first === undefined
               ? Exit.void
-              : Exit.failCause(more.reduce((cause, error) => Cause.combine(cause, Cause.fail(error)), Cause.fail<RunFailure>(first)))
+              : Exit.failCause(
+                  more.reduce((cause, error) => Cause.combine(cause, Cause.fail(error)), Cause.fail<RunFailure>(first))
+                )
           )
         })
       }),
@@ -300,9 +300,9 @@ export class ConsumerRun {
   private warnZombie(slot: Slot): void {
     const age = this.state.now() - slot.startedAt
     this.log(
-      Effect.logWarning(`a handler ignores its interruption; it is left behind after ${age} ms and keeps its permit until it ends`).pipe(
-        Effect.annotateLogs(placeOf(slot))
-      )
+      Effect.logWarning(
+        `a handler ignores its interruption; it is left behind after ${age} ms and keeps its permit until it ends`
+      ).pipe(Effect.annotateLogs(placeOf(slot)))
     )
   }
 }
@@ -320,7 +320,10 @@ const inboxFailure = (cause: Cause.Cause<KafkaClientError | Cause.Done>): Consum
       ? new ConsumerError({
           reason: {
             _tag: "Client",
-            error: new KafkaClientError({ reason: "Closed", detail: "the session was closed while the consumer ran on it" })
+            error: new KafkaClientError({
+              reason: "Closed",
+              detail: "the session was closed while the consumer ran on it"
+            })
           }
         })
       : new ConsumerError({ reason: { _tag: "Defect", cause: error } })
@@ -343,7 +346,13 @@ const describe = (cause: Cause.Cause<unknown>): string =>
       if (reason._tag === "Interrupt") return "interrupted"
       const error: unknown = reason._tag === "Fail" ? reason.error : reason.defect
       const name = nameOf(error)
-      const frame = error instanceof Error ? error.stack?.split("\n").find((line) => /^\s+at /.test(line))?.trim() : undefined
+      const frame =
+        error instanceof Error
+          ? error.stack
+              ?.split("\n")
+              .find((line) => /^\s+at /.test(line))
+              ?.trim()
+          : undefined
       return `${reason._tag === "Fail" ? "" : "defect "}${name}${frame === undefined ? "" : ` ${frame}`}`
     })
     .join("; ")

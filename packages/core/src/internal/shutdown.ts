@@ -7,5 +7,7 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 
 /** At most so many milliseconds; `None` when they were not enough. */
-export const bounded = <A, E, R>(effect: Effect.Effect<A, E, R>, millis: number): Effect.Effect<Option.Option<A>, E, R> =>
-  Effect.timeoutOption(Effect.interruptible(effect), Math.max(0, millis))
+export const bounded = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  millis: number
+): Effect.Effect<Option.Option<A>, E, R> => Effect.timeoutOption(Effect.interruptible(effect), Math.max(0, millis))

@@ -155,7 +155,8 @@ export class RunState {
 
   /** R18: the epoch is suspended and the attempt goes on. */
   suspended(slot: Slot): void {
-    if (slot.state === RecordState.running || slot.state === RecordState.stopping) this.record(slot, RecordEvent.suspend)
+    if (slot.state === RecordState.running || slot.state === RecordState.stopping)
+      this.record(slot, RecordEvent.suspend)
   }
 
   commit(epoch: PartitionEpoch, event: CommitEvent): boolean {

@@ -35,7 +35,10 @@ export class Sweeper {
     if (list === undefined) this.lists.set(limit, (list = []))
     list.push(watched)
     if (list.length > 1024 && list.length > 4 * (this.run.permits.used + 1)) {
-      this.lists.set(limit, list.filter(({ slot }) => running(slot)))
+      this.lists.set(
+        limit,
+        list.filter(({ slot }) => running(slot))
+      )
     }
     this.arm(watched.until)
   }

@@ -60,7 +60,11 @@ export const healthOf = (view: Viewed, now: number): Health => {
   const everAssigned = run?.intake.everAssigned ?? false
 
   if (!session.enabled) {
-    add("disabled", ok, { message: "Kafka is switched off (KAFKA_ENABLED=false); no record will come", since: view.startedAt, count: 1 })
+    add("disabled", ok, {
+      message: "Kafka is switched off (KAFKA_ENABLED=false); no record will come",
+      since: view.startedAt,
+      count: 1
+    })
   }
   if (view.failed !== undefined) {
     const { at, error } = view.failed
@@ -68,11 +72,19 @@ export const healthOf = (view: Viewed, now: number): Health => {
     add(code, { status: "down", live: false, ready: false }, { message: error.message, since: at, count: 1 })
   } else if (run?.closingSince !== undefined) {
     const running = epochs.reduce((n, epoch) => n + epoch.live.length, 0)
-    add("shuttingDown", { ...ok, ready: false }, { message: `closing; ${running} records in flight`, since: run.closingSince, count: running })
+    add(
+      "shuttingDown",
+      { ...ok, ready: false },
+      { message: `closing; ${running} records in flight`, since: run.closingSince, count: running }
+    )
   } else if (view.idleSince !== undefined) {
     add("idle", ok, { message: "no handler runs: the last run was interrupted", since: view.idleSince, count: 1 })
   } else if (session.enabled && !everAssigned) {
-    add("starting", { ...degraded, ready: false }, { message: "never had an assignment yet", since: view.startedAt, count: 1 })
+    add(
+      "starting",
+      { ...degraded, ready: false },
+      { message: "never had an assignment yet", since: view.startedAt, count: 1 }
+    )
   } else if (session.enabled && epochs.length === 0 && run?.intake.gone.size === 0) {
     add("standby", ok, {
       message: "a member of the group without partitions: there are not more partitions than other members",
@@ -93,7 +105,9 @@ export const healthOf = (view: Viewed, now: number): Health => {
       at: place(opening[0]!)
     })
   }
-  const leaving = epochs.filter((e) => !e.closing && (e.state === "holding" || e.state === "flushing" || e.state === "suspended"))
+  const leaving = epochs.filter(
+    (e) => !e.closing && (e.state === "holding" || e.state === "flushing" || e.state === "suspended")
+  )
   if (leaving.length > 0) {
     add("rebalancing", ok, {
       message: "partitions are being taken away, or wait for their next owner to be known",
@@ -146,12 +160,17 @@ export const healthOf = (view: Viewed, now: number): Health => {
     const reason = trouble.error?.reason
     const code =
       reason === "ProtocolMismatch" ? "protocolMismatch" : reason === "TopicMissing" ? "topicMissing" : "disconnected"
-    add(code, down, { message: trouble.error?.message ?? "no connection to the brokers", since: trouble.since, count: 1 })
+    add(code, down, {
+      message: trouble.error?.message ?? "no connection to the brokers",
+      since: trouble.since,
+      count: 1
+    })
   }
   const gone = [...(run?.intake.gone.values() ?? [])]
   if (gone.length > 0) {
     add("topicMissing", down, {
-      message: gone[0]!.signal.why === "deleted" ? "a topic or partition is not there any more" : "a topic was created anew",
+      message:
+        gone[0]!.signal.why === "deleted" ? "a topic or partition is not there any more" : "a topic was created anew",
       since: gone[0]!.at,
       count: gone.length,
       at: place(gone[0]!.signal)
