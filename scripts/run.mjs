@@ -110,31 +110,47 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
   process.on(signal, () => {
     signalled = signal
     if (child === undefined) process.exit(128 + constants.signals[signal])
-    child.kill(signal)
+    tell(child, signal)
   })
+}
+
+// A child has a process group of its own. So a Ctrl-C, which a terminal sends to the whole group of this launcher, reaches it
+// once, from here; and what it has started itself, such as test workers, is told too.
+const grouped = process.platform !== "win32"
+
+const tell = ({ pid }, signal) => {
+  try {
+    process.kill(grouped ? -pid : pid, signal)
+  } catch {
+    // already gone
+  }
 }
 
 const run = (command, args, { seconds, ...options } = {}) =>
   new Promise((resolve) => {
     const started = Date.now()
+    const running = spawn(command, args, { cwd: root, stdio: "inherit", detached: grouped, ...options })
     let late = false
     let timers = []
     const end = (code, note) => {
       timers.forEach(clearTimeout)
       child = undefined
+      if (signalled !== undefined || late) tell(running, "SIGTERM")
       resolve({ code, note: late ? "took too long" : note, seconds: (Date.now() - started) / 1000 })
     }
-    child = spawn(command, args, { cwd: root, stdio: "inherit", ...options })
-    const running = child
-    if (seconds !== undefined) {
-      const stop = (signal) => () => {
-        late = true
-        running.kill(signal)
-      }
-      timers = [setTimeout(stop("SIGTERM"), seconds * 1000), setTimeout(stop("SIGKILL"), seconds * 1000 + 10_000)]
+    const stop = (signal) => () => {
+      late = true
+      tell(running, signal)
     }
-    child.once("error", (error) => end(127, error.message))
-    child.once("exit", (code, signal) => end(late ? 1 : (code ?? 128 + constants.signals[signal]), signal ?? undefined))
+    running.once("spawn", () => {
+      child = running
+      if (seconds === undefined) return
+      timers = [setTimeout(stop("SIGTERM"), seconds * 1000), setTimeout(stop("SIGKILL"), seconds * 1000 + 10_000)]
+    })
+    running.once("error", (error) => end(127, error.message))
+    running.once("exit", (code, signal) =>
+      end(late ? 1 : (code ?? 128 + constants.signals[signal]), signal ?? undefined)
+    )
   })
 
 /** Runs a JavaScript or TypeScript file on Node 24, with that Node first on the path for what it starts itself. */
@@ -193,7 +209,7 @@ const steps = async (entries, { json = false, limit, report } = {}) => {
     if (signalled !== undefined) break
     process.stdout.write(`\n== ${name}\n`)
     const left = limit === undefined ? undefined : Math.max(1, limit - (Date.now() - started) / 1000)
-    results.push({ name, ...(await step({ seconds: left })) })
+    results.push({ name, ...(await step({ seconds: left, stdio: ["ignore", "inherit", "inherit"] })) })
   }
   const ok = signalled === undefined && results.every((result) => result.code === 0)
   process.stdout.write("\n")
