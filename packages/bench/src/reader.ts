@@ -42,6 +42,7 @@ const systems: Record<string, () => Promise<{ readonly commits: number | undefin
         void allDone.then(() => Effect.runSync(Deferred.succeed(done, undefined)))
         const handler = Handler.make(
           topic,
+          // oxlint-disable-next-line require-yield -- the cheapest form that a handler written as a generator can have
           Effect.fnUntraced(function* (record) {
             handle(record.value)
           })

@@ -7,9 +7,9 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { type CommitEntry, type CommitOutcome, ConsumerSession, type EpochPartition } from "./ConsumerSession.ts"
+import type { CommitterDied } from "./CommitterDied.ts"
 import { makeCommitLoop } from "./internal/commitLoop.ts"
 import { validateCommitter } from "./internal/options.ts"
 import type { InvalidOptions } from "./InvalidOptions.ts"
@@ -28,18 +28,6 @@ export interface BatchCommitterOptions {
    * time and lingers some 5 ms on each commit, and heartbeats wait behind them.
    */
   readonly minCommitInterval?: Duration.Input | undefined
-}
-
-/**
- * The committer died of a defect. Everybody who waits on it gets this, and the consumer fails with it.
- *
- * @since 0.1.0
- * @category errors
- */
-export class CommitterDied extends Schema.TaggedError<CommitterDied>()("CommitterDied", { cause: Schema.Defect() }) {
-  override get message(): string {
-    return "the committer died; what was done since the last commit will be delivered again"
-  }
 }
 
 /**

@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Schema from "effect/Schema"
@@ -32,17 +32,17 @@ export declare namespace Handler {
    * @since 0.1.0
    * @category models
    */
-  export type Any = Handler<any, any>
+  export type Any = Handler<unknown, unknown>
   /**
    * @since 0.1.0
    * @category models
    */
-  export type Error<H> = H extends Handler<infer E, any> ? E : never
+  export type Error<H> = H extends Handler<infer E, unknown> ? E : never
   /**
    * @since 0.1.0
    * @category models
    */
-  export type Services<H> = H extends Handler<any, infer R> ? R : never
+  export type Services<H> = H extends Handler<unknown, infer R> ? R : never
 }
 
 /**
@@ -80,7 +80,7 @@ export const Handler: {
    *
    * **Cost**: use one `Effect.fnUntraced` defined once; an `Effect.gen` created in each call costs 1.2 us more a record.
    */
-  make<Eff extends Effect.Effect<any, any, any>>(
+  make<Eff extends Effect.Effect<unknown, unknown, unknown>>(
     topics: string | readonly [string, ...Array<string>],
     f: (record: Delivery) => Eff
   ): Handler<Effect.Error<Eff>, Exclude<Effect.Services<Eff>, Scope.Scope>>
@@ -92,9 +92,13 @@ export const Handler: {
    */
   timeout(duration: Duration.Input): <E, R>(self: Handler<E, R>) => Handler<E | HandlerTimeout, R>
 } = {
-  make(topics, f) {
-    const names = topicNames("topics", typeof topics === "string" ? [topics] : topics)
-    return build({ topics: names as readonly [string, ...Array<string>], handle: f, timeoutMillis: () => undefined })
+  make<Eff extends Effect.Effect<unknown, unknown, unknown>>(
+    topics: string | readonly [string, ...Array<string>],
+    f: (record: Delivery) => Eff
+  ) {
+    type Made = Handler<Effect.Error<Eff>, Exclude<Effect.Services<Eff>, Scope.Scope>>
+    const names = topicNames("topics", typeof topics === "string" ? [topics] : topics) as Made["topics"]
+    return build({ topics: names, handle: f as unknown as Made["handle"], timeoutMillis: () => undefined }) as Made
   },
   timeout(duration) {
     const limit = millis("timeout", duration, 0, 1)

@@ -1,4 +1,5 @@
 export * from "./BatchCommitter.ts"
+export * from "./CommitterDied.ts"
 export * from "./ConcurrentConsumer.ts"
 export * from "./ConsumerError.ts"
 export * from "./ConsumerRecord.ts"
