@@ -181,7 +181,14 @@ const vitest = (project, args, options) => {
   rmSync(report, { force: true })
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`]
   const running = runFile(tool("vitest"), ["run", "--project", project, ...reporters, ...args], options)
-  return running.then((result) => ({ ...result, vitest: true }))
+  return running.then((result) => ({ ...result, note: result.note ?? counts(report, result.code), vitest: true }))
+}
+
+const counts = (report, code) => {
+  if (!existsSync(report)) return undefined
+  const { numFailedTests: failed, numPassedTests: passed, numPendingTests: skipped } = read(report)
+  const why = code !== 0 && failed === 0 ? "; what failed is no test: see above" : ""
+  return `${passed} passed, ${failed} failed, ${skipped} skipped${why}`
 }
 
 const publicPackages = () => workspaceFolders().filter((folder) => read(join(folder, "package.json")).private !== true)
@@ -216,7 +223,7 @@ const steps = async (entries, { json = false, limit, report } = {}) => {
   for (const { code, name, note, seconds } of results) {
     const outcome = code === 0 ? "ok    " : "FAILED"
     process.stdout.write(
-      `${outcome} ${name.padEnd(9)} ${seconds.toFixed(1).padStart(6)} s${code === 0 || note === undefined ? "" : `  ${note}`}\n`
+      `${outcome} ${name.padEnd(9)} ${seconds.toFixed(1).padStart(6)} s${note === undefined ? "" : `  ${note}`}\n`
     )
   }
   const summary = JSON.stringify({
