@@ -380,8 +380,9 @@ export class Intake {
     epoch.neverOpens()
     this.pump.drop(epoch)
     run.ending.add(epoch)
-    this.pump.interrupt(epoch)
+    // first: an interruption may end the last fiber at once, which is not the end of a drain that this epoch was part of
     this.rebalance.left(epoch)
+    this.pump.interrupt(epoch)
     if (epoch.live.length === 0) this.over(epoch)
     else {
       this.events.after(run.settings.interruptGrace, () => {
