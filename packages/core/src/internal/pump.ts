@@ -38,8 +38,8 @@ const millisPerTurn = 2
 
 /** What the pump tells the rest of the run. */
 export interface PumpEvents {
-  /** no fiber of this epoch runs any more */
-  readonly idle: (epoch: PartitionEpoch) => void
+  /** a fiber has ended, or was left behind, in an epoch in which nothing starts any more */
+  readonly fewer: (epoch: PartitionEpoch) => void
   /** the policy, or the want of one, says stop */
   readonly stop: (slot: Slot, cause: Cause.Cause<unknown>) => void
   readonly skipped: (slot: Slot, cause: Cause.Cause<unknown>) => void
@@ -449,7 +449,7 @@ export class Pump {
       }
     }
     this.offer(epoch)
-    if (epoch.live.length === 0 && epoch.state !== "open") this.events.idle(epoch)
+    if (epoch.state !== "open") this.events.fewer(epoch)
   }
 
   /**
@@ -481,6 +481,6 @@ export class Pump {
       heir.cut = "timeout"
       this.timedOut(heir)
     } else if (held) this.released(slot)
-    if (epoch.live.length === 0 && epoch.state !== "open") this.events.idle(epoch)
+    if (epoch.state !== "open") this.events.fewer(epoch)
   }
 }

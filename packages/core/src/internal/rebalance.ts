@@ -173,10 +173,10 @@ export class Rebalance {
     })
   }
 
-  /** No fiber of the epoch runs any more. */
-  idle(epoch: PartitionEpoch): void {
+  /** One fiber of the epoch less: the last one, or the last one that is waited for. */
+  fewer(epoch: PartitionEpoch): void {
     const drain = epoch.drain as Drain | undefined
-    if (drain !== undefined) this.check(drain)
+    if (drain !== undefined && (epoch.live.length === 0 || drain.longRunning.size > 0)) this.check(drain)
   }
 
   /** The epoch left its drain: it ended, or came back retained. */
@@ -230,16 +230,14 @@ export class Rebalance {
 
   private check(drain: Drain): void {
     if (drain.phase === "waiting") {
-      let running = 0
-      let waitedFor = 0
+      let running = false
+      let waitedFor = false
       for (const epoch of drain.epochs) {
-        for (const slot of epoch.live) {
-          running++
-          if (drain.closing || !drain.longRunning.has(slot)) waitedFor++
-        }
+        running ||= epoch.live.length > 0
+        waitedFor ||= epoch.live.some((slot) => drain.closing || !drain.longRunning.has(slot))
       }
-      if (running === 0) this.flush(drain, "drained")
-      else if (waitedFor === 0 || drain.deadline <= this.run.now()) this.clock(drain)
+      if (!running) this.flush(drain, "drained")
+      else if (!waitedFor || drain.deadline <= this.run.now()) this.clock(drain)
     } else if (drain.phase === "interrupting") {
       for (const epoch of drain.epochs) if (epoch.live.length > 0) return
       this.flush(drain, "drainClock")

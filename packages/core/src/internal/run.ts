@@ -105,9 +105,9 @@ export class ConsumerRun {
       sweeper,
       context: options.context,
       events: {
-        idle: (epoch) => {
-          this.rebalance.idle(epoch)
-          if (epoch.state === "ended") this.intake.over(epoch)
+        fewer: (epoch) => {
+          this.rebalance.fewer(epoch)
+          if (epoch.state === "ended" && epoch.live.length === 0) this.intake.over(epoch)
         },
         stop: (slot, cause) =>
           this.fail(
