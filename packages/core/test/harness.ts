@@ -129,7 +129,10 @@ export class Desk {
     )
   }
   end(partition: number, offset: number, exit: Exit.Exit<void, Boom>): Effect.Effect<void> {
-    return Effect.andThen(Effect.sync(() => this.at(partition, offset).end(exit)), turns)
+    return Effect.andThen(
+      Effect.sync(() => this.at(partition, offset).end(exit)),
+      turns
+    )
   }
   /** everything that runs now */
   finishAll(): Effect.Effect<void> {
@@ -189,7 +192,11 @@ export interface World {
 }
 
 export const world = (
-  options: ClusterOptions & { readonly partitions?: number; readonly topics?: ReadonlyArray<string>; readonly protocol?: "eager" | "incremental" } = {}
+  options: ClusterOptions & {
+    readonly partitions?: number
+    readonly topics?: ReadonlyArray<string>
+    readonly protocol?: "eager" | "incremental"
+  } = {}
 ): Effect.Effect<World, never, Scope.Scope> =>
   Effect.gen(function* () {
     const { partitions = 1, protocol = "eager", topics = ["t"], ...cluster } = options
@@ -231,7 +238,8 @@ export const world = (
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
         assert.deepStrictEqual(violations, [])
-        if (!expected.has("unexpected")) for (const member of members) assert.deepStrictEqual(member.unexpected, [], member.name)
+        if (!expected.has("unexpected"))
+          for (const member of members) assert.deepStrictEqual(member.unexpected, [], member.name)
       })
     )
 
@@ -263,7 +271,9 @@ export const world = (
               Logger.CurrentLoggers,
               new Set([
                 Logger.make<unknown, void>((log) => {
-                  logs.push(`${log.logLevel} ${String(Array.isArray(log.message) ? log.message.join(" ") : log.message)}`)
+                  logs.push(
+                    `${log.logLevel} ${String(Array.isArray(log.message) ? log.message.join(" ") : log.message)}`
+                  )
                 })
               ])
             )
@@ -283,9 +293,12 @@ export const world = (
               ? consumer.run(handlers as Handler<never, never>)
               : consumer.run(handlers, { onFailure: policy ?? FailurePolicy.stop })
           // its failure is the test's to look at
-          return Effect.map(Effect.forkDetach(Effect.provideContext(effect, services), { startImmediately: true }), (forked) => {
-            fiber = forked
-          })
+          return Effect.map(
+            Effect.forkDetach(Effect.provideContext(effect, services), { startImmediately: true }),
+            (forked) => {
+              fiber = forked
+            }
+          )
         })
         const one: Member = {
           name,
@@ -337,7 +350,11 @@ export const world = (
   })
 
 /** Runs it while the clock moves by steps, as time goes on under a program that waits. */
-export const whileTimePasses = <A, E, R>(effect: Effect.Effect<A, E, R>, most = 60_000, step = 50): Effect.Effect<{ readonly value: Exit.Exit<A, E>; readonly millis: number }, never, R> =>
+export const whileTimePasses = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  most = 60_000,
+  step = 50
+): Effect.Effect<{ readonly value: Exit.Exit<A, E>; readonly millis: number }, never, R> =>
   Effect.gen(function* () {
     const fiber = yield* Effect.forkDetach(effect, { startImmediately: true })
     let millis = 0

@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { Desk, pass, passUntil, world } from "./harness.ts"
-import { at, later, scripted } from "./script.ts"
+import { at, later, outcomes, scripted } from "./script.ts"
 
-const partitionRows = (rows: ReadonlyArray<string>) => rows.filter((r) => r.startsWith("partition:")).map((r) => r.slice(10))
+const partitionRows = (rows: ReadonlyArray<string>) =>
+  rows.filter((r) => r.startsWith("partition:")).map((r) => r.slice(10))
 
 describe("rebalance, eager", () => {
   it.effect("D1: an eager rebalance with retained partitions interrupts nothing, and what was buffered goes on", () =>
@@ -30,46 +32,50 @@ describe("rebalance, eager", () => {
     })
   )
 
-  it.effect("D2: a drain that hits its clock under an eager protocol leaves no hard boundary in the epoch that goes on", () =>
-    Effect.gen(function* () {
-      const s = yield* scripted({ batchSize: 1, minCommitInterval: 0 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 3)
-      yield* s.desk.finish(0, 1)
-      const revoke = yield* s.session.revoking([at(0, 1)], { exact: false })
-      yield* pass(4_999)
-      assert.isFalse(revoke.answered())
-      yield* pass(1)
-      assert.isTrue(revoke.answered())
-      assert.deepStrictEqual(s.desk.running, ["0:0", "0:2"])
-      // finished between the generations: settled, not committed
-      yield* s.desk.finish(0, 0)
-      yield* pass(20_000)
-      assert.deepStrictEqual(s.session.commits, [])
-      yield* s.session.assign([{ partition: 0, epoch: 1, retained: true, committed: 0 }])
-      assert.deepStrictEqual(s.session.commits, ["0=2"])
-      yield* s.desk.finish(0, 2)
-      yield* pass(10)
-      assert.deepStrictEqual(s.session.commits, ["0=2", "0=3"])
-      assert.deepStrictEqual(s.desk.interrupted, [])
-    })
+  it.effect(
+    "D2: a drain that hits its clock under an eager protocol leaves no hard boundary in the epoch that goes on",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* scripted({ batchSize: 1, minCommitInterval: 0 })
+        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+        yield* s.session.chunk(0, 1, 0, 3)
+        yield* s.desk.finish(0, 1)
+        const revoke = yield* s.session.revoking([at(0, 1)], { exact: false })
+        yield* pass(4_999)
+        assert.isFalse(revoke.answered())
+        yield* pass(1)
+        assert.isTrue(revoke.answered())
+        assert.deepStrictEqual(s.desk.running, ["0:0", "0:2"])
+        // finished between the generations: settled, not committed
+        yield* s.desk.finish(0, 0)
+        yield* pass(20_000)
+        assert.deepStrictEqual(s.session.commits, [])
+        yield* s.session.assign([{ partition: 0, epoch: 1, retained: true, committed: 0 }])
+        assert.deepStrictEqual(s.session.commits, ["0=2"])
+        yield* s.desk.finish(0, 2)
+        yield* pass(10)
+        assert.deepStrictEqual(s.session.commits, ["0=2", "0=3"])
+        assert.deepStrictEqual(s.desk.interrupted, [])
+      })
   )
 
-  it.effect("D2: under an exact protocol the drain clock interrupts, the epoch ends, and the record comes again in a new one", () =>
-    Effect.gen(function* () {
-      const s = yield* scripted({ batchSize: 1, minCommitInterval: 0 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 3)
-      yield* s.desk.finish(0, 0)
-      const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
-      yield* pass(5_000)
-      assert.isTrue(revoke.answered())
-      assert.deepStrictEqual(s.desk.interrupted, ["0:1", "0:2"])
-      assert.deepStrictEqual(s.session.commits, ["0=1"])
-      yield* s.session.assign([{ partition: 0, epoch: 2, committed: 1 }])
-      yield* s.session.chunk(0, 2, 1, 3)
-      assert.deepStrictEqual(s.desk.running, ["0:1", "0:2"])
-    })
+  it.effect(
+    "D2: under an exact protocol the drain clock interrupts, the epoch ends, and the record comes again in a new one",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* scripted({ batchSize: 1, minCommitInterval: 0 })
+        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+        yield* s.session.chunk(0, 1, 0, 3)
+        yield* s.desk.finish(0, 0)
+        const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
+        yield* pass(5_000)
+        assert.isTrue(revoke.answered())
+        assert.deepStrictEqual(s.desk.interrupted, ["0:1", "0:2"])
+        assert.deepStrictEqual(s.session.commits, ["0=1"])
+        yield* s.session.assign([{ partition: 0, epoch: 2, committed: 1 }])
+        yield* s.session.chunk(0, 2, 1, 3)
+        assert.deepStrictEqual(s.desk.running, ["0:1", "0:2"])
+      })
   )
 
   it.effect("D3: a hold that is shorter than revokeDrain is used up to what the flush needs", () =>
@@ -136,29 +142,37 @@ describe("rebalance, eager", () => {
     })
   )
 
-  it.effect("D5: a generation missed: what comes back has a new epoch, old records do not run, nothing old is committed", () =>
-    Effect.gen(function* () {
-      const w = yield* world({ partitions: 4 })
-      for (let p = 0; p < 4; p++) yield* w.produce(4, p)
-      const a = yield* w.member("a", { concurrency: 2, batchSize: 1, minCommitInterval: 0, heartbeatInterval: 3_000 })
-      assert.strictEqual(a.desk.running.length, 2)
-      const before = [...a.desk.running]
-      // a's next SyncGroup is 4 s late; meanwhile b joins, works, and leaves
-      w.kafka.faults.next("sync", { kind: "slowRequest", ms: 8_000 }, { clientId: "a" })
-      const desk = new Desk({ auto: true })
-      const b = yield* w.member("b", { desk, concurrency: 10, batchSize: 1, minCommitInterval: 0 })
-      yield* passUntil("b has worked", () => desk.attempts.length >= 4)
-      yield* pass(100)
-      yield* b.close
-      const worked = new Set(desk.started)
-      yield* passUntil("a has them back", () => (w.kafka.groupUnsafe("g").members[0]?.assignment.length ?? 0) === 4 && w.kafka.groupUnsafe("g").state === "Stable" && a.rows.filter((r) => r === "partition:P1").length > 4)
-      // what b has done and committed is not begun again by a
-      const again = a.desk.started.slice(before.length).filter((place) => worked.has(place))
-      assert.deepStrictEqual(again, [])
-      for (let i = 0; i < 20; i++) yield* a.desk.finishAll()
-      yield* pass(1_000)
-      for (let p = 0; p < 4; p++) assert.strictEqual(w.committed(p), 4, `partition ${p}`)
-    })
+  it.effect(
+    "D5: a generation missed: what comes back has a new epoch, old records do not run, nothing old is committed",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world({ partitions: 4 })
+        for (let p = 0; p < 4; p++) yield* w.produce(4, p)
+        const a = yield* w.member("a", { concurrency: 2, batchSize: 1, minCommitInterval: 0, heartbeatInterval: 3_000 })
+        assert.strictEqual(a.desk.running.length, 2)
+        const before = [...a.desk.running]
+        // a's next SyncGroup is 4 s late; meanwhile b joins, works, and leaves
+        w.kafka.faults.next("sync", { kind: "slowRequest", ms: 8_000 }, { clientId: "a" })
+        const desk = new Desk({ auto: true })
+        const b = yield* w.member("b", { desk, concurrency: 10, batchSize: 1, minCommitInterval: 0 })
+        yield* passUntil("b has worked", () => desk.attempts.length >= 4)
+        yield* pass(100)
+        yield* b.close
+        const worked = new Set(desk.started)
+        yield* passUntil(
+          "a has them back",
+          () =>
+            (w.kafka.groupUnsafe("g").members[0]?.assignment.length ?? 0) === 4 &&
+            w.kafka.groupUnsafe("g").state === "Stable" &&
+            a.rows.filter((r) => r === "partition:P1").length > 4
+        )
+        // what b has done and committed is not begun again by a
+        const again = a.desk.started.slice(before.length).filter((place) => worked.has(place))
+        assert.deepStrictEqual(again, [])
+        for (let i = 0; i < 20; i++) yield* a.desk.finishAll()
+        yield* pass(1_000)
+        for (let p = 0; p < 4; p++) assert.strictEqual(w.committed(p), 4, `partition ${p}`)
+      })
   )
 
   it.effect("D6: lost while draining interrupts at once, commits nothing, and answers the revoke", () =>
@@ -206,26 +220,48 @@ describe("rebalance, eager", () => {
   )
 
   for (const [state, prepare] of [
-    ["opening", (s) => Effect.andThen(Effect.sync(() => void s.session.answers.push(later().answer)), s.session.assign([{ partition: 0, epoch: 1 }]))],
-    ["open", (s) => Effect.andThen(s.session.assign([{ partition: 0, epoch: 1, committed: 0 }]), s.session.chunk(0, 1, 0, 2))],
-    ["holding", (s) => Effect.gen(function* () {
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
-      yield* s.session.revoking([at(0, 1)], { exact: true })
-    })],
-    ["flushing", (s) => Effect.gen(function* () {
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
-      s.session.answers.push(later().answer)
-      yield* s.session.revoking([at(0, 1)], { exact: true })
-      yield* s.desk.finish(0, 0, 1)
-    })],
-    ["suspended", (s) => Effect.gen(function* () {
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
-      yield* s.session.revoking([at(0, 1)], { exact: false })
-      yield* pass(5_000)
-    })]
+    [
+      "opening",
+      (s) =>
+        Effect.andThen(
+          Effect.sync(() => void s.session.answers.push(later().answer)),
+          s.session.assign([{ partition: 0, epoch: 1 }])
+        )
+    ],
+    [
+      "open",
+      (s) => Effect.andThen(s.session.assign([{ partition: 0, epoch: 1, committed: 0 }]), s.session.chunk(0, 1, 0, 2))
+    ],
+    [
+      "holding",
+      (s) =>
+        Effect.gen(function* () {
+          yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+          yield* s.session.chunk(0, 1, 0, 2)
+          yield* s.session.revoking([at(0, 1)], { exact: true })
+        })
+    ],
+    [
+      "flushing",
+      (s) =>
+        Effect.gen(function* () {
+          yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+          yield* s.session.chunk(0, 1, 0, 2)
+          s.session.answers.push(later().answer)
+          yield* s.session.revoking([at(0, 1)], { exact: true })
+          yield* s.desk.finish(0, 0, 1)
+        })
+    ],
+    [
+      "suspended",
+      (s) =>
+        Effect.gen(function* () {
+          yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+          yield* s.session.chunk(0, 1, 0, 2)
+          yield* s.session.revoking([at(0, 1)], { exact: false })
+          yield* pass(5_000)
+        })
+    ]
   ] as ReadonlyArray<readonly [string, (s: Effect.Success<ReturnType<typeof scripted>>) => Effect.Effect<void>]>) {
     it.effect(`D6: lost in state ${state} ends the epoch at once, and no commit follows`, () =>
       Effect.gen(function* () {
@@ -244,4 +280,303 @@ describe("rebalance, eager", () => {
   }
 })
 
+describe("rebalance, exact", () => {
+  it.effect(
+    "I11: a revoke touches only what is revoked: the other partition starts, finishes and commits meanwhile",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* scripted({ batchSize: 1, minCommitInterval: 0 })
+        yield* s.session.assign([
+          { partition: 0, epoch: 1, committed: 0 },
+          { partition: 1, epoch: 2, committed: 0 }
+        ])
+        yield* s.session.chunk(0, 1, 0, 2)
+        yield* s.session.chunk(1, 2, 0, 2)
+        const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
+        yield* s.session.chunk(1, 2, 2, 4)
+        assert.deepStrictEqual(s.desk.running, ["0:0", "0:1", "1:0", "1:1", "1:2", "1:3"])
+        yield* s.desk.finish(1, 0, 1)
+        assert.deepStrictEqual(s.session.commits, ["1=2"])
+        assert.isFalse(revoke.answered())
+        yield* pass(5_000)
+        assert.isTrue(revoke.answered())
+        assert.deepStrictEqual(s.desk.interrupted, ["0:0", "0:1"])
+        assert.deepStrictEqual(s.desk.running, ["1:2", "1:3"])
+        assert.isFalse(s.session.paused.has(1))
+      })
+  )
 
+  it.effect("D47: two incremental members: what moves is drained and flushed, what stays runs on uninterrupted", () =>
+    Effect.gen(function* () {
+      const w = yield* world({ partitions: 4, protocol: "incremental" })
+      for (let p = 0; p < 4; p++) yield* w.produce(4, p)
+      const a = yield* w.member("a", { concurrency: 16, batchSize: 1, minCommitInterval: 0 })
+      assert.strictEqual(a.desk.running.length, 16)
+      const b = yield* w.member("b", { concurrency: 16 })
+      yield* pass(3_000)
+      const leaving = (yield* a.consumer.snapshot).partitions
+        .filter((p) => p.state === "holding")
+        .map((p) => p.partition)
+      assert.strictEqual(leaving.length, 2)
+      // the first record of each partition: those that stay commit at once, those that go with the flush
+      for (let p = 0; p < 4; p++) yield* a.desk.finish(p, 0)
+      yield* passUntil("b has its share", () => b.desk.running.length === 6)
+      assert.deepStrictEqual(
+        a.desk.interrupted.map((place) => Number(place.split(":")[0])).filter((p) => !leaving.includes(p)),
+        []
+      )
+      assert.strictEqual(a.desk.interrupted.length, 6)
+      for (let p = 0; p < 4; p++) assert.strictEqual(w.committed(p), 1)
+      // b goes on after what a has done
+      assert.isTrue(b.desk.started.every((place) => !place.endsWith(":0")))
+      yield* a.desk.finishAll()
+      yield* b.desk.finishAll()
+      yield* pass(10_000)
+      for (let p = 0; p < 4; p++) assert.strictEqual(w.committed(p), 4)
+    })
+  )
+
+  it.effect("records that had run longer than revokeDrain when the revoke came are not waited for", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+      yield* s.session.chunk(0, 1, 0, 1)
+      yield* pass(6_000)
+      yield* s.session.chunk(0, 1, 1, 2)
+      const revoke = yield* s.session.revoking([at(0, 1)], { exact: false })
+      assert.isFalse(revoke.answered())
+      yield* pass(100)
+      yield* s.desk.finish(0, 1)
+      assert.isTrue(revoke.answered())
+      assert.deepStrictEqual(s.desk.running, ["0:0"])
+    })
+  )
+
+  it.effect("a revoke is answered when nothing runs, and buffered records of an exact one never start", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ concurrency: 1 })
+      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+      yield* s.session.chunk(0, 1, 0, 5)
+      const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
+      // what was on its way is given up, unregistered
+      yield* s.session.chunk(0, 1, 5, 7)
+      yield* s.desk.finish(0, 0)
+      assert.isTrue(revoke.answered())
+      assert.deepStrictEqual(s.desk.started, ["0:0"])
+      assert.deepStrictEqual(s.session.commits, ["0=1"])
+      assert.strictEqual((yield* s.consumer.snapshot).released, 6)
+      assert.strictEqual((yield* s.consumer.snapshot).held.records, 0)
+    })
+  )
+
+  it.effect(
+    "a chunk that comes while an eager revoke is held is buffered and runs after the partition was retained",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* scripted()
+        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+        yield* s.session.chunk(0, 1, 0, 1)
+        yield* s.session.revoking([at(0, 1)], { exact: false })
+        yield* s.session.chunk(0, 1, 1, 3)
+        assert.deepStrictEqual(s.desk.running, ["0:0"])
+        yield* s.desk.finish(0, 0)
+        assert.deepStrictEqual(s.desk.running, [])
+        yield* s.session.assign([{ partition: 0, epoch: 1, retained: true, committed: 1 }])
+        assert.deepStrictEqual(s.desk.running, ["0:1", "0:2"])
+        assert.include(s.rows, "partition:P31")
+      })
+  )
+
+  for (const phase of ["holding", "flushing"] as const) {
+    it.effect(`an assignment that retains a partition in state ${phase} opens it again (the client did not wait)`, () =>
+      Effect.gen(function* () {
+        const s = yield* scripted()
+        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+        yield* s.session.chunk(0, 1, 0, 2)
+        const late = later()
+        if (phase === "flushing") s.session.answers.push(late.answer)
+        const revoke = yield* s.session.revoking([at(0, 1)], { exact: false })
+        yield* s.desk.finish(0, 0)
+        if (phase === "flushing") yield* s.desk.finish(0, 1)
+        assert.strictEqual((yield* s.consumer.snapshot).partitions[0]!.state, phase)
+        yield* s.session.assign([{ partition: 0, epoch: 1, retained: true, committed: 0 }])
+        assert.strictEqual((yield* s.consumer.snapshot).partitions[0]!.state, "open")
+        assert.include(s.rows, "partition:P10a")
+        assert.isTrue(revoke.answered())
+        yield* s.session.chunk(0, 1, 2, 3)
+        assert.include(s.desk.running, "0:2")
+        // the flush's late answer counts as any commit's
+        yield* late.give()
+        yield* s.desk.finishAll()
+        yield* pass(10_000)
+        assert.strictEqual(s.session.commits.at(-1), "0=3")
+        assert.deepStrictEqual(s.desk.interrupted, [])
+      })
+    )
+  }
+
+  for (const [phase, exact] of [
+    ["holding", true],
+    ["holding", false],
+    ["flushing", true],
+    ["flushing", false]
+  ] as const) {
+    it.effect(
+      `an assignment without a partition in state ${phase} (exact ${exact}) ends its epoch and sends nothing more`,
+      () =>
+        Effect.gen(function* () {
+          const s = yield* scripted()
+          yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+          yield* s.session.chunk(0, 1, 0, 2)
+          const late = later()
+          s.session.answers.push(late.answer)
+          const revoke = yield* s.session.revoking([at(0, 1)], { exact })
+          yield* s.desk.finish(0, 0)
+          if (phase === "flushing") yield* s.desk.finish(0, 1)
+          const sent = s.session.sent.length
+          yield* s.session.assign([])
+          assert.isTrue(revoke.answered())
+          assert.include(s.rows, "partition:P10b")
+          assert.deepStrictEqual((yield* s.consumer.snapshot).partitions, [])
+          yield* late.give()
+          yield* pass(20_000)
+          assert.strictEqual(s.session.sent.length, sent)
+          if (phase === "flushing") assert.strictEqual((yield* s.consumer.snapshot).fenced, 1)
+        })
+    )
+  }
+
+  it.effect(
+    "I2: a partition that comes back with a higher epoch starts from the committed offset; outcomes of the old epoch are fenced",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* scripted({ batchSize: 1, minCommitInterval: 0, interruptGrace: 1_000, desk: stubborn() })
+        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+        yield* s.session.chunk(0, 1, 0, 3)
+        yield* s.session.revoking([at(0, 1)], { exact: false })
+        yield* pass(5_000)
+        yield* s.session.assign([{ partition: 0, epoch: 2, committed: 1 }])
+        assert.include(s.rows, "partition:P14")
+        yield* s.session.chunk(0, 2, 1, 3)
+        yield* pass(1_000)
+        // the old fibers end now, with success: nothing of an ended epoch is sent
+        const old = s.desk.attempts.slice(0, 3)
+        for (const attempt of old) attempt.end(Exit.void)
+        yield* pass(100)
+        assert.deepStrictEqual(s.session.commits, [])
+        assert.strictEqual((yield* s.consumer.snapshot).fenced, 3)
+        yield* s.desk.finish(0, 1)
+        yield* pass(100)
+        assert.deepStrictEqual(s.session.commits, ["0=2"])
+        yield* s.desk.finish(0, 2)
+      })
+  )
+
+  it.effect(
+    "an eager revoke while the start is being established is answered at once, and opened anew when retained",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* scripted()
+        const late = later()
+        s.session.answers.push(late.answer)
+        yield* s.session.assign([{ partition: 0, epoch: 1 }])
+        assert.deepStrictEqual(s.session.commits, ["0=0"])
+        const revoke = yield* s.session.revoking([at(0, 1)], { exact: false })
+        assert.isTrue(revoke.answered())
+        assert.include(s.rows, "partition:P4a")
+        yield* late.give(outcomes("deferred", "REBALANCE_IN_PROGRESS"))
+        assert.deepStrictEqual(s.session.begun, [])
+        yield* s.session.assign([{ partition: 0, epoch: 1, retained: true }])
+        yield* pass(3_500)
+        assert.deepStrictEqual(s.session.begun, ["0#1@0"])
+        assert.strictEqual(s.session.commits.at(-1), "0=0")
+      })
+  )
+
+  it.effect("an exact revoke while the start is being established ends the epoch and is answered at once", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      s.session.answers.push(later().answer)
+      yield* s.session.assign([{ partition: 0, epoch: 1 }])
+      const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
+      assert.isTrue(revoke.answered())
+      assert.include(s.rows, "partition:P4")
+      assert.deepStrictEqual((yield* s.consumer.snapshot).partitions, [])
+    })
+  )
+
+  it.effect("a revoke of what is not owned is answered at once", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* s.session.assign([])
+      const revoke = yield* s.session.revoking([at(0, 7)], { exact: true })
+      assert.isTrue(revoke.answered())
+      assert.include(s.rows, "partition:P29")
+    })
+  )
+
+  it.effect(
+    "an owed answer is given also when the flush fails, is deferred, or gets no answer within flushReserve",
+    () =>
+      Effect.gen(function* () {
+        for (const answer of [
+          outcomes("retriable", "NO_ANSWER"),
+          outcomes("deferred", "REBALANCE_IN_PROGRESS"),
+          later().answer
+        ]) {
+          const s = yield* scripted({ flushReserve: 2_000 })
+          yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+          yield* s.session.chunk(0, 1, 0, 1)
+          s.session.answers.push(...Array.from({ length: 200 }, () => answer))
+          const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
+          yield* s.desk.finish(0, 0)
+          assert.isFalse(revoke.answered())
+          yield* pass(1_990)
+          assert.isFalse(revoke.answered())
+          yield* pass(10)
+          assert.isTrue(revoke.answered())
+          assert.deepStrictEqual((yield* s.consumer.snapshot).partitions, [])
+        }
+      })
+  )
+
+  it.effect("a flush that the broker puts off is tried again until it is stored", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+      yield* s.session.chunk(0, 1, 0, 1)
+      s.session.answers.push(
+        outcomes("retriable", "COORDINATOR_LOAD_IN_PROGRESS"),
+        outcomes("retriable", "NOT_COORDINATOR")
+      )
+      const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
+      yield* s.desk.finish(0, 0)
+      assert.deepStrictEqual(s.session.commits, ["0=1"])
+      yield* pass(100)
+      assert.deepStrictEqual(s.session.commits, ["0=1", "0=1", "0=1"])
+      assert.isTrue(revoke.answered())
+    })
+  )
+
+  it.effect("a handler that ignores the interruption of an exact revoke delays the answer by interruptGrace only", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ desk: stubborn() })
+      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+      yield* s.session.chunk(0, 1, 0, 2)
+      yield* s.desk.finish(0, 0)
+      const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
+      yield* pass(5_999)
+      assert.isFalse(revoke.answered())
+      yield* pass(1)
+      assert.isTrue(revoke.answered())
+      assert.deepStrictEqual(s.session.commits, ["0=1"])
+      assert.strictEqual((yield* s.consumer.snapshot).permits.byZombies, 1)
+      yield* s.desk.finish(0, 1)
+      const snapshot = yield* s.consumer.snapshot
+      assert.deepStrictEqual([snapshot.permits.byZombies, snapshot.permits.used, snapshot.held.records], [0, 0, 0])
+    })
+  )
+})
+
+/** handlers that ignore interruption */
+const stubborn = () => new Desk({ around: (_, wait) => Effect.uninterruptible(wait) })

@@ -68,7 +68,9 @@ export const recordAt = (partition: number, offset: number, value: string | null
 
 export const at = (partition: number, epoch: number): EpochPartition => ({ topic: "t", partition, epoch })
 
-type Answer = (entries: ReadonlyArray<CommitEntry>) => ReadonlyArray<CommitOutcome> | Effect.Effect<ReadonlyArray<CommitOutcome>>
+type Answer = (
+  entries: ReadonlyArray<CommitEntry>
+) => ReadonlyArray<CommitOutcome> | Effect.Effect<ReadonlyArray<CommitOutcome>>
 
 export const outcomes =
   (outcome: CommitOutcome["outcome"], code?: string): Answer =>
@@ -140,7 +142,9 @@ export class Played {
       logOffsets: (partitions) =>
         Effect.suspend(() => {
           const { log } = this
-          return Effect.isEffect(log) ? log : Effect.succeed(partitions.map((p) => ({ topic: p.topic, partition: p.partition, ...log })))
+          return Effect.isEffect(log)
+            ? log
+            : Effect.succeed(partitions.map((p) => ({ topic: p.topic, partition: p.partition, ...log })))
         }),
       leave: Effect.suspend(() => {
         this.leaves++
@@ -232,10 +236,7 @@ export class Played {
   }
 }
 
-export const played = (
-  settings: Partial<SessionSettings> = {},
-  enabled = true
-): Effect.Effect<Played> =>
+export const played = (settings: Partial<SessionSettings> = {}, enabled = true): Effect.Effect<Played> =>
   Effect.gen(function* () {
     const inbox = yield* Queue.unbounded<Signal, KafkaClientError | Cause.Done>()
     const clock = yield* Effect.clockWith(Effect.succeed)
@@ -268,7 +269,16 @@ export interface ScriptOptions extends ConsumerOptions, BatchCommitterOptions {
 /** A consumer that runs on a played session. */
 export const scripted = (options: ScriptOptions = {}): Effect.Effect<Scripted, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const { careless = false, desk = new Desk(), enabled = true, handler, idle = false, policy, settings, ...rest } = options
+    const {
+      careless = false,
+      desk = new Desk(),
+      enabled = true,
+      handler,
+      idle = false,
+      policy,
+      settings,
+      ...rest
+    } = options
     const scope = yield* Effect.scope
     const context = yield* Effect.context<never>()
     const session = yield* played(settings, enabled)
@@ -302,9 +312,12 @@ export const scripted = (options: ScriptOptions = {}): Effect.Effect<Scripted, n
         policy === "none"
           ? consumer.run(handlers as Handler<never, never>)
           : consumer.run(handlers, { onFailure: policy ?? FailurePolicy.stop })
-      return Effect.map(Effect.forkDetach(Effect.provideContext(effect, services), { startImmediately: true }), (forked) => {
-        fiber = forked
-      })
+      return Effect.map(
+        Effect.forkDetach(Effect.provideContext(effect, services), { startImmediately: true }),
+        (forked) => {
+          fiber = forked
+        }
+      )
     })
     const one: Scripted = {
       session,
