@@ -13,7 +13,16 @@
  * @since 0.1.0
  * @category models
  */
-export type Api = "metadata" | "join" | "sync" | "heartbeat" | "leave" | "offsetFetch" | "commit" | "fetch" | "listOffsets"
+export type Api =
+  | "metadata"
+  | "join"
+  | "sync"
+  | "heartbeat"
+  | "leave"
+  | "offsetFetch"
+  | "commit"
+  | "fetch"
+  | "listOffsets"
 
 /**
  * What happens to one request. All times in milliseconds.
@@ -127,7 +136,11 @@ export interface InjectedFault {
  */
 export interface Faults {
   /** The next `times` (default 1) requests of this kind by the target meet this fault. Scripts are used up in their order. */
-  readonly next: (api: Api, fault: Fault, options?: (Target & { readonly times?: number | undefined }) | undefined) => void
+  readonly next: (
+    api: Api,
+    fault: Fault,
+    options?: (Target & { readonly times?: number | undefined }) | undefined
+  ) => void
   /** From now on faults happen by chance; the result ends it. Scripts go first. */
   readonly random: (options: RandomFaults) => () => void
   /** Ends all scripts and all chance. What is down, frozen or disconnected stays so. */

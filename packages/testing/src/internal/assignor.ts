@@ -45,7 +45,8 @@ export const assign = (
   const least = (topic: string): string | undefined => {
     let found: string | undefined
     for (const { memberId } of members) {
-      if (subscribed.get(memberId)!.has(topic) && (found === undefined || size(memberId) < size(found))) found = memberId
+      if (subscribed.get(memberId)!.has(topic) && (found === undefined || size(memberId) < size(found)))
+        found = memberId
     }
     return found
   }
@@ -55,7 +56,7 @@ export const assign = (
   }
 
   // Each move takes one partition from a member to one that has at least two less, so this ends.
-  for (let moved = true; moved; ) {
+  for (let moved = true; moved;) {
     moved = false
     const byLoad = [...members].sort((a, b) => size(b.memberId) - size(a.memberId))
     for (const { memberId } of byLoad) {

@@ -50,8 +50,9 @@ export class Broker {
     return ++this.epochs
   }
 
-  trace(event: string): void {
-    if (this.settings.trace) this.events.push(`${this.time.now()} ${event}`)
+  /** The line is only made when somebody wants it. */
+  trace(event: () => string): void {
+    if (this.settings.trace) this.events.push(`${this.time.now()} ${event()}`)
   }
 
   /** All connections break; what the coordinator had only in memory is gone. */
@@ -66,7 +67,7 @@ export class Broker {
   up(): void {
     if (this.isUp) return
     this.isUp = true
-    this.trace("broker is up")
+    this.trace(() => "broker is up")
     this.coordinator.restart()
   }
 }

@@ -30,10 +30,16 @@ export interface ClassicHooks {
   readonly initialRebalanceDelay: number
   readonly newMemberId: (clientId: string) => string
   /** for the trace */
-  readonly log: (event: string) => void
+  readonly log: (event: () => string) => void
 }
 
-const refusedJoin = (error: Code, memberId = ""): JoinResponse => ({ error, memberId, generation: -1, leader: "", members: [] })
+const refusedJoin = (error: Code, memberId = ""): JoinResponse => ({
+  error,
+  memberId,
+  generation: -1,
+  leader: "",
+  members: []
+})
 const refusedSync = (error: Code): SyncResponse => ({ error, assignment: [] })
 
 export class ClassicGroup {
@@ -48,7 +54,11 @@ export class ClassicGroup {
   private gathering = false
   private readonly rebalance: Deadline
   private readonly syncs: Deadline
-  private written: { generation: number; leader: string; members: Array<Pick<Member, "id" | "request" | "assignment">> } = {
+  private written: {
+    generation: number
+    leader: string
+    members: Array<Pick<Member, "id" | "request" | "assignment">>
+  } = {
     generation: 0,
     leader: "",
     members: []
@@ -103,8 +113,11 @@ export class ClassicGroup {
         session: new Deadline(this.hooks.time, () => this.remove(id, "session timeout"))
       }
       this.members.set(id, member)
-    } else if (this.state === "CompletingRebalance" && sameRequest(member.request, request)) {
-      // Its answer was lost: it is told again, and the group does not start anew.
+    } else if (
+      (this.state === "CompletingRebalance" || (this.state === "Stable" && member.id !== this.leader)) &&
+      sameRequest(member.request, request)
+    ) {
+      // Nothing has changed with it, its answer was lost: it is told again, and the group does not start anew.
       this.touch(member)
       return answer(this.joinResponse(member))
     }
@@ -159,7 +172,7 @@ export class ClassicGroup {
   remove(memberId: string, why: string): boolean {
     const member = this.members.get(memberId)
     if (member === undefined) return this.announced.delete(memberId)
-    this.hooks.log(`${memberId} is out: ${why}`)
+    this.hooks.log(() => `${memberId} is out: ${why}`)
     this.drop(member)
     if (this.state === "PreparingRebalance") this.completeWhenAllAreHere()
     else this.prepare(`${memberId} is out`)
@@ -204,7 +217,7 @@ export class ClassicGroup {
   private prepare(why: string): void {
     const fresh = this.state === "Empty"
     this.state = "PreparingRebalance"
-    this.hooks.log(`rebalance: ${why}`)
+    this.hooks.log(() => `rebalance: ${why}`)
     this.syncs.stop()
     for (const member of this.members.values()) {
       member.syncing?.(refusedSync("REBALANCE_IN_PROGRESS"))
@@ -230,19 +243,19 @@ export class ClassicGroup {
     this.gathering = false
     for (const member of [...this.members.values()]) {
       if (member.joining !== undefined) continue
-      this.hooks.log(`${member.id} is out: rebalance timeout`)
+      this.hooks.log(() => `${member.id} is out: rebalance timeout`)
       this.drop(member)
     }
     this.generation++
     if (this.members.size === 0) {
       this.state = "Empty"
       this.leader = ""
-      this.hooks.log(`generation ${this.generation}: empty`)
+      this.hooks.log(() => `generation ${this.generation}: empty`)
       return this.write()
     }
     this.state = "CompletingRebalance"
     if (!this.members.has(this.leader)) this.leader = this.members.keys().next().value!
-    this.hooks.log(`generation ${this.generation}: ${[...this.members.keys()].join(" ")}, led by ${this.leader}`)
+    this.hooks.log(() => `generation ${this.generation}: ${[...this.members.keys()].join(" ")}, led by ${this.leader}`)
     for (const member of this.members.values()) {
       const answer = member.joining!
       member.joining = undefined
@@ -286,7 +299,7 @@ export class ClassicGroup {
   private expelUnsynced(): void {
     const late = [...this.members.values()].filter((member) => !member.synced)
     for (const member of late) {
-      this.hooks.log(`${member.id} is out: no SyncGroup`)
+      this.hooks.log(() => `${member.id} is out: no SyncGroup`)
       this.drop(member)
     }
     if (late.length > 0) this.prepare("a SyncGroup did not come")

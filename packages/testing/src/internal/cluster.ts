@@ -49,7 +49,10 @@ export const makeCluster = (broker: Broker): Omit<Cluster, "client" | "admin"> =
     }
     const bases = new Map<number, bigint>()
     for (const [partition, batch] of batches) {
-      bases.set(partition, topic.partitions[partition]!.append(batch.length, (index) => batch[index]!, transaction))
+      bases.set(
+        partition,
+        topic.partitions[partition]!.append(batch.length, (index) => batch[index]!, transaction)
+      )
     }
     return written.map(({ index, partition }) => ({
       topic: name,

@@ -26,7 +26,8 @@ export const committer = (state: SessionState, scope: Scope.Scope) => {
         api: "commit",
         latency: broker.settings.commitLatency,
         serve: (answer, fault) => {
-          if (fault?.kind !== "code" || fault.partitions === undefined) return answer(broker.coordinator.commit(request))
+          if (fault?.kind !== "code" || fault.partitions === undefined)
+            return answer(broker.coordinator.commit(request))
           const met = new Set(fault.partitions.map(keyOf))
           const served = request.entries.filter((entry) => !met.has(keyOf(entry)))
           const codes = [...broker.coordinator.commit({ ...request, entries: served }).codes]

@@ -36,7 +36,7 @@ export interface ConsumerHooks {
   readonly time: Time
   /** all partitions of those of the topics that are there */
   readonly partitions: (topics: Iterable<string>) => ReadonlyArray<Owned>
-  readonly log: (event: string) => void
+  readonly log: (event: () => string) => void
 }
 
 const keyOf = (partition: Owned): string => `${partition.topicId}:${partition.topic}/${partition.partition}`
@@ -65,7 +65,8 @@ export class ConsumerGroup {
   /** Whether everybody has what it should have. */
   get isStable(): boolean {
     for (const member of this.members.values()) {
-      if (member.epoch !== this.epoch || member.revoking.size > 0 || member.assigned.size !== member.target.size) return false
+      if (member.epoch !== this.epoch || member.revoking.size > 0 || member.assigned.size !== member.target.size)
+        return false
     }
     return true
   }
@@ -89,7 +90,8 @@ export class ConsumerGroup {
     const owned = byKey(request.owned)
     if (known !== undefined && request.epoch !== 0 && request.epoch !== known.epoch) {
       // The answer that told it of its epoch was lost: then it still says the one before, and holds nothing that it should not.
-      const answerLost = request.epoch === known.previousEpoch && [...owned.keys()].every((key) => known.assigned.has(key))
+      const answerLost =
+        request.epoch === known.previousEpoch && [...owned.keys()].every((key) => known.assigned.has(key))
       if (!answerLost) return refused("FENCED_MEMBER_EPOCH")
     }
     const member = known ?? this.add(request)
@@ -123,7 +125,7 @@ export class ConsumerGroup {
   remove(memberId: string, why: string): boolean {
     const member = this.members.get(memberId)
     if (member === undefined) return false
-    this.hooks.log(`${memberId} is out: ${why}`)
+    this.hooks.log(() => `${memberId} is out: ${why}`)
     member.session.stop()
     member.revocation.stop()
     this.members.delete(memberId)
@@ -189,7 +191,7 @@ export class ConsumerGroup {
     for (const member of this.members.values()) {
       member.target = byKey(targets.get(member.id)!.map((p) => topicIds.get(`${p.topic}/${p.partition}`)!))
     }
-    this.hooks.log(`epoch ${this.epoch}: ${why}`)
+    this.hooks.log(() => `epoch ${this.epoch}: ${why}`)
   }
 
   private reconcile(member: Member, owned: ReadonlyMap<string, Owned>): void {

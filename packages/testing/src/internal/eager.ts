@@ -183,9 +183,12 @@ export const eager = (state: SessionState): Effect.Effect<never, KafkaClientErro
         }),
         joined.generation,
         offsets,
-        (held) => held.generation === joined.generation - 1
+        (held) => held.generation >= joined.generation - 1
       )
-      const why = yield* Effect.raceFirst(beat(joined.generation, false), Effect.as(state.rejoin.await, "rebalance" as const))
+      const why = yield* Effect.raceFirst(
+        beat(joined.generation, false),
+        Effect.as(state.rejoin.await, "rebalance" as const)
+      )
       if (why === "rebalance") yield* giveBack(joined.generation)
       else yield* lost(why)
     }

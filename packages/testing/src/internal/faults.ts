@@ -38,13 +38,13 @@ const matches = (target: Target, requester: Requester): boolean =>
 
 export class FaultBook implements Faults {
   private readonly time: Time
-  private readonly trace: (event: string) => void
+  private readonly trace: (event: () => string) => void
   private scripts: Array<Script> = []
   private chances: Array<RandomFaults> = []
   private readonly happened: Array<InjectedFault> = []
   private readonly numbers = new Map<string, number>()
 
-  constructor(time: Time, trace: (event: string) => void) {
+  constructor(time: Time, trace: (event: () => string) => void) {
     this.time = time
     this.trace = trace
   }
@@ -83,7 +83,7 @@ export class FaultBook implements Faults {
   record(kind: string, requester: Requester): void {
     this.numbers.set(kind, (this.numbers.get(kind) ?? 0) + 1)
     this.happened.push({ at: this.time.now(), kind, ...requester })
-    this.trace(`fault ${kind} ${requester.sessionId || requester.groupId}`)
+    this.trace(() => `fault ${kind} ${requester.sessionId || requester.groupId}`)
   }
 
   private scripted(api: Api, requester: Requester): Fault | undefined {

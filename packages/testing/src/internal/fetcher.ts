@@ -88,7 +88,13 @@ export const fetcher = (state: SessionState): Effect.Effect<never, KafkaClientEr
     const topic = broker.topics.find(held.topic)
     const log = topic?.partitions[held.partition]
     const at = held.position!
-    return log === undefined || topic!.id !== held.topicId || log.visibleEnd(isolation) > at || at < log.start || at > log.end
+    return (
+      log === undefined ||
+      topic!.id !== held.topicId ||
+      log.visibleEnd(isolation) > at ||
+      at < log.start ||
+      at > log.end
+    )
   }
 
   /** Until something is written, or `maxWait` after something was cut, or the wishes change. */

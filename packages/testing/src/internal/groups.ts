@@ -50,14 +50,14 @@ export class Coordinator {
   private readonly time: Time
   private readonly topics: Topics
   private readonly options: CoordinatorOptions
-  private readonly trace: (event: string) => void
+  private readonly trace: (event: () => string) => void
   private readonly groups = new Map<string, Group>()
   private members = 0
   readonly history: Array<CommitRecord> = []
   /** Called for each commit that came, also for one that was refused. */
   readonly watchers = new Set<(commit: CommitRecord) => void>()
 
-  constructor(time: Time, topics: Topics, options: CoordinatorOptions, trace: (event: string) => void) {
+  constructor(time: Time, topics: Topics, options: CoordinatorOptions, trace: (event: () => string) => void) {
     this.time = time
     this.topics = topics
     this.options = options
@@ -70,7 +70,7 @@ export class Coordinator {
   group(id: string): Group {
     const known = this.groups.get(id)
     if (known !== undefined) return known
-    const log = (event: string) => this.trace(`group ${id}: ${event}`)
+    const log = (event: () => string) => this.trace(() => `group ${id}: ${event()}`)
     const group: Group = {
       id,
       classic: new ClassicGroup({
@@ -99,7 +99,13 @@ export class Coordinator {
   join(groupId: string, request: JoinRequest, answer: (response: JoinResponse) => void): void {
     const group = this.group(groupId)
     if (!group.consumer.isEmpty) {
-      return answer({ error: "INCONSISTENT_GROUP_PROTOCOL", memberId: request.memberId, generation: -1, leader: "", members: [] })
+      return answer({
+        error: "INCONSISTENT_GROUP_PROTOCOL",
+        memberId: request.memberId,
+        generation: -1,
+        leader: "",
+        members: []
+      })
     }
     group.classic.join(request, answer)
   }
@@ -154,9 +160,10 @@ export class Coordinator {
       this.history.splice(0, this.history.length - this.options.commitHistory)
     }
     this.trace(
-      `commit ${request.memberId}@${request.generation}: ${commit.entries
-        .map((entry) => `${keyOf(entry)}=${entry.offset}${entry.code === undefined ? "" : ` ${entry.code}`}`)
-        .join(", ")}`
+      () =>
+        `commit ${request.memberId}@${request.generation}: ${commit.entries
+          .map((entry) => `${keyOf(entry)}=${entry.offset}${entry.code === undefined ? "" : ` ${entry.code}`}`)
+          .join(", ")}`
     )
     for (const watcher of this.watchers) watcher(commit)
   }

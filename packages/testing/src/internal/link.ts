@@ -99,6 +99,8 @@ export class Link {
           yield* Effect.raceFirst(self.time.sleep(self.requestTimeout), closed(connection))
           if (connection.open) self.break(name)
           return yield* timedOut(api, self.requestTimeout)
+        default:
+          break
       }
       const response =
         fault?.kind === "code" && fault.partitions === undefined

@@ -76,7 +76,11 @@ export interface OffsetFetchResponse {
   readonly offsets: ReadonlyArray<TopicPartition & Committed>
 }
 
-type Fate = CommitOutcome extends infer O ? (O extends CommitOutcome ? Omit<O, "topic" | "partition" | "epoch"> : never) : never
+type Fate = CommitOutcome extends infer O
+  ? O extends CommitOutcome
+    ? Omit<O, "topic" | "partition" | "epoch">
+    : never
+  : never
 
 /** What a code in the answer to a commit means for its entry. */
 export const fateOf = (code: Code | undefined): Fate => {

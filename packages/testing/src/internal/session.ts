@@ -20,6 +20,7 @@ import { committer } from "./committer.ts"
 import { eager } from "./eager.ts"
 import { fetcher } from "./fetcher.ts"
 import { incremental } from "./incremental.ts"
+import { fatal } from "./membership.ts"
 import { type ClientSettings, type Held, SessionState } from "./state.ts"
 import { keyOf } from "./topics.ts"
 
@@ -55,6 +56,11 @@ export const logOffsets = (
   return all
 }
 
+interface MetadataResponse {
+  readonly error?: string | undefined
+  readonly missing: ReadonlyArray<string>
+}
+
 export const openSession = (
   broker: Broker,
   client: ClientSettings,
@@ -77,13 +83,19 @@ export const openSession = (
       const left = leaves
       const since = broker.time.now()
       for (let pause = Math.max(1, broker.settings.retryBackoff); left === leaves; pause = Math.min(1000, pause * 2)) {
-        const { missing } = yield* state.retrying<{ readonly missing: ReadonlyArray<string> }>("coordinator", {
+        const { error: code, missing } = yield* state.retrying<MetadataResponse>("coordinator", {
           api: "metadata",
           latency: 0,
           serve: (answer) =>
             answer({ missing: settings.topics.filter((topic) => broker.topics.find(topic) === undefined) }),
-          refuse: () => ({ missing: settings.topics })
+          refuse: (error) => ({ error, missing: settings.topics })
         })
+        const end = code === undefined ? undefined : fatal(code)
+        if (end !== undefined) return yield* end
+        if (code !== undefined) {
+          yield* state.pause
+          continue
+        }
         if (missing.length === 0) {
           state.mended("topics")
           return left === leaves

@@ -3,8 +3,14 @@
  * of membership, fetching and committing all work on this, synchronously between two requests.
  */
 import type { TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
-import type { Committed, EpochPartition, Session, SessionSettings, Signal } from "@concurrent-kafka/core/ConsumerSession"
-import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import type {
+  Committed,
+  EpochPartition,
+  Session,
+  SessionSettings,
+  Signal
+} from "@concurrent-kafka/core/ConsumerSession"
+import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
@@ -101,7 +107,7 @@ export class SessionState {
 
   signal(signal: Signal): void {
     if (this.closed || this.crashed) return
-    this.broker.trace(`${this.id} ${describe(signal)}`)
+    this.broker.trace(() => `${this.id} ${describe(signal)}`)
     Queue.offerUnsafe(this.inbox, signal)
   }
 
@@ -165,7 +171,7 @@ export class SessionState {
 
   /** Ends the session for good, with what cannot heal. */
   fail(error: KafkaClientError): void {
-    this.broker.trace(`${this.id} ends: ${error.message}`)
+    this.broker.trace(() => `${this.id} ends: ${error.message}`)
     Queue.failCauseUnsafe(this.inbox, Cause.fail(error))
     this.endMembership()
   }

@@ -45,7 +45,8 @@ export class Topics {
   /** Up to `total` partitions. */
   grow(name: string, total: number): void {
     const topic = this.get(name)
-    if (total <= topic.partitions.length) throw new MisuseError(`${name} has ${topic.partitions.length} partitions already`)
+    if (total <= topic.partitions.length)
+      throw new MisuseError(`${name} has ${topic.partitions.length} partitions already`)
     while (topic.partitions.length < total) topic.partitions.push(new PartitionLog(name, topic.partitions.length, 0n))
     this.changed()
   }

@@ -56,7 +56,12 @@ export const commits = <R>(suite: Suite<R>): void => {
         const outcomes = yield* commit([
           { ...reader.partition(topic, 2), offset: 2n, metadata: "" },
           { ...reader.partition(topic, 0), offset: 1n, metadata: "x".repeat(5_000) },
-          { ...reader.partition(topic, 1), epoch: reader.partition(topic, 1).epoch - 1_000_000, offset: 4n, metadata: "" }
+          {
+            ...reader.partition(topic, 1),
+            epoch: reader.partition(topic, 1).epoch - 1_000_000,
+            offset: 4n,
+            metadata: ""
+          }
         ])
         assert.deepStrictEqual(
           outcomes.map((one) => one.partition),
@@ -135,7 +140,11 @@ export const commits = <R>(suite: Suite<R>): void => {
           both.map((one) => [one.topic, one.partition])
         )
         assert.deepStrictEqual(
-          (yield* admin.committed(group, both)).map(({ metadata, offset, partition }) => ({ partition, offset, metadata })),
+          (yield* admin.committed(group, both)).map(({ metadata, offset, partition }) => ({
+            partition,
+            offset,
+            metadata
+          })),
           [{ partition: 1, offset: 6n, metadata: "m" }]
         )
         for (const ends of [yield* admin.logOffsets(both), yield* reader.session.logOffsets(both)]) {

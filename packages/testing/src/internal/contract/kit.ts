@@ -196,6 +196,8 @@ export const makeKit = <R, E>(options: ContractOptions<R, E>): Kit<R> => {
             return reader.onRevoking(signal)
           case "Lost":
             return drop(signal.partitions)
+          default:
+            return
         }
       }
       const loop = Effect.gen(function* () {

@@ -203,7 +203,9 @@ export const membership = <R>(suite: Suite<R>): void => {
         const since = yield* Clock.currentTimeMillis
         yield* Scope.close(scope, Exit.void)
         yield* until("the inbox has ended", () => a.ended !== undefined)
-        assert.isTrue(Exit.isFailure(a.ended!) && a.ended.cause.reasons.some((r) => r._tag === "Fail" && Cause.isDone(r.error)))
+        assert.isTrue(
+          Exit.isFailure(a.ended!) && a.ended.cause.reasons.some((r) => r._tag === "Fail" && Cause.isDone(r.error))
+        )
         const b = yield* consume(group)
         yield* until("b has it", () => b.held.size === 1)
         assert.isTrue((yield* Clock.currentTimeMillis) - since < settings.sessionTimeout, "a had left")
@@ -291,7 +293,9 @@ export const membership = <R>(suite: Suite<R>): void => {
         yield* session.join
         yield* until("a is asked", () => a.of("Revoking").length > asked)
         yield* until("the others go on without a", () => b.held.size === 4 && leader.held.size === 4)
-        const deferred = yield* a.session.commit(before.map((partition) => ({ ...partition, offset: 1n, metadata: "" })))
+        const deferred = yield* a.session.commit(
+          before.map((partition) => ({ ...partition, offset: 1n, metadata: "" }))
+        )
         for (const one of deferred) assert.strictEqual(one.outcome, "deferred")
         const taken = [...b.held.values()].filter((partition) => before.some((own) => keyOf(own) === keyOf(partition)))
         yield* session.commit(taken.map((partition) => ({ ...partition, offset: 8n, metadata: "by b" })))

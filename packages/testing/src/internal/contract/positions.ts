@@ -14,10 +14,7 @@ export const positions = <R>(suite: Suite<R>): void => {
     () =>
       Effect.gen(function* () {
         const topic = yield* newTopic(1, 20)
-        const reader = yield* consume(
-          { groupId: yield* fresh("group"), topics: [topic] },
-          { start: () => undefined }
-        )
+        const reader = yield* consume({ groupId: yield* fresh("group"), topics: [topic] }, { start: () => undefined })
         yield* until("assigned", () => reader.held.size === 1)
         yield* quiet
         assert.strictEqual(reader.of("Chunk").length, 0)

@@ -40,7 +40,11 @@ export const topics = <R>(suite: Suite<R>): void => {
     "join fails with TopicMissing after the topic timeout",
     () =>
       Effect.gen(function* () {
-        const session = yield* open({ groupId: yield* fresh("group"), topics: [yield* fresh("topic")], topicTimeout: 500 })
+        const session = yield* open({
+          groupId: yield* fresh("group"),
+          topics: [yield* fresh("topic")],
+          topicTimeout: 500
+        })
         const since = yield* Clock.currentTimeMillis
         const error = yield* Effect.flip(session.join)
         assert.strictEqual(error.reason, "TopicMissing")
@@ -88,7 +92,10 @@ export const topics = <R>(suite: Suite<R>): void => {
           { partition: 0, key: null, value: new TextEncoder().encode("new"), headers: [] }
         ])
         // By a new assignment, or the engine reopens what is gone: then this test does it.
-        yield* until("it has noticed", () => reader.of("Gone").length > 0 || (reader.held.get(`${topic}/0`)?.epoch ?? epoch) !== epoch)
+        yield* until(
+          "it has noticed",
+          () => reader.of("Gone").length > 0 || (reader.held.get(`${topic}/0`)?.epoch ?? epoch) !== epoch
+        )
         if (reader.held.get(`${topic}/0`)?.epoch === epoch) {
           const now = reader.session.reopenUnsafe(reader.partition(topic, 0))
           if (now !== undefined) reader.session.beginUnsafe([{ ...now, offset: 0n }])
