@@ -28,6 +28,8 @@ const maxBytesPerPartition = 1_048_576
 const maxBytes = 10_485_760
 /** what is left of a poll when the second loop leaves its partitions to the first */
 const shortest = 10
+/** how long the second loop waits: what is resumed while both are under way waits for it */
+const sideWait = 30
 /** decoding gives other work a turn after this long */
 const turn = 5
 /** this many signals that nobody has taken are enough */
@@ -127,7 +129,7 @@ const side = (state: SessionState, node: Node): Effect.Effect<never, KafkaClient
     while (true) {
       yield* brake(state)
       latch.closeUnsafe()
-      const wait = node.pollsUntil - performance.now()
+      const wait = Math.min(sideWait, node.pollsUntil - performance.now())
       const round = wait < shortest ? undefined : pick(state, node)
       if (round === undefined || round.fetch.length === 0) {
         yield* latch.await

@@ -286,6 +286,7 @@ const announce = (state: SessionState): Effect.Effect<boolean, KafkaClientError>
       return { ...epochOf(owned), retained, committed: found, topicCommitted: withOffset.has(owned.topic) }
     })
     state.phase = "member"
+    state.announcedGeneration = state.generation
     state.offer({ _tag: "Assigned", all })
     state.wakeFetch()
     return true

@@ -100,7 +100,7 @@ export const makeSession = (parts: SessionParts): Effect.Effect<Session, never, 
       enabled: true,
       join,
       inbox,
-      generationUnsafe: () => state.generation,
+      generationUnsafe: () => state.announcedGeneration,
       beginUnsafe: (starts) => {
         for (const start of starts) {
           const owned = state.current(start)
@@ -173,8 +173,10 @@ const depart = (state: SessionState, openCluster: () => Cluster): Effect.Effect<
   state.joinUnderWay = false
   state.owned.clear()
   state.generation = -1
+  state.announcedGeneration = -1
   state.memberId = ""
   state.phase = "out"
+  state.orphaned.clear()
   state.forgetTrouble()
   const leaveGroup = async () => {
     if (memberId === "") return
@@ -328,7 +330,11 @@ const commit = (
             if (result.outcome === "committed") owned.committed = offset
             // the next heartbeat tells whether the membership is over or only changes
             if (result.outcome === "stale" || result.outcome === "deferred") state.beat.openUnsafe()
-            if (code === "UNKNOWN_TOPIC_OR_PARTITION") state.look.openUnsafe()
+            // the engine ends this epoch by the outcome; should the topic be there after all, the group gives it again
+            if (code === "UNKNOWN_TOPIC_OR_PARTITION") {
+              state.gone("deleted", (o) => o === owned)
+              state.look.openUnsafe()
+            }
             moved ||= code === "NOT_COORDINATOR" || code === "COORDINATOR_NOT_AVAILABLE"
           }
           if (moved) state.dropCoordinator(broker)

@@ -76,7 +76,10 @@ export class SessionState {
   cluster: Cluster
   readonly owned = new Map<string, Owned>()
   memberId = ""
+  /** the one that heartbeats and commits go out with */
   generation = -1
+  /** the one whose assignment was announced last: what the engine holds, it holds in this one */
+  announcedGeneration = -1
   phase: Phase = "out"
   /** a JoinGroup or SyncGroup is under way: its connection is taken, no heartbeat is due */
   joinUnderWay = false
@@ -89,6 +92,8 @@ export class SessionState {
   readonly beat = Latch.makeUnsafe(false)
   /** metadata is to be read now */
   readonly look = Latch.makeUnsafe(false)
+  /** topics of which something is gone for us: the group gives it to us again when they are there */
+  readonly orphaned = new Set<string>()
   /** completes when the membership ends while a rejoin is held */
   evicted: Deferred.Deferred<void> | undefined
   readonly failure = Deferred.makeUnsafe<never, KafkaClientError>()
@@ -125,11 +130,22 @@ export class SessionState {
     return list
   }
 
+  /** Ends the epochs of what is not there any more. */
+  gone(why: "deleted" | "recreated", is: (owned: Owned) => boolean): void {
+    for (const [key, owned] of this.owned) {
+      if (!is(owned)) continue
+      this.owned.delete(key)
+      this.orphaned.add(owned.topic)
+      if (owned.announced) this.offer({ _tag: "Gone", ...epochOf(owned), why })
+    }
+  }
+
   /** The coordinator knows us no more: whatever we held may be somebody else's already. */
   evict(forgotten: boolean): void {
     const partitions = this.announced()
     this.owned.clear()
     this.generation = -1
+    this.announcedGeneration = -1
     if (forgotten) this.memberId = ""
     if (this.phase === "member") this.phase = "joining"
     if (this.evicted) Deferred.doneUnsafe(this.evicted, Effect.void)

@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import { fromCode, isFatal } from "./classify.ts"
 import { type Leadership, layoutOf } from "./membership.ts"
 import { leaderOf } from "./offsets.ts"
-import { ask, backoff, epochOf, type Owned, type SessionState } from "./state.ts"
+import { ask, backoff, type SessionState } from "./state.ts"
 
 const missingFor = 1000
 const missingTimes = 3
@@ -50,21 +50,20 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
           missing.set(topic, seen)
           seen.times++
           if (seen.times >= missingTimes && now - seen.since >= missingFor)
-            gone(state, "deleted", (o) => o.topic === topic)
+            state.gone("deleted", (o) => o.topic === topic)
           continue
         }
         missing.delete(topic)
         if (found.code !== "NONE") continue
         const count = found.partitions.length
-        const recreated = gone(
-          state,
+        state.gone(
           "recreated",
           (o) =>
             o.topic === topic &&
             (o.partition >= count || (o.topicId !== undefined && found.id !== undefined && o.topicId !== found.id))
         )
-        // our part of the new topic was given to us with the old one: it comes with the next assignment, as a new epoch
-        if (recreated) state.rejoin.openUnsafe()
+        // the group believes that we have our part of it: the next assignment brings it as a new epoch
+        if (state.orphaned.delete(topic)) state.rejoin.openUnsafe()
       }
       const layout = leadership.layout
       if (layout !== undefined && state.phase === "member") {
@@ -90,15 +89,4 @@ const leaderless = (state: SessionState): void => {
     return state.failed("leader", new KafkaClientError({ reason: "Connection", detail }))
   }
   state.works("leader")
-}
-
-const gone = (state: SessionState, why: "deleted" | "recreated", is: (owned: Owned) => boolean): boolean => {
-  let some = false
-  for (const [key, owned] of state.owned) {
-    if (!is(owned)) continue
-    some = true
-    state.owned.delete(key)
-    if (owned.announced) state.offer({ _tag: "Gone", ...epochOf(owned), why })
-  }
-  return some
 }

@@ -1,0 +1,120 @@
+import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { assert, describe, it } from "@effect/vitest"
+import kafkajs from "kafkajs"
+import { classify, commitOutcome, fromCode, isFatal } from "../src/internal/classify.ts"
+import { codeName } from "../src/internal/codes.ts"
+
+/** kafkajs declares its error classes with other arguments than they take; what counts is what they are called */
+const made = (name: string, rest: object = {}) => Object.assign(new Error(name), { name }, rest)
+const protocolError = (type: string) => made("KafkaJSProtocolError", { type })
+
+const thrown: ReadonlyArray<
+  readonly [name: string, error: unknown, reason: KafkaClientError["reason"], fatal: boolean]
+> = [
+  [
+    "a refused connection",
+    new kafkajs.KafkaJSConnectionError("connect ECONNREFUSED", { broker: "b" }),
+    "Connection",
+    false
+  ],
+  ["a closed connection", made("KafkaJSConnectionClosedError"), "Connection", false],
+  ["a request without an answer", made("KafkaJSRequestTimeoutError"), "Timeout", false],
+  ["a lock that was not got", made("KafkaJSLockTimeout"), "Timeout", false],
+  ["refused credentials", made("KafkaJSSASLAuthenticationError"), "Authentication", true],
+  [
+    "refused credentials, wrapped",
+    new kafkajs.KafkaJSNonRetriableError("x", { cause: made("KafkaJSSASLAuthenticationError") }),
+    "Authentication",
+    true
+  ],
+  ["an unknown mechanism", protocolError("UNSUPPORTED_SASL_MECHANISM"), "Authentication", true],
+  ["a forbidden topic", protocolError("TOPIC_AUTHORIZATION_FAILED"), "Authorization", true],
+  ["a forbidden group", protocolError("GROUP_AUTHORIZATION_FAILED"), "Authorization", true],
+  ["a missing codec", made("KafkaJSNotImplemented"), "MissingCodec", true],
+  ["a broker that lacks an API", made("KafkaJSServerDoesNotSupportApiKey"), "UnsupportedClient", true],
+  ["an instance id used twice", protocolError("FENCED_INSTANCE_ID"), "FencedInstance", true],
+  ["another assigner", protocolError("INCONSISTENT_GROUP_PROTOCOL"), "ProtocolMismatch", false],
+  ["an error of our own", new KafkaClientError({ reason: "Closed", detail: "x" }), "Closed", false],
+  [
+    "a token that could not be had",
+    made("KafkaJSNonRetriableError", { cause: new KafkaClientError({ reason: "Timeout", detail: "idp" }) }),
+    "Timeout",
+    false
+  ],
+  ["a mistake inside of kafkajs", new TypeError("Cannot read properties of undefined"), "Connection", false],
+  ["no error at all", undefined, "Connection", false]
+]
+
+describe("what kafkajs throws", () => {
+  it.each(thrown)("%s", (_, error, reason, fatal) => {
+    const classified = classify(error, "try")
+    assert.strictEqual(classified.reason, reason)
+    assert.strictEqual(isFatal(classified), fatal)
+  })
+
+  it("an error that refers to itself ends", () => {
+    const error: { cause?: unknown } = new Error("round")
+    error.cause = error
+    assert.strictEqual(classify(error, "try").reason, "Connection")
+  })
+})
+
+const codes: ReadonlyArray<readonly [code: number, reason: KafkaClientError["reason"], fatal: boolean]> = [
+  [-1, "Connection", false],
+  [2, "CorruptData", true],
+  [3, "TopicMissing", false],
+  [6, "Connection", false],
+  [7, "Timeout", false],
+  [14, "Connection", false],
+  [15, "Connection", false],
+  [16, "Connection", false],
+  [23, "ProtocolMismatch", false],
+  [24, "Authorization", true],
+  [29, "Authorization", true],
+  [30, "Authorization", true],
+  [35, "UnsupportedClient", true],
+  [58, "Authentication", true],
+  [76, "MissingCodec", true],
+  [82, "FencedInstance", true],
+  [9999, "Connection", false]
+]
+
+describe("error codes of answers", () => {
+  it.each(codes)("%d", (code, reason, fatal) => {
+    const error = fromCode(codeName(code), "ask")
+    assert.strictEqual(error.reason, reason)
+    assert.strictEqual(isFatal(error), fatal)
+    assert.include(error.message, codeName(code))
+  })
+})
+
+const outcomes: ReadonlyArray<readonly [code: number, outcome: string, shown: string | undefined]> = [
+  [0, "committed", undefined],
+  [-1, "retriable", "UNKNOWN_SERVER_ERROR"],
+  [7, "retriable", "REQUEST_TIMED_OUT"],
+  [14, "retriable", "COORDINATOR_LOAD_IN_PROGRESS"],
+  [15, "retriable", "COORDINATOR_NOT_AVAILABLE"],
+  [16, "retriable", "NOT_COORDINATOR"],
+  [22, "deferred", "ILLEGAL_GENERATION"],
+  [27, "deferred", "REBALANCE_IN_PROGRESS"],
+  [113, "deferred", "STALE_MEMBER_EPOCH"],
+  [25, "stale", "UNKNOWN_MEMBER_ID"],
+  [82, "stale", "FENCED_INSTANCE_ID"],
+  [110, "stale", "FENCED_MEMBER_EPOCH"],
+  [3, "rejected", "UNKNOWN_TOPIC_OR_PARTITION"],
+  [10, "rejected", "REQUEST_TOO_LARGE"],
+  [12, "rejected", "OFFSET_METADATA_TOO_LARGE"],
+  [24, "rejected", "INVALID_GROUP_ID"],
+  [28, "rejected", "REQUEST_TOO_LARGE"],
+  [29, "rejected", "NOT_AUTHORIZED"],
+  [30, "rejected", "NOT_AUTHORIZED"],
+  [12345, "retriable", "ERROR_12345"]
+]
+
+describe("outcomes of a commit", () => {
+  it.each(outcomes)("%d is %s", (code, outcome, shown) => {
+    const result = commitOutcome(codeName(code))
+    assert.strictEqual(result.outcome, outcome)
+    assert.strictEqual("code" in result ? result.code : undefined, shown)
+  })
+})

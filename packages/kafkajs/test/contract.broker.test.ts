@@ -1,0 +1,98 @@
+import { contractSuite } from "../../testing/src/contract.ts"
+import type { ContractHarness } from "../../testing/src/contract.ts"
+import * as Effect from "effect/Effect"
+import kafkajs from "kafkajs"
+import { afterAll, beforeAll, inject } from "vitest"
+import { encodeBatch, writer } from "./batches.ts"
+import { breakConnections, controlOf, evict, instrumented } from "./instrumented.ts"
+import { plain, unique } from "./support.ts"
+
+const brokers = inject("brokers")
+const kafka = plain(brokers)
+const admin = kafka.admin()
+
+beforeAll(async () => {
+  await admin.connect()
+})
+
+afterAll(async () => {
+  await admin.disconnect()
+})
+
+const bytes = (value: Uint8Array | null) => (value === null ? null : Buffer.from(value))
+
+const messages = (records: Parameters<ContractHarness["produce"]>[1]) =>
+  records.map(({ key, partition, value }) => ({ partition, key: bytes(key), value: bytes(value) }))
+
+const harness: ContractHarness = {
+  createTopic: (topic, numPartitions) =>
+    Effect.promise(async () => {
+      // a topic of the same name may still be on its way out
+      for (let tries = 0; ; tries++) {
+        try {
+          await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions }] })
+          return
+        } catch (error) {
+          if (tries > 50) throw error
+          await new Promise((resolve) => setTimeout(resolve, 100))
+        }
+      }
+    }),
+  produce: (topic, records) =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const write = yield* writer(brokers)
+        const partitions = Map.groupBy(records, ({ partition }) => partition)
+        for (const [partition, own] of partitions) {
+          const batch = {
+            base: 0n,
+            last: own.length - 1,
+            records: own.map((record, delta) => ({ ...record, delta })),
+            baseTime: BigInt(Date.now())
+          }
+          yield* write(topic, partition, encodeBatch(batch))
+        }
+      })
+    ),
+  committed: (groupId, topic, partition) =>
+    Effect.promise(async () => {
+      const [found] = await admin.fetchOffsets({ groupId, topics: [topic] })
+      const entry = found?.partitions.find((p) => p.partition === partition)
+      return entry === undefined || entry.offset === "-1"
+        ? undefined
+        : { offset: BigInt(entry.offset), metadata: entry.metadata ?? "" }
+    }),
+  deleteTopic: (topic) => Effect.promise(() => admin.deleteTopics({ topics: [topic] })),
+  addPartitions: (topic, count) =>
+    Effect.promise(async () => {
+      await admin.createPartitions({ topicPartitions: [{ topic, count }] })
+    }),
+  deleteRecordsBefore: (topic, partition, offset) =>
+    Effect.promise(async () => {
+      await admin.fetchTopicOffsets(topic)
+      await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] })
+    }),
+  transaction: (topic, records, end) =>
+    Effect.promise(async () => {
+      const own = kafka.producer({
+        transactionalId: unique("tx"),
+        idempotent: true,
+        maxInFlightRequests: 1,
+        createPartitioner: kafkajs.Partitioners.DefaultPartitioner
+      })
+      await own.connect()
+      const transaction = await own.transaction()
+      await transaction.send({ topic, messages: messages(records) })
+      const finish = (how: "commit" | "abort") => async () => {
+        await transaction[how]()
+        await own.disconnect()
+      }
+      if (end !== "open") await finish(end)()
+      return (late) => Effect.promise(finish(late))
+    }),
+  holdSync: (session, ms) => Effect.sync(() => void (controlOf(session).holdSync = ms)),
+  evict: (session) => evict(brokers, session),
+  breakConnections
+}
+
+contractSuite("kafkajs", { layer: instrumented(brokers), harness, protocol: "eager" })

@@ -1,0 +1,126 @@
+/**
+ * The client of the package with a hand on what its sessions say to the coordinator: a SyncGroup that is late, a member that is
+ * thrown out, a connection that breaks, and the requests that were sent.
+ */
+import type { Session } from "@concurrent-kafka/core/ConsumerSession"
+import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { makeAdmin } from "../src/internal/admin.ts"
+import { makeClient, requestTimeoutOf } from "../src/internal/client.ts"
+import type { Cluster } from "../src/internal/cluster.ts"
+import { checkOptions } from "../src/internal/options.ts"
+import { makeSession } from "../src/internal/session.ts"
+import type { Broker } from "../src/internal/wire.ts"
+
+export interface Control {
+  memberId: string
+  generation: number
+  /** milliseconds that the next SyncGroup is held */
+  holdSync: number
+  /** milliseconds that the next JoinGroup is held */
+  holdJoin: number
+  readonly requests: Array<string>
+  coordinator: Broker | undefined
+  /** every broker object that was handed out */
+  readonly brokers: Set<Broker>
+}
+
+const controls = new WeakMap<Session, Control>()
+
+export const controlOf = (session: Session): Control => controls.get(session)!
+
+const watch = (cluster: Cluster, control: Control): Cluster => {
+  const mark = (broker: Broker): Broker => {
+    if (control.brokers.has(broker)) return broker
+    control.brokers.add(broker)
+    const hands = broker as unknown as Record<string, (args: unknown) => Promise<unknown>>
+    const wrap = (name: string, around: (call: () => Promise<unknown>) => Promise<unknown>) => {
+      const original = hands[name]!.bind(broker)
+      hands[name] = (args) => {
+        control.requests.push(name)
+        return around(() => original(args))
+      }
+    }
+    const held = (what: "holdJoin" | "holdSync") => {
+      const ms = control[what]
+      control[what] = 0
+      return new Promise<void>((resolve) => setTimeout(resolve, ms))
+    }
+    wrap("joinGroup", async (call) => {
+      if (control.holdJoin > 0) await held("holdJoin")
+      const joined = (await call()) as Awaited<ReturnType<Broker["joinGroup"]>>
+      if (joined.memberId) control.memberId = joined.memberId
+      control.generation = joined.generationId
+      return joined
+    })
+    wrap("syncGroup", async (call) => {
+      if (control.holdSync > 0) await held("holdSync")
+      return call()
+    })
+    for (const name of ["heartbeat", "offsetCommit", "offsetFetch", "leaveGroup", "fetch"]) wrap(name, (call) => call())
+    return broker
+  }
+  const coordinator = cluster.coordinator.bind(cluster)
+  const node = cluster.node.bind(cluster)
+  cluster.coordinator = async (groupId) => (control.coordinator = mark(await coordinator(groupId)))
+  cluster.node = async (id, lane) => mark(await node(id, lane))
+  return cluster
+}
+
+export const instrumented = (brokers: ReadonlyArray<string>): Layer.Layer<KafkaClient> =>
+  Layer.effect(
+    KafkaClient,
+    Effect.gen(function* () {
+      const client = makeClient(checkOptions({ brokers }), yield* Effect.context<never>())
+      return KafkaClient.of({
+        name: "kafkajs, instrumented",
+        enabled: true,
+        openSession: (settings) =>
+          Effect.suspend(() => {
+            const control: Control = {
+              memberId: "",
+              generation: -1,
+              holdSync: 0,
+              holdJoin: 0,
+              requests: [],
+              coordinator: undefined,
+              brokers: new Set()
+            }
+            const requestTimeout = requestTimeoutOf(settings.sessionTimeout)
+            const openCluster = () => watch(client.openCluster(requestTimeout, settings.sessionTimeout), control)
+            return Effect.tap(makeSession({ settings, requestTimeout, openCluster }), (session) =>
+              Effect.sync(() => controls.set(session, control))
+            )
+          }),
+        openAdmin: Effect.map(
+          Effect.acquireRelease(
+            Effect.sync(() => client.openCluster(10_000, 0)),
+            (cluster) => Effect.sync(() => cluster.close())
+          ),
+          (cluster) => makeAdmin(cluster, 10_000)
+        )
+      })
+    })
+  )
+
+/** Over a connection of its own, as an operator would. */
+export const evict = (brokers: ReadonlyArray<string>, session: Session): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    const { groupId } = session.settings
+    const client = makeClient(checkOptions({ brokers }), yield* Effect.context<never>())
+    const cluster = client.openCluster(5000, 0)
+    yield* Effect.promise(async () => {
+      const coordinator = await cluster.coordinator(groupId)
+      await coordinator.leaveGroup({ groupId, memberId: controlOf(session).memberId })
+    }).pipe(Effect.ensuring(Effect.sync(() => cluster.close())))
+  })
+
+export const breakConnections = (session: Session): Effect.Effect<void> =>
+  Effect.sync(() => {
+    for (const { connectionPool } of controlOf(session).brokers) {
+      for (const { socket } of connectionPool.pool) {
+        if (socket && !socket.destroyed) socket.destroy(new Error("cut by the test"))
+      }
+    }
+  })

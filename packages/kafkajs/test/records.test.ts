@@ -1,0 +1,364 @@
+import type { ConsumerRecord } from "@concurrent-kafka/core/ConsumerRecord"
+import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { assert, describe, it } from "@effect/vitest"
+import kafkajs from "kafkajs"
+import * as zlib from "node:zlib"
+import { registerZstd } from "../src/internal/codecs.ts"
+import { decodeFetch } from "../src/internal/fetchResponse.ts"
+import { decodeRecords, type Source } from "../src/internal/records.ts"
+import { encodeBatch } from "./batches.ts"
+
+const transactional = 0x10
+const control = 0x20
+const marker = (base: bigint, producer: bigint, type: "abort" | "commit") =>
+  encodeBatch({
+    base,
+    last: 0,
+    producer,
+    attributes: transactional | control,
+    records: [{ delta: 0, key: `\0\0\0${type === "abort" ? "\0" : "\u0001"}`, value: "\0\0\0\0\0\0" }]
+  })
+
+const decode = (batches: ReadonlyArray<Buffer>, rest: Partial<Source> = {}) =>
+  decodeRecords({ topic: "t", partition: 3, position: 0n, aborted: [], batches: Buffer.concat(batches), ...rest })
+
+const now = (result: ReturnType<typeof decode>) => {
+  if (result instanceof Promise) throw new Error("nothing is compressed")
+  return result
+}
+
+const offsets = (records: ReadonlyArray<ConsumerRecord>) => records.map(({ offset }) => offset)
+const text = (value: Uint8Array | null) => (value === null ? null : Buffer.from(value).toString())
+
+const refused = (decodeIt: () => unknown): KafkaClientError => {
+  try {
+    decodeIt()
+  } catch (error) {
+    if (error instanceof KafkaClientError) return error
+    throw error
+  }
+  throw new Error("it was decoded")
+}
+
+describe("records", () => {
+  it("are exactly what was written: null and empty, headers in order with repeated names", () => {
+    const { next, records } = now(
+      decode([
+        encodeBatch({
+          base: 10n,
+          last: 3,
+          records: [
+            {
+              delta: 0,
+              key: "k",
+              value: "v",
+              time: 5,
+              headers: [
+                ["b", "1"],
+                ["a", ""],
+                ["b", null]
+              ]
+            },
+            { delta: 1 },
+            { delta: 2, key: "", value: "" },
+            { delta: 3, key: "schlüssel", value: "x".repeat(300), time: -7 }
+          ]
+        })
+      ])
+    )
+    assert.deepStrictEqual(
+      records.map(({ headers, key, offset, partition, timestamp, topic, value }) => [
+        topic,
+        partition,
+        offset,
+        timestamp,
+        text(key),
+        text(value),
+        headers.map(([name, content]) => [name, text(content)])
+      ]),
+      [
+        [
+          "t",
+          3,
+          10n,
+          1005n,
+          "k",
+          "v",
+          [
+            ["b", "1"],
+            ["a", ""],
+            ["b", null]
+          ]
+        ],
+        ["t", 3, 11n, 1000n, null, null, []],
+        ["t", 3, 12n, 1000n, "", "", []],
+        ["t", 3, 13n, 993n, "schlüssel", "x".repeat(300), []]
+      ]
+    )
+    assert.strictEqual(next, 14n)
+  })
+
+  it("have the broker's time where the topic says so", () => {
+    const { records } = now(
+      decode([
+        encodeBatch({
+          base: 0n,
+          last: 0,
+          attributes: 0x08,
+          baseTime: 1n,
+          maxTime: 99n,
+          records: [{ delta: 0, time: 4 }]
+        })
+      ])
+    )
+    assert.strictEqual(records[0]!.timestamp, 99n)
+  })
+
+  it("keep times and offsets beyond 2^53", () => {
+    const base = 2n ** 60n
+    const { next, records } = now(
+      decode([encodeBatch({ base, last: 1, baseTime: -1n, records: [{ delta: 0 }, { delta: 1, time: 2n ** 50n }] })], {
+        position: base + 1n
+      })
+    )
+    assert.deepStrictEqual(offsets(records), [base + 1n])
+    assert.strictEqual(records[0]!.timestamp, 2n ** 50n - 1n)
+    assert.strictEqual(next, base + 2n)
+  })
+
+  it("below the position that was asked for are left out", () => {
+    const batch = encodeBatch({ base: 0n, last: 4, records: [0, 1, 2, 3, 4].map((delta) => ({ delta })) })
+    assert.deepStrictEqual(offsets(now(decode([batch], { position: 3n })).records), [3n, 4n])
+  })
+})
+
+describe("the position after an answer", () => {
+  it("is behind the last batch's own end, however much compaction has removed", () => {
+    const { next, records } = now(
+      decode([
+        encodeBatch({ base: 0n, last: 499, records: [{ delta: 2 }, { delta: 400 }] }),
+        encodeBatch({ base: 500n, last: 499, records: [] })
+      ])
+    )
+    assert.deepStrictEqual(offsets(records), [2n, 400n])
+    assert.strictEqual(next, 1000n)
+  })
+
+  it("is before a batch that the answer has cut", () => {
+    const whole = encodeBatch({ base: 0n, last: 0, records: [{ delta: 0 }] })
+    const cut = encodeBatch({ base: 1n, last: 0, records: [{ delta: 0, value: "long enough to be cut" }] })
+    for (const size of [1, 60, 61, cut.length - 1]) {
+      assert.strictEqual(now(decode([whole, cut.subarray(0, size)])).next, 1n)
+    }
+  })
+
+  it("does not move when nothing came", () => {
+    assert.strictEqual(now(decode([], { position: 5n })).next, 5n)
+  })
+})
+
+describe("transactions under read_committed", () => {
+  const data = (base: bigint, producer: bigint) =>
+    encodeBatch({ base, last: 0, producer, attributes: transactional, records: [{ delta: 0 }] })
+
+  it("control records are left out and passed", () => {
+    const { next, records } = now(decode([data(0n, 7n), marker(1n, 7n, "commit")]))
+    assert.deepStrictEqual(offsets(records), [0n])
+    assert.strictEqual(next, 2n)
+  })
+
+  it("of two interleaved producers only the one that was aborted is left out, and only until its marker", () => {
+    const { next, records } = now(
+      decode(
+        [
+          data(0n, 1n),
+          data(1n, 2n),
+          data(2n, 1n),
+          marker(3n, 1n, "abort"),
+          data(4n, 2n),
+          marker(5n, 2n, "commit"),
+          data(6n, 1n),
+          marker(7n, 1n, "commit"),
+          data(8n, 2n),
+          marker(9n, 2n, "abort")
+        ],
+        {
+          aborted: [
+            { producerId: 2n, firstOffset: 8n },
+            { producerId: 1n, firstOffset: 0n }
+          ]
+        }
+      )
+    )
+    assert.deepStrictEqual(offsets(records), [1n, 4n, 6n])
+    assert.strictEqual(next, 10n)
+  })
+
+  it("an aborted transaction whose beginning was fetched before is left out as well", () => {
+    const { records } = now(
+      decode([data(10n, 1n), marker(11n, 1n, "abort"), data(12n, 1n)], {
+        position: 10n,
+        aborted: [{ producerId: 1n, firstOffset: 4n }]
+      })
+    )
+    assert.deepStrictEqual(offsets(records), [12n])
+  })
+
+  it("what the same producer writes outside of a transaction is not", () => {
+    const plain = encodeBatch({ base: 0n, last: 0, producer: 1n, records: [{ delta: 0 }] })
+    const { records } = now(decode([plain], { aborted: [{ producerId: 1n, firstOffset: 0n }] }))
+    assert.deepStrictEqual(offsets(records), [0n])
+  })
+})
+
+describe("compressed batches", () => {
+  const spec = {
+    base: 5n,
+    last: 1,
+    records: [
+      { delta: 0, value: "a" },
+      { delta: 1, value: "b" }
+    ]
+  }
+
+  it("gzip, in order with batches that are not compressed", async () => {
+    const result = await decode([
+      encodeBatch({ base: 4n, last: 0, records: [{ delta: 0 }] }),
+      encodeBatch({ ...spec, attributes: 1, compress: zlib.gzipSync }),
+      encodeBatch({ base: 7n, last: 0, records: [{ delta: 0 }] }),
+      encodeBatch({ ...spec, base: 8n, attributes: 1, compress: zlib.gzipSync })
+    ])
+    assert.deepStrictEqual(offsets(result.records), [4n, 5n, 6n, 7n, 8n, 9n])
+    assert.strictEqual(result.next, 10n)
+  })
+
+  it("zstd, by Node's own zlib, small and large", async () => {
+    registerZstd()
+    const large = Array.from({ length: 500 }, (_, delta) => ({ delta, value: String(Math.random()).repeat(10) }))
+    const result = await decode([
+      encodeBatch({ ...spec, attributes: 4, compress: zlib.zstdCompressSync }),
+      encodeBatch({ base: 7n, last: 499, records: large, attributes: 4, compress: zlib.zstdCompressSync })
+    ])
+    assert.strictEqual(result.records.length, 502)
+    assert.strictEqual(text(result.records[501]!.value), large[499]!.value)
+  })
+
+  it("a codec that a program has registered for zstd is kept", () => {
+    const codecs = kafkajs.CompressionCodecs as Record<number, unknown>
+    const before = codecs[4]
+    const own = () => ({
+      compress: () => Promise.resolve(Buffer.alloc(0)),
+      decompress: () => Promise.resolve(Buffer.alloc(0))
+    })
+    codecs[4] = own
+    registerZstd()
+    assert.strictEqual(codecs[4], own)
+    codecs[4] = before
+  })
+
+  it.each([
+    [2, "snappy"],
+    [3, "lz4"],
+    [5, "number 5"]
+  ])("codec %d without anybody who knows it is named", async (attributes, name) => {
+    const error = await Promise.resolve(decode([encodeBatch({ ...spec, attributes })])).then(
+      () => undefined,
+      (e: unknown) => e as KafkaClientError
+    )
+    assert.strictEqual(error?.reason, "MissingCodec")
+    assert.include(error?.detail, name)
+    assert.include(error?.detail, "t/3")
+  })
+
+  it("bytes that are no gzip are corrupt", async () => {
+    const error = await Promise.resolve(decode([encodeBatch({ ...spec, attributes: 1 })])).then(
+      () => undefined,
+      (e: unknown) => e as KafkaClientError
+    )
+    assert.strictEqual(error?.reason, "CorruptData")
+  })
+})
+
+describe("bytes that are no batch", () => {
+  const good = encodeBatch({ base: 0n, last: 1, records: [{ delta: 0, key: "k", value: "secret" }, { delta: 1 }] })
+  const changed = (at: number, value: number) => {
+    const copy = Buffer.from(good)
+    copy[at] = value
+    return copy
+  }
+
+  it.each([
+    ["an older message format", changed(16, 1)],
+    ["a length below the header's", changed(11, 3)],
+    ["a record longer than the batch", changed(61, 0xfe)],
+    ["a key longer than its record", changed(65, 0x7e)],
+    ["more records than there are bytes", changed(60, 9)]
+  ])("%s is refused, with its place and without its content", (_, batch) => {
+    const error = refused(() => decode([batch]))
+    assert.strictEqual(error.reason, "CorruptData")
+    assert.include(error.detail, "offset 0 of t/3")
+    assert.notInclude(`${error.detail} ${String(error.cause)}`, "secret")
+  })
+})
+
+describe("the answer to a fetch", () => {
+  it("is read in all versions that kafkajs asks with", () => {
+    for (let version = 4; version <= 11; version++) {
+      const int16 = (n: number) => Buffer.from([(n >> 8) & 255, n & 255])
+      const int32 = (n: number) => {
+        const b = Buffer.alloc(4)
+        b.writeInt32BE(n)
+        return b
+      }
+      const int64 = (n: bigint) => {
+        const b = Buffer.alloc(8)
+        b.writeBigInt64BE(n)
+        return b
+      }
+      const partition = (id: number, code: number, aborted: ReadonlyArray<Buffer>, batches: string) => [
+        int32(id),
+        int16(code),
+        int64(100n),
+        int64(90n),
+        ...(version >= 5 ? [int64(1n)] : []),
+        aborted.length === 0 ? int32(-1) : int32(aborted.length / 2),
+        ...aborted,
+        ...(version >= 11 ? [int32(-1)] : []),
+        int32(batches.length),
+        Buffer.from(batches)
+      ]
+      const payload = Buffer.concat([
+        int32(17),
+        ...(version >= 7 ? [int16(0), int32(0)] : []),
+        int32(2),
+        int16(1),
+        Buffer.from("t"),
+        int32(2),
+        ...partition(0, 0, [int64(5n), int64(6n)], "abc"),
+        ...partition(1, 3, [], ""),
+        int16(2),
+        Buffer.from("uu"),
+        int32(1),
+        ...partition(9, 0, [], "d")
+      ])
+      const fetched = decodeFetch(payload, version)
+      assert.strictEqual(fetched.clientSideThrottleTime, version >= 8 ? 17 : 0)
+      assert.deepStrictEqual(
+        fetched.partitions.map((p) => ({ ...p, batches: p.batches.toString() })),
+        [
+          {
+            topic: "t",
+            partition: 0,
+            errorCode: 0,
+            highWatermark: 100n,
+            lastStable: 90n,
+            aborted: [{ producerId: 5n, firstOffset: 6n }],
+            batches: "abc"
+          },
+          { topic: "t", partition: 1, errorCode: 3, highWatermark: 100n, lastStable: 90n, aborted: [], batches: "" },
+          { topic: "uu", partition: 9, errorCode: 0, highWatermark: 100n, lastStable: 90n, aborted: [], batches: "d" }
+        ]
+      )
+    }
+  })
+})
