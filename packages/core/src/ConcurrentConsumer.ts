@@ -2,7 +2,7 @@
  * Handles many records of one consumer at once and commits only what is safe.
  *
  * Finalizers, in the order in which they run when the consumer's layer closes: the running handler's shutdown (stop intake, drain or
- * interrupt, flush, leave: `internal/run.ts`), the consumer's fibers, the registration; then committer, session and client, which find
+ * interrupt, flush, leave: `internal/run.ts`), the registration, the consumer's fibers; then committer, session and client, which find
  * their work done.
  *
  * @since 0.1.0
@@ -260,12 +260,6 @@ const make = Effect.fnUntraced(function* (
     })
 
   const fibers = yield* FiberSet.make<unknown, unknown>()
-  yield* Effect.addFinalizer(() =>
-    Effect.suspend(() => {
-      closed = true
-      return run?.shutdown ?? Effect.void
-    })
-  )
 
   const shape: ConcurrentConsumerShape = {
     name,
@@ -365,6 +359,13 @@ const make = Effect.fnUntraced(function* (
     flush: committer.flush()
   }
   yield* registry.register(shape, { onEnd })
+  // after the registration, so that it runs before its end: who reads the registry during a drain sees "shuttingDown", not ready
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => {
+      closed = true
+      return run?.shutdown ?? Effect.void
+    })
+  )
   return shape
 })
 

@@ -241,7 +241,10 @@ export class ConsumerRun {
           this.endAll()
           this.rebalance.abandon()
         })
-        yield* Effect.ignore(bounded(this.options.session.leave, Math.max(left(), backstopMillis)))
+        // in a fiber of its own: a client may not be interruptible in the middle of it
+        const leaving = run(Effect.exit(this.options.session.leave))
+        yield* bounded(joined(leaving), Math.max(left(), backstopMillis))
+        leaving.interruptUnsafe()
         // last: it has served rebalances up to here
         this.over = true
         yield* bounded(Fiber.interruptAll([...this.fibers]), backstopMillis)
