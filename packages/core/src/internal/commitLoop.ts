@@ -151,7 +151,8 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
       deferred ? session.settings.heartbeatInterval : 0
     )
     return Effect.map(Random.next, (random) => {
-      notBefore = now() + delay * (retriable ? 0.8 + 0.4 * random : 1)
+      // whole milliseconds: of a fraction a rest too small to be slept can be left, and the loop would turn without waiting
+      notBefore = now() + Math.ceil(delay * (retriable ? 0.8 + 0.4 * random : 1))
     })
   }
 
