@@ -187,6 +187,8 @@ export interface World {
   readonly commits: () => ReadonlyArray<string>
   /** what the monitor found; empty at the end, or the test fails */
   readonly violations: Array<string>
+  /** a desk that is no member's */
+  readonly watch: (desk: Desk, groupId: string) => Desk
   /** the test expects offsets to go back (seek, reset) or records to be passed over (skip, filter, retention) */
   readonly expect: (what: "backwards" | "passedOver" | "unexpected") => void
 }
@@ -206,7 +208,7 @@ export const world = (
     for (const topic of topics) yield* kafka.createTopic(topic, { partitions })
     const violations: Array<string> = []
     const expected = new Set<string>()
-    const desks = new Set<Desk>()
+    const desks = new Map<Desk, string>()
     const members: Array<Member> = []
     const before = new Map<string, bigint>()
     /** a commit passes only what a handler has finished */
@@ -221,15 +223,17 @@ export const world = (
         if (expected.has("passedOver")) continue
         for (const record of kafka.recordsUnsafe(topic, partition)) {
           if (record.offset < from || record.offset >= offset) continue
-          const done = [...desks].some((desk) =>
-            desk.attempts.some(
-              (a) =>
-                a.record.topic === topic &&
-                a.record.partition === partition &&
-                a.record.offset === record.offset &&
-                a.exit !== undefined &&
-                Exit.isSuccess(a.exit)
-            )
+          const done = [...desks].some(
+            ([desk, groupId]) =>
+              groupId === commit.groupId &&
+              desk.attempts.some(
+                (a) =>
+                  a.record.topic === topic &&
+                  a.record.partition === partition &&
+                  a.record.offset === record.offset &&
+                  a.exit !== undefined &&
+                  Exit.isSuccess(a.exit)
+              )
           )
           if (!done) violations.push(`${key} passes ${record.offset}, which is not done, with ${offset}`)
         }
@@ -254,7 +258,7 @@ export const world = (
           topics: subscribed = [topics[0]!] as const,
           ...group
         } = memberOptions
-        desks.add(desk)
+        desks.set(desk, group.groupId ?? "g")
         const rows: Array<string> = []
         const unexpected: Array<string> = []
         const logs: Array<string> = []
@@ -345,6 +349,10 @@ export const world = (
           .filter((entry) => entry.code === undefined)
           .map((entry) => `${entry.partition}=${entry.offset}`),
       violations,
+      watch: (desk, groupId) => {
+        desks.set(desk, groupId)
+        return desk
+      },
       expect: (what) => void expected.add(what)
     }
   })
