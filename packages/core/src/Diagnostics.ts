@@ -5,6 +5,9 @@
  */
 import * as Context from "effect/Context"
 import type { EpochPartition } from "./ConsumerSession.ts"
+import { commitRows } from "./internal/commitMachine.ts"
+import { partitionRows } from "./internal/partitionMachine.ts"
+import { recordRows } from "./internal/recordMachine.ts"
 
 /**
  * Which of the engine's state machines speaks: a partition's epoch, a record, or the commit of a partition.
@@ -36,3 +39,15 @@ export interface Diagnostics {
 export const Diagnostics = Context.Reference<Diagnostics | undefined>("@concurrent-kafka/core/Diagnostics", {
   defaultValue: () => undefined
 })
+
+/**
+ * All rows of each machine's table, so that a simulator can tell which of them it has never seen taken.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const machineRows: Readonly<Record<Machine, ReadonlyArray<string>>> = {
+  partition: partitionRows,
+  record: recordRows,
+  commit: commitRows
+}

@@ -1,0 +1,475 @@
+/**
+ * What must hold at each step, checked from outside of the engine: on what sessions and handlers were told, on what they
+ * answered, and on what the broker stored. A violation ends the history; it is kept, not thrown, because most of this is
+ * called from inside of the engine, which would take a throw for a defect of its own.
+ */
+import type {
+  CommitEntry,
+  CommitOutcome,
+  EpochPartition,
+  Revoking,
+  Signal
+} from "@concurrent-kafka/core/ConsumerSession"
+import type { CommitRecord } from "@concurrent-kafka/testing/MemoryKafka"
+import type { Trace } from "./trace.ts"
+import { keyOf, type LogTruth, type Rec, type Truth } from "./truth.ts"
+import type { Realm, World } from "./world.ts"
+
+export interface Violation {
+  readonly invariant: string
+  readonly detail: string
+  readonly at: number
+}
+
+/** One attempt to handle a record, as the handler itself sees it. */
+export interface Attempt {
+  readonly owner: Owner
+  readonly rec: Rec
+  readonly epoch: EpochTruth | undefined
+  readonly startedAt: number
+  readonly frozenBefore: number
+  /** it does not end when it is interrupted */
+  stubborn: boolean
+  acked: boolean
+  /** interrupted itself */
+  self: boolean
+  ended: boolean
+}
+
+export interface EpochTruth extends EpochPartition {
+  readonly owner: Owner
+  readonly key: string
+  /** the log that it reads, as far as anybody can know */
+  log: LogTruth
+  state: "given" | "open" | "revoking" | "suspended" | "ended"
+  exact: boolean
+  /** what the assignment said; nothing for an epoch that was reopened */
+  readonly committed: bigint | undefined
+  readonly topicCommitted: boolean
+  readonly reopened: boolean
+  begunAt: bigint | undefined
+  position: bigint
+  sent: bigint | undefined
+  stored: bigint | undefined
+  readonly delivered: Array<Rec>
+  /** all of `delivered` before this index are done */
+  checked: number
+  newestStarted: bigint
+  endedAt: number
+  /** it may end by itself, without a signal */
+  mayEnd: string | undefined
+}
+
+interface Outstanding {
+  readonly signal: Revoking
+  readonly seenAt: number
+  readonly frozenBefore: number
+}
+
+/** A process, as the checker sees it. */
+export class Owner {
+  readonly name: string
+  readonly clientId: string
+  readonly realm: Realm
+  readonly lanes: boolean
+  readonly filters: boolean
+  readonly startsLatest: boolean
+  readonly timeout: number | undefined
+  limit: number
+  readonly epochs = new Map<number, EpochTruth>()
+  readonly running = new Set<Attempt>()
+  readonly revoking = new Set<Outstanding>()
+  /** why it may interrupt everything and end */
+  closing: string | undefined = undefined
+  left = true
+  handled = 0
+  skipped = 0
+  filtered = 0
+
+  constructor(options: {
+    readonly name: string
+    readonly clientId: string
+    readonly realm: Realm
+    readonly lanes: boolean
+    readonly filters: boolean
+    readonly startsLatest: boolean
+    readonly limit: number
+    readonly timeout: number | undefined
+  }) {
+    this.name = options.name
+    this.clientId = options.clientId
+    this.realm = options.realm
+    this.lanes = options.lanes
+    this.filters = options.filters
+    this.startsLatest = options.startsLatest
+    this.limit = options.limit
+    this.timeout = options.timeout
+  }
+}
+
+export class Checker {
+  readonly world: World
+  readonly trace: Trace
+  readonly truth: Truth
+  readonly violations: Array<Violation> = []
+  private readonly epochs = new Map<number, EpochTruth>()
+  /** for each partition and offset that the group has committed: in which term */
+  private readonly stores = new Map<string, Map<bigint, number>>()
+  /** what was sent last, by client and partition */
+  private readonly sends = new Map<string, Array<{ readonly epoch: EpochTruth; readonly offset: bigint }>>()
+  private readonly logEnds: (
+    topic: string,
+    partition: number
+  ) => { readonly start: bigint; readonly end: bigint } | undefined
+
+  constructor(
+    world: World,
+    trace: Trace,
+    truth: Truth,
+    logEnds: (topic: string, partition: number) => { readonly start: bigint; readonly end: bigint } | undefined
+  ) {
+    this.world = world
+    this.trace = trace
+    this.truth = truth
+    this.logEnds = logEnds
+  }
+
+  violation(invariant: string, detail: string): void {
+    this.trace.log("CHECK", `${invariant} is broken: ${detail}`)
+    this.violations.push({ invariant, detail, at: this.world.now })
+  }
+
+  // ------------------------------------------------------------------ signals
+
+  /** The engine looks at this signal now. */
+  seen(owner: Owner, signal: Signal): void {
+    switch (signal._tag) {
+      case "Assigned": {
+        const kept = new Set<EpochTruth>()
+        for (const p of signal.all) {
+          let epoch = owner.epochs.get(p.epoch)
+          if (epoch === undefined) epoch = this.open(owner, p, p.committed?.offset, p.topicCommitted, false)
+          else if (epoch.state === "suspended" || (epoch.state === "revoking" && !epoch.exact)) {
+            epoch.state = epoch.begunAt === undefined ? "given" : "open"
+          }
+          kept.add(epoch)
+        }
+        for (const epoch of owner.epochs.values()) if (!kept.has(epoch)) this.end(epoch)
+        return
+      }
+      case "Revoking": {
+        owner.revoking.add({ signal, seenAt: this.world.now, frozenBefore: owner.realm.frozenFor })
+        for (const p of signal.partitions) {
+          const epoch = owner.epochs.get(p.epoch)
+          if (epoch === undefined || epoch.state === "ended" || epoch.state === "suspended") continue
+          epoch.state = "revoking"
+          epoch.exact = signal.exact
+        }
+        return
+      }
+      case "Lost":
+        for (const p of signal.partitions) this.end(owner.epochs.get(p.epoch))
+        return
+      case "Gone":
+        this.end(owner.epochs.get(signal.epoch))
+        return
+      case "OutOfRange": {
+        const epoch = owner.epochs.get(signal.epoch)
+        if (epoch === undefined) return
+        if (signal.position > signal.end) epoch.mayEnd = "beyond the end"
+        else if (epoch.position < signal.start) epoch.position = signal.start
+        return
+      }
+      case "Chunk":
+        return this.chunk(owner, signal)
+      case "Connection":
+    }
+  }
+
+  acknowledged(owner: Owner, signal: Revoking): void {
+    for (const one of owner.revoking) if (one.signal === signal) owner.revoking.delete(one)
+    for (const p of signal.partitions) {
+      const epoch = owner.epochs.get(p.epoch)
+      if (epoch === undefined || epoch.state !== "revoking") continue
+      if (signal.exact) this.end(epoch)
+      else epoch.state = "suspended"
+    }
+  }
+
+  private open(
+    owner: Owner,
+    p: EpochPartition,
+    committed: bigint | undefined,
+    topicCommitted: boolean,
+    reopened: boolean
+  ): EpochTruth {
+    const key = keyOf(p)
+    const epoch: EpochTruth = {
+      topic: p.topic,
+      partition: p.partition,
+      epoch: p.epoch,
+      owner,
+      key,
+      log: this.truth.logs.get(key)!,
+      state: "given",
+      exact: false,
+      committed,
+      topicCommitted,
+      reopened,
+      begunAt: undefined,
+      position: -1n,
+      sent: undefined,
+      stored: undefined,
+      delivered: [],
+      checked: 0,
+      newestStarted: -1n,
+      endedAt: 0,
+      mayEnd: undefined
+    }
+    owner.epochs.set(p.epoch, epoch)
+    this.epochs.set(p.epoch, epoch)
+    return epoch
+  }
+
+  private end(epoch: EpochTruth | undefined): void {
+    if (epoch === undefined || epoch.state === "ended") return
+    epoch.state = "ended"
+    epoch.endedAt = this.world.now
+  }
+
+  private chunk(
+    owner: Owner,
+    chunk: {
+      readonly epoch: number
+      readonly nextOffset: bigint
+      readonly records: ReadonlyArray<{ value: Uint8Array | null }>
+    }
+  ): void {
+    const epoch = owner.epochs.get(chunk.epoch)
+    if (epoch === undefined || epoch.state === "ended") return
+    const log = this.truth.logs.get(epoch.key)!
+    const recs = chunk.records.map((record) => this.recordOf(record))
+    if (log !== epoch.log) {
+      // it reads on in a log that was truncated, and nobody could tell
+      log.excuse(epoch.position, "read on over a truncation")
+      epoch.log = log
+    }
+    const given = new Set(recs)
+    for (let i = log.indexOf(epoch.position); i < log.records.length; i++) {
+      const rec = log.records[i]!
+      if (rec.offset >= chunk.nextOffset) break
+      if (!given.has(rec) && this.truth.owed(log, rec)) {
+        this.violation("delivery", `${epoch.key}@${rec.offset} is not in the chunk to ${chunk.nextOffset}`)
+      }
+    }
+    epoch.delivered.push(...recs)
+    epoch.position = chunk.nextOffset
+  }
+
+  recordOf(record: { readonly value: Uint8Array | null }): Rec {
+    return this.truth.byId[Number(new TextDecoder().decode(record.value!))]!
+  }
+
+  // ------------------------------------------------------------------ what the engine tells the client
+
+  began(owner: Owner, start: EpochPartition & { readonly offset: bigint }): void {
+    const epoch = owner.epochs.get(start.epoch)
+    const where = `${keyOf(start)}#${start.epoch} at ${start.offset}`
+    if (epoch === undefined || epoch.state === "ended")
+      return this.violation("I2", `begin of an epoch that is over, ${where}`)
+    if (epoch.begunAt !== undefined) return this.violation("I2", `begun twice, ${where}`)
+    epoch.begunAt = start.offset
+    epoch.position = start.offset
+    if (epoch.state === "given") epoch.state = "open"
+    const log = this.truth.logs.get(epoch.key)!
+    epoch.log = log
+    if (epoch.reopened) {
+      if (epoch.stored !== start.offset)
+        this.violation("C2", `a reopened epoch begins where nothing was committed, ${where}`)
+      return
+    }
+    if (epoch.committed !== undefined) {
+      if (epoch.committed !== start.offset)
+        this.violation("I3", `begins not at the committed ${epoch.committed}, ${where}`)
+      const term = this.stores.get(epoch.key)?.get(start.offset)
+      if (term !== log.term) log.excuse(start.offset, "committed for a log before this one, or by somebody else")
+      return
+    }
+    if (epoch.stored !== start.offset) this.violation("C2", `the start is not committed before it begins, ${where}`)
+  }
+
+  reopened(owner: Owner, old: EpochPartition, next: EpochPartition): void {
+    const before = owner.epochs.get(old.epoch)
+    if (before !== undefined && before.mayEnd === undefined && before.state !== "ended") {
+      this.violation("P22", `${keyOf(old)}#${old.epoch} is reopened and nobody asked for it`)
+    }
+    this.end(before)
+    this.open(owner, next, undefined, false, true)
+  }
+
+  committing(owner: Owner, entries: ReadonlyArray<CommitEntry>): void {
+    for (const entry of entries) {
+      const where = `${keyOf(entry)}#${entry.epoch} = ${entry.offset}`
+      const epoch = owner.epochs.get(entry.epoch)
+      if (owner.left) this.violation("I2", `a commit after the group was left, ${where}`)
+      if (epoch === undefined) {
+        this.violation("I2", `a commit of an unknown epoch, ${where}`)
+        continue
+      }
+      if (epoch.state === "ended" || epoch.state === "suspended") {
+        this.violation("I2", `a commit of an epoch that is ${epoch.state}, ${where}`)
+      }
+      if (epoch.sent !== undefined && entry.offset < epoch.sent)
+        this.violation("I2", `back from ${epoch.sent}, ${where}`)
+      epoch.sent = entry.offset
+      if (epoch.begunAt === undefined) this.startSent(epoch, entry.offset)
+      else if (entry.offset < epoch.begunAt) this.violation("I2", `before its beginning ${epoch.begunAt}, ${where}`)
+      else if (entry.offset > epoch.position)
+        this.violation("I1", `beyond what was delivered (${epoch.position}), ${where}`)
+      while (epoch.checked < epoch.delivered.length && epoch.delivered[epoch.checked]!.offset < entry.offset) {
+        const rec = epoch.delivered[epoch.checked]!
+        if (!rec.doneIn.has(epoch.epoch) && !(rec.filter === "unwanted" && owner.filters)) {
+          this.violation("I1", `passes ${epoch.key}@${rec.offset}, which is not done in this epoch, ${where}`)
+          break
+        }
+        epoch.checked++
+      }
+      const sends = this.sends.get(`${owner.clientId} ${epoch.key}`) ?? []
+      if (sends.push({ epoch, offset: entry.offset }) > 200) sends.splice(0, 100)
+      this.sends.set(`${owner.clientId} ${epoch.key}`, sends)
+    }
+  }
+
+  /** Where an epoch without a committed offset is to start. */
+  private startSent(epoch: EpochTruth, offset: bigint): void {
+    const ends = this.logEnds(epoch.topic, epoch.partition)
+    if (ends === undefined) return
+    const log = this.truth.logs.get(epoch.key)!
+    if (offset > ends.end && log === epoch.log) this.violation("C2", `starts ${epoch.key} behind the end, at ${offset}`)
+    if (offset > ends.start) {
+      const meant = epoch.reopened || (epoch.owner.startsLatest && !epoch.topicCommitted)
+      if (!meant && log === epoch.log) {
+        this.violation("C2", `starts ${epoch.key} at ${offset} instead of the log's beginning ${ends.start}`)
+      }
+      log.excuse(offset, "the start that was asked for")
+    }
+  }
+
+  outcomes(owner: Owner, outcomes: ReadonlyArray<CommitOutcome>): void {
+    for (const outcome of outcomes) {
+      const epoch = owner.epochs.get(outcome.epoch)
+      if (epoch === undefined) continue
+      if (outcome.outcome === "stale" && outcome.code !== "EPOCH") epoch.mayEnd = outcome.code
+      if (outcome.outcome === "rejected" && outcome.code === "UNKNOWN_TOPIC_OR_PARTITION") epoch.mayEnd = outcome.code
+      if (outcome.outcome === "stale" && outcome.code === "FENCED_INSTANCE_ID") owner.closing = outcome.code
+      if (
+        outcome.outcome === "rejected" &&
+        (outcome.code === "NOT_AUTHORIZED" || outcome.code === "INVALID_GROUP_ID")
+      ) {
+        owner.closing = outcome.code
+      }
+    }
+  }
+
+  /** The broker has stored it. */
+  stored(commit: CommitRecord): void {
+    for (const entry of commit.entries) {
+      if (entry.code !== undefined) continue
+      const key = keyOf(entry)
+      const log = this.truth.logs.get(key)
+      const send = this.sends.get(`${commit.clientId} ${key}`)?.findLast((one) => one.offset === entry.offset)
+      if (log === undefined) continue
+      if (send === undefined) {
+        this.violation(
+          "C1",
+          `the broker has ${key} = ${entry.offset} of ${commit.clientId}, which the engine did not send`
+        )
+        continue
+      }
+      const { epoch } = send
+      epoch.stored = entry.offset
+      let stores = this.stores.get(key)
+      if (stores === undefined) this.stores.set(key, (stores = new Map()))
+      stores.set(entry.offset, epoch.log.term)
+      if (epoch.log !== log) {
+        log.excuse(entry.offset, "committed by who read the log before this one")
+        continue
+      }
+      const missing = this.truth.missingBelow(log, entry.offset)
+      if (missing !== undefined)
+        this.violation("I1", `${key} = ${entry.offset} is stored and ${missing.offset} is not done`)
+    }
+  }
+
+  leaving(owner: Owner): void {
+    for (const epoch of owner.epochs.values()) this.end(epoch)
+    owner.left = true
+  }
+
+  // ------------------------------------------------------------------ attempts
+
+  starts(owner: Owner, rec: Rec, epochNumber: number): Attempt {
+    const epoch = owner.epochs.get(epochNumber)
+    const where = `${keyOf(rec)}@${rec.offset}#${epochNumber}`
+    rec.attempts++
+    const attempt: Attempt = {
+      owner,
+      rec,
+      epoch,
+      startedAt: this.world.now,
+      frozenBefore: owner.realm.frozenFor,
+      stubborn: false,
+      acked: false,
+      self: false,
+      ended: false
+    }
+    if (owner.realm.state === "dead") return attempt
+    if (owner.running.size >= owner.limit)
+      this.violation("I5", `${where} starts beside ${owner.running.size} of ${owner.limit}`)
+    if (epoch === undefined) this.violation("I3", `${where} starts in an unknown epoch`)
+    else {
+      if (epoch.state !== "open") this.violation("P5", `${where} starts in an epoch that is ${epoch.state}`)
+      if (rec.doneIn.has(epochNumber)) this.violation("I3", `${where} starts and is done already`)
+      if (rec.filter === "unwanted" && owner.filters) this.violation("I10", `${where} starts and is not wanted`)
+    }
+    for (const other of owner.running) {
+      const same = other.rec.topic === rec.topic && other.rec.partition === rec.partition
+      if (same && owner.lanes) this.violation("I4", `${where} starts beside ${other.rec.offset}#${other.epoch?.epoch}`)
+      if (other.rec === rec && other.epoch === epoch) this.violation("I4", `${where} starts twice at once`)
+    }
+    if (epoch !== undefined && owner.lanes) {
+      if (rec.offset <= epoch.newestStarted) this.violation("I4", `${where} starts after ${epoch.newestStarted}`)
+      epoch.newestStarted = rec.offset
+    }
+    owner.running.add(attempt)
+    return attempt
+  }
+
+  ends(attempt: Attempt, how: "success" | "failure" | "interrupted"): void {
+    if (attempt.ended) return
+    attempt.ended = true
+    const { epoch, owner, rec } = attempt
+    owner.running.delete(attempt)
+    if (owner.realm.state === "dead") return
+    if (how === "success") this.done(attempt)
+    if (how !== "interrupted" || attempt.self || epoch === undefined || owner.closing !== undefined) return
+    const late =
+      owner.timeout !== undefined &&
+      owner.realm.awakeSince(attempt.startedAt, attempt.frozenBefore, this.world.now) >= owner.timeout
+    const goes = epoch.state === "ended" || epoch.mayEnd !== undefined || (epoch.state === "revoking" && epoch.exact)
+    if (!late && !goes) {
+      this.violation(
+        "I11",
+        `${keyOf(rec)}@${rec.offset}#${epoch.epoch} was interrupted, and its epoch is ${epoch.state}`
+      )
+    }
+  }
+
+  /** An outcome that counts, if its epoch still lives. */
+  done(attempt: Attempt): void {
+    if (attempt.owner.realm.state === "dead") return
+    const { epoch, rec } = attempt
+    rec.done = true
+    if (epoch !== undefined) rec.doneIn.add(epoch.epoch)
+  }
+}

@@ -1,0 +1,122 @@
+/**
+ * npm run simulate                              200 histories
+ * npm run simulate -- --seeds 2000 --seed 1     so many, from this seed on
+ * npm run simulate -- --seed 4711 --seeds 1 --verbose    one of them, with its timeline
+ * npm run simulate -- --json                    a last line for programs
+ * npm run simulate -- --bail --workers 1        end at the first failure; on so many threads
+ */
+import { createHash } from "node:crypto"
+import { machineRows } from "@concurrent-kafka/core/Diagnostics"
+import type { Result } from "./history.ts"
+import type { Counts } from "./coverage.ts"
+import { runSeeds } from "./pool.ts"
+import { missingRows, unreachable } from "./rows.ts"
+
+const args = process.argv.slice(2)
+const flag = (name: string): boolean => args.includes(`--${name}`)
+const number = (name: string, fallback: number): number => {
+  const at = args.findIndex((arg) => arg === `--${name}` || arg.startsWith(`--${name}=`))
+  if (at < 0) return fallback
+  const text = args[at]!.includes("=") ? args[at]!.slice(args[at]!.indexOf("=") + 1) : args[at + 1]
+  const value = Number(text)
+  if (!Number.isSafeInteger(value) || value < 0) {
+    process.stderr.write(`--${name} wants a number\n`)
+    process.exit(2)
+  }
+  return value
+}
+
+const print = (text = ""): void => void process.stdout.write(`${text}\n`)
+const seeds = number("seeds", 200)
+const first = number("seed", 1)
+const verbose = flag("verbose")
+const shownLines = 60
+
+const report = (result: Result): void => {
+  print()
+  for (const { at, detail, invariant } of result.violations.slice(0, 3)) {
+    print(`seed ${result.seed} FAILED at ${(at - 1_000_000) / 1000} s: ${invariant}: ${detail}`)
+  }
+  if (!verbose) for (const line of result.trace.slice(-shownLines)) print(`  ${line}`)
+  print(`  replay: npm run simulate -- --seed ${result.seed} --seeds 1 --verbose`)
+}
+
+const table = (title: string, rows: ReadonlyArray<readonly [name: string, count: number]>): void => {
+  print(`\n${title}`)
+  const cells = rows.map(([name, count]) => `${name.padEnd(26)} ${String(count).padStart(9)}`)
+  const columns = 3
+  const height = Math.ceil(cells.length / columns)
+  for (let i = 0; i < height; i++) {
+    print(
+      `  ${Array.from({ length: columns }, (_, c) => cells[i + c * height] ?? "")
+        .join("   ")
+        .trimEnd()}`
+    )
+  }
+}
+
+const began = Date.now()
+print(`${seeds} histories, seeds ${first} to ${first + seeds - 1}`)
+let reported = 0
+const results = await runSeeds({
+  seeds: Array.from({ length: seeds }, (_, i) => first + i),
+  verbose,
+  bail: flag("bail"),
+  workers: args.some((arg) => arg.startsWith("--workers")) ? number("workers", 1) : undefined,
+  onResult: (result) => {
+    if (verbose) for (const line of result.trace) print(line)
+    if (result.violations.length > 0 && reported++ < 5) report(result)
+  }
+})
+const seconds = (Date.now() - began) / 1000
+
+const counts: Counts = {}
+const hash = createHash("sha1")
+for (const result of results) {
+  hash.update(result.hash)
+  for (const [name, times] of Object.entries(result.counts)) counts[name] = (counts[name] ?? 0) + times
+}
+const of = (kind: string): Array<[string, number]> =>
+  Object.entries(counts)
+    .filter(([name]) => name.startsWith(`${kind} `))
+    .map(([name, count]): [string, number] => [name.slice(kind.length + 1), count])
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+const failures = results.filter((result) => result.violations.length > 0)
+const missing = missingRows(counts)
+const digest = hash.digest("hex")
+const rows = Object.fromEntries(
+  Object.entries(machineRows).map(([machine, names]) => [
+    machine,
+    Object.fromEntries(names.map((name) => [name, counts[`${machine} ${name}`] ?? 0]))
+  ])
+)
+
+for (const [machine, taken] of Object.entries(rows)) table(`Rows of the ${machine} machine`, Object.entries(taken))
+table("Faults", of("fault"))
+table("What happened", of("action"))
+print(`\n${missing.length === 0 ? "Every row was taken" : `Rows not taken: ${missing.join(", ")}`}`)
+for (const [row, why] of Object.entries(unreachable)) print(`  ${row} cannot be: ${why}`)
+const sum = (of: (result: Result) => number): number => results.reduce((all, result) => all + of(result), 0)
+print(
+  `\n${results.length} histories, ${failures.length} failed; ${sum((r) => r.records)} records, ` +
+    `${Math.round(sum((r) => r.virtualMillis) / 3_600_000)} hours of virtual time, ${seconds.toFixed(1)} s; trace ${digest.slice(0, 12)}`
+)
+if (failures.length > 0) print(`seeds that failed: ${failures.map((result) => result.seed).join(" ")}`)
+if (flag("json")) {
+  print(
+    JSON.stringify({
+      ok: failures.length === 0,
+      seeds: results.length,
+      first,
+      failures: failures.map(({ seed, violations }) => ({ seed, ...violations[0] })),
+      rows,
+      missing,
+      unreachable,
+      faults: Object.fromEntries(of("fault")),
+      actions: Object.fromEntries(of("action")),
+      hash: digest,
+      seconds
+    })
+  )
+}
+process.exitCode = failures.length > 0 ? 1 : 0

@@ -1,0 +1,205 @@
+/**
+ * What a seed stands for: the group, its topics and members, how handlers behave, what goes wrong and how often. Each seed
+ * switches on some of everything and leaves the rest out: histories in which everything happens at once hide what only shows
+ * when little else happens.
+ */
+import type { ConsumerOptions } from "@concurrent-kafka/core/ConcurrentConsumer"
+import { Prng } from "./prng.ts"
+
+export type Behaviour =
+  | "instant"
+  | "sleep"
+  | "long"
+  | "yield"
+  | "promise"
+  | "timer"
+  | "fail"
+  | "die"
+  | "throw"
+  | "self"
+  | "stubborn"
+  | "stubbornAck"
+  | "ack"
+  | "ackFail"
+  | "finalizer"
+  | "finalizerDies"
+  | "cleanup"
+
+export type PolicyKind = "none" | "skip" | "make" | "stop"
+
+export type Action =
+  | "produce"
+  | "transaction"
+  | "marker"
+  | "hole"
+  | "retention"
+  | "truncate"
+  | "recreate"
+  | "delete"
+  | "grow"
+  | "join"
+  | "close"
+  | "interrupt"
+  | "rerun"
+  | "crash"
+  | "freeze"
+  | "rebalance"
+  | "evict"
+  | "disconnect"
+  | "breakConnections"
+  | "brokerDown"
+  | "missGeneration"
+  | "commitFault"
+  | "requestFault"
+  | "storm"
+  | "pause"
+  | "pausePartition"
+  | "seek"
+  | "concurrency"
+  | "flush"
+  | "twice"
+
+export interface MemberPlan {
+  readonly options: Omit<ConsumerOptions, "name" | "headerFilter"> & {
+    readonly batchSize: number
+    readonly batchInterval: number
+    readonly minCommitInterval: number
+    readonly sessionTimeout: number
+    readonly heartbeatInterval: number
+    readonly rebalanceTimeout: number
+    readonly revokeTimeout: number
+    readonly metadataMaxAge: number
+    readonly maxWait: number
+    readonly concurrency: number | "unbounded"
+    readonly ordering: "unordered" | "partition"
+    readonly startFrom: "earliest" | "latest"
+    readonly onOutOfRange: "earliest" | "latest"
+    readonly shutdown: "interrupt" | "drain"
+    readonly shutdownTimeout: number
+    readonly interruptGrace: number
+    readonly flushReserve: number
+    readonly revokeDrain: number
+    readonly maxHeldRecords: number
+    readonly maxUncommitted: number
+  }
+  readonly timeout: number | undefined
+  readonly policy: PolicyKind
+  readonly requestTimeout: number
+  readonly awaitedRevoke: boolean
+  readonly perPartitionCommitResult: boolean
+}
+
+export interface Plan {
+  readonly seed: number
+  readonly protocol: "eager" | "incremental"
+  readonly topics: ReadonlyArray<{ readonly name: string; readonly partitions: number }>
+  readonly members: ReadonlyArray<MemberPlan>
+  readonly filters: boolean
+  readonly latency: { readonly request: number; readonly fetch: number; readonly commit: number }
+  readonly maxChunk: number
+  readonly maxFetchRecords: number
+  readonly initialRebalanceDelay: number
+  /** virtual milliseconds during which things happen */
+  readonly length: number
+  /** between two actions, on average */
+  readonly pace: number
+  readonly actions: Readonly<Partial<Record<Action, number>>>
+  readonly behaviours: Readonly<Partial<Record<Behaviour, number>>>
+  /** the longest sleep of a handler */
+  readonly slow: number
+  /** records in one go at most */
+  readonly burst: number
+}
+
+const maybe = (chance: Prng, probability: number, low: number, high: number): number =>
+  chance.chance(probability) ? chance.int(low, high) : 0
+
+const memberPlan = (
+  chance: Prng,
+  plan: { readonly ordered: boolean; readonly latest: boolean; readonly slow: number }
+): MemberPlan => {
+  const interruptGrace = chance.pick([0, 200, 1000])
+  const flushReserve = chance.pick([300, 1000, 2000])
+  const revokeDrain = chance.pick([0, 0, 500, 2000, 5000])
+  const least = interruptGrace + flushReserve
+  const heartbeatInterval = chance.pick([300, 1000, 3000])
+  const revokeTimeout = revokeDrain + least + chance.pick([1, 500, 4000])
+  const policy = chance.weighted<PolicyKind>({ none: 2, skip: 4, make: 4, stop: 1 })
+  return {
+    options: {
+      concurrency:
+        chance.weighted({ one: 1, few: 4, some: 3, many: 1, all: 1 }) === "one"
+          ? 1
+          : chance.pick([2, 3, 5, 10, 40, "unbounded"]),
+      ordering: plan.ordered ? "partition" : "unordered",
+      startFrom: plan.latest ? "latest" : "earliest",
+      onOutOfRange: plan.latest ? "latest" : "earliest",
+      maxUncommitted: chance.pick([1, 3, 8, 50, 10_000, 10_000]),
+      maxHeldRecords: chance.pick([1, 5, 20, 100, 20_000]),
+      shutdown: chance.pick(["interrupt", "drain"]),
+      shutdownTimeout: least + chance.pick([1, 1000, 6000, 15_000]),
+      flushReserve,
+      revokeDrain,
+      interruptGrace,
+      batchSize: chance.pick([1, 1, 3, 10, 40]),
+      batchInterval: chance.pick([50, 500, 2000, 8000]),
+      minCommitInterval: chance.pick([0, 50, 50, 400]),
+      heartbeatInterval,
+      sessionTimeout: heartbeatInterval * chance.pick([3, 5, 10]),
+      rebalanceTimeout: revokeTimeout + chance.pick([1, 2000, 20_000]),
+      revokeTimeout,
+      metadataMaxAge: chance.pick([1000, 5000, 20_000]),
+      maxWait: chance.pick([20, 250])
+    },
+    // a handler with a timeout can fail, and must have a policy
+    timeout: policy !== "none" && chance.chance(0.3) ? chance.pick([40, 400, 2500]) : undefined,
+    policy,
+    requestTimeout: chance.pick([1500, 5000, 12_000]),
+    awaitedRevoke: !chance.chance(0.12),
+    perPartitionCommitResult: !chance.chance(0.15)
+  }
+}
+
+export const planOf = (seed: number): Plan => {
+  const chance = new Prng(seed, "plan")
+  const members = chance.int(2, 4)
+  const slow = chance.pick([50, 400, 3000, 12_000])
+  const shape = { ordered: chance.chance(0.4), latest: chance.chance(0.25), slow }
+  const on = (probability: number, low: number, high: number) => maybe(chance, probability, low, high)
+  return {
+    seed,
+    protocol: chance.pick(["eager", "incremental"]),
+    topics: Array.from({ length: chance.int(1, 2) }, (_, i) => ({ name: `t${i}`, partitions: chance.int(1, 4) })),
+    members: Array.from({ length: members }, () => memberPlan(chance, shape)),
+    filters: chance.chance(0.3),
+    latency: {
+      request: chance.pick([0, 0, 2, 30]),
+      fetch: chance.pick([0, 1, 20]),
+      commit: chance.pick([0, 5, 5, 80])
+    },
+    maxChunk: chance.pick([1, 4, 30]),
+    maxFetchRecords: chance.pick([2, 20, 100]),
+    initialRebalanceDelay: chance.pick([0, 0, 500]),
+    length: chance.pick([15_000, 30_000, 60_000]),
+    pace: chance.pick([100, 300, 800]),
+    actions: {
+      produce: chance.int(8, 20),
+      transaction: on(0.2, 1, 2),
+      marker: on(0.2, 1, 2),
+      hole: on(0.2, 1, 2),
+      join: on(0.9, 1, 3),
+      close: on(0.6, 1, 2),
+      rebalance: on(0.5, 1, 3)
+    },
+    behaviours: {
+      instant: 6,
+      sleep: on(0.9, 2, 20),
+      long: on(0.3, 1, 2),
+      yield: on(0.3, 1, 4),
+      promise: on(0.3, 1, 4),
+      timer: on(0.3, 1, 4)
+    },
+    slow,
+    burst: chance.pick([3, 12, 40])
+  }
+}

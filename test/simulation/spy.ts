@@ -1,0 +1,147 @@
+/**
+ * A session as the engine gets it, with the checker between it and the client: it sees when the engine looks at a signal, and
+ * everything that the engine asks of the client.
+ */
+import type { Session, Signal } from "@concurrent-kafka/core/ConsumerSession"
+import { KafkaClient, type KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import type * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import type { Checker, Owner } from "./checker.ts"
+import { keyOf } from "./truth.ts"
+
+/** Reading its tag is the first thing that anybody does with a signal. */
+const watched = <S extends Signal>(signal: S, seen: () => void): S => {
+  const tag = signal._tag
+  let first = true
+  return Object.defineProperty({ ...signal }, "_tag", {
+    enumerable: true,
+    get: () => {
+      if (first) {
+        first = false
+        seen()
+      }
+      return tag
+    }
+  })
+}
+
+export const watch = (checker: Checker, owner: Owner, inner: Session): Effect.Effect<Session, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const outer = yield* Queue.unbounded<Signal, KafkaClientError | Cause.Done>()
+    const say = (what: string) => checker.trace.log(owner.name, what)
+    const pass = (signal: Signal): Signal => {
+      if (signal._tag !== "Revoking") {
+        return watched(signal, () => {
+          checker.seen(owner, signal)
+          say(`sees ${describe(signal)}`)
+        })
+      }
+      const revoking: Signal = {
+        ...signal,
+        acknowledgeUnsafe: () => {
+          say(`answers the revoke of ${list(signal.partitions)}`)
+          checker.acknowledged(owner, signal)
+          signal.acknowledgeUnsafe()
+        }
+      }
+      return watched(revoking, () => {
+        checker.seen(owner, signal)
+        say(`sees ${describe(signal)}`)
+      })
+    }
+    yield* Effect.forkScoped(
+      Effect.catchCause(
+        Effect.forever(
+          Effect.map(Queue.takeAll(inner.inbox), (signals) => Queue.offerAllUnsafe(outer, signals.map(pass)))
+        ),
+        (cause) =>
+          Effect.sync(() => {
+            owner.closing ??= "the inbox ended"
+            Queue.failCauseUnsafe(outer, cause)
+          })
+      )
+    )
+    return {
+      ...inner,
+      inbox: outer,
+      join: Effect.andThen(
+        Effect.sync(() => {
+          owner.left = false
+          say("joins")
+        }),
+        inner.join
+      ),
+      beginUnsafe: (starts) => {
+        for (const start of starts) {
+          say(`begins ${keyOf(start)}#${start.epoch} at ${start.offset}`)
+          checker.began(owner, start)
+        }
+        inner.beginUnsafe(starts)
+      },
+      pauseUnsafe: (partitions) => {
+        say(`pauses ${list(partitions)}`)
+        inner.pauseUnsafe(partitions)
+      },
+      resumeUnsafe: (partitions) => {
+        say(`resumes ${list(partitions)}`)
+        inner.resumeUnsafe(partitions)
+      },
+      reopenUnsafe: (partition) => {
+        const next = inner.reopenUnsafe(partition)
+        say(`reopens ${list([partition])} as ${next?.epoch}`)
+        if (next !== undefined) checker.reopened(owner, partition, next)
+        return next
+      },
+      commit: (entries) =>
+        Effect.suspend(() => {
+          say(`commits ${entries.map((e) => `${keyOf(e)}#${e.epoch}=${e.offset}`).join(" ")}`)
+          checker.committing(owner, entries)
+          return Effect.tap(inner.commit(entries), (outcomes) =>
+            Effect.sync(() => {
+              say(
+                `hears ${outcomes.map((o) => `${keyOf(o)} ${o.outcome}${"code" in o ? ` ${o.code}` : ""}`).join(", ")}`
+              )
+              checker.outcomes(owner, outcomes)
+            })
+          )
+        }),
+      leave: Effect.andThen(
+        Effect.sync(() => {
+          say("leaves")
+          checker.leaving(owner)
+        }),
+        inner.leave
+      )
+    }
+  })
+
+/** A client whose sessions are watched. */
+export const watchedClient = (client: KafkaClient["Service"], checker: Checker, owner: Owner): KafkaClient["Service"] =>
+  KafkaClient.of({
+    ...client,
+    openSession: (settings) => Effect.flatMap(client.openSession(settings), (session) => watch(checker, owner, session))
+  })
+
+const list = (partitions: ReadonlyArray<{ topic: string; partition: number; epoch: number }>): string =>
+  partitions.map((p) => `${keyOf(p)}#${p.epoch}`).join(" ")
+
+const describe = (signal: Signal): string => {
+  switch (signal._tag) {
+    case "Chunk":
+      return `chunk ${list([signal])} of ${signal.records.length} to ${signal.nextOffset}`
+    case "Assigned":
+      return `assigned ${signal.all.map((p) => `${keyOf(p)}#${p.epoch}${p.retained ? " kept" : `@${p.committed?.offset}`}`).join(", ")}`
+    case "Revoking":
+      return `revoking${signal.exact ? " exactly" : ""} ${list(signal.partitions)}, held ${signal.hold}`
+    case "Lost":
+      return `lost ${list(signal.partitions)}`
+    case "OutOfRange":
+      return `out of range ${list([signal])} at ${signal.position} of ${signal.start}..${signal.end}`
+    case "Gone":
+      return `gone ${list([signal])} ${signal.why}`
+    case "Connection":
+      return `connection ${signal.state}`
+  }
+}
