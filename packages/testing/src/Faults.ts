@@ -25,7 +25,8 @@ export type Api =
   | "listOffsets"
 
 /**
- * What happens to one request. All times in milliseconds.
+ * What happens to one request. All times in milliseconds. A delay beyond the client's request timeout is no answer to the client
+ * (joining and syncing excepted), whatever the broker makes of the request.
  *
  * - `slowRequest`: it reaches the broker that much later. `join`, `sync`: the member is late in its group.
  * - `slowAnswer`: served in time, answered that much later.

@@ -102,6 +102,8 @@ export interface ContractOptions<R, E> {
   readonly patience?: number | undefined
   /** How long it waits for something that must not happen, in milliseconds. Default 1,000. */
   readonly quiet?: number | undefined
+  /** The tests run side by side: they mostly wait. Default `false`. */
+  readonly concurrent?: boolean | undefined
 }
 
 /**
@@ -112,7 +114,11 @@ export interface ContractOptions<R, E> {
  */
 export const contractSuite = <R, E>(name: string, options: ContractOptions<R, E>): void => {
   const kit = makeKit(options)
-  layer(options.layer, { excludeTestServices: true, timeout: kit.patience })(`contract: ${name}`, (it) => {
+  layer(options.layer, {
+    excludeTestServices: true,
+    timeout: kit.patience,
+    concurrent: options.concurrent ?? false
+  })(`contract: ${name}`, (it) => {
     const suite = { ...kit, it }
     records(suite)
     positions(suite)

@@ -2,7 +2,7 @@ import { contractSuite } from "@concurrent-kafka/testing/contract"
 import { MemoryKafka } from "@concurrent-kafka/testing/MemoryKafka"
 import { harness } from "./harness.ts"
 
-const settings = { sessionTimeout: 600, heartbeatInterval: 50, metadataMaxAge: 200, maxWait: 50 }
+const settings = { sessionTimeout: 1_500, heartbeatInterval: 50, metadataMaxAge: 200, maxWait: 50 }
 
 contractSuite("memory, eager", {
   layer: MemoryKafka.layer({ requestLatency: 1, fetchLatency: 1, commitLatency: 1 }),
@@ -10,7 +10,8 @@ contractSuite("memory, eager", {
   protocol: "eager",
   settings,
   patience: 5_000,
-  quiet: 150
+  quiet: 150,
+  concurrent: true
 })
 
 contractSuite("memory, incremental", {
@@ -19,5 +20,6 @@ contractSuite("memory, incremental", {
   protocol: "incremental",
   settings,
   patience: 5_000,
-  quiet: 150
+  quiet: 150,
+  concurrent: true
 })

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import { advance, cluster, fill, member, seeded, settings, turns } from "./support.ts"
 
@@ -116,6 +117,31 @@ describe("faults", () => {
     )
   )
 
+  it.effect("a delay beyond the request timeout is no answer, whatever the broker makes of it", () =>
+    cluster({}, (kafka) =>
+      Effect.gen(function* () {
+        const a = yield* member(kafka, "a", { requestTimeout: 1_000 })
+        const committed = () => kafka.committedUnsafe("g", "t", 0)?.offset
+        for (const [kind, offset, served] of [
+          ["slowRequest", 1n, undefined],
+          ["slowAnswer", 2n, 2n]
+        ] as const) {
+          kafka.faults.next("commit", { kind, ms: 5_000 })
+          const commit = yield* Effect.forkScoped(a.session.commit([{ ...a.partition("t", 0), offset, metadata: "" }]))
+          yield* advance(900)
+          assert.isUndefined(commit.pollUnsafe())
+          yield* advance(200)
+          const [outcome] = yield* Fiber.join(commit)
+          assert.deepStrictEqual([outcome!.outcome, "code" in outcome! && outcome.code], ["retriable", "NO_ANSWER"])
+          assert.strictEqual(committed(), served)
+          yield* advance(5_000)
+          assert.strictEqual(committed(), offset)
+          yield* kafka.setCommitted("g", "t", 0, undefined)
+        }
+      })
+    )
+  )
+
   it.effect("offsets that cannot be read yet are asked for again, and heartbeats go on meanwhile", () =>
     cluster({ retryBackoff: 1_000 }, (kafka) =>
       Effect.gen(function* () {
@@ -143,6 +169,7 @@ describe("faults", () => {
           const error = Option.getOrThrow(Cause.findErrorOption(ended.cause))
           assert.isTrue("reason" in error && error.reason === reason)
           assert.strictEqual(a.session.generationUnsafe(), -1)
+          assert.strictEqual((yield* Effect.flip(a.session.join)).reason, reason)
         })
       )
     )

@@ -34,6 +34,8 @@ export class Link {
   private readonly faults: FaultBook
   private readonly requester: Requester
   private readonly requestTimeout: number
+  /** JoinGroup and SyncGroup wait for others by their nature, so clients wait longer for them. */
+  private readonly joinTimeout: number
   private readonly brokerIsUp: () => boolean
   private readonly connections = { group: connect(), records: connect() }
   /** closed while the process is frozen */
@@ -46,12 +48,14 @@ export class Link {
     readonly faults: FaultBook
     readonly requester: Requester
     readonly requestTimeout: number
+    readonly joinTimeout: number
     readonly brokerIsUp: () => boolean
   }) {
     this.time = options.time
     this.faults = options.faults
     this.requester = options.requester
     this.requestTimeout = options.requestTimeout
+    this.joinTimeout = options.joinTimeout
     this.brokerIsUp = options.brokerIsUp
   }
 
@@ -73,12 +77,26 @@ export class Link {
   call<A>(call: Call<A>): Effect.Effect<A, KafkaClientError> {
     const { api, latency, refuse, serve } = call
     const self = this
-    return Effect.gen(function* (): Effect.fn.Return<A, KafkaClientError> {
+    const attempt = Effect.gen(function* (): Effect.fn.Return<A, KafkaClientError> {
       yield* self.gate.await
       const fault = self.faults.meet(api, self.requester)
       if (!self.isReachable || fault?.kind === "refused") return yield* noConnection(api)
       const name = api === "fetch" || api === "listOffsets" ? "records" : "group"
       const connection = self.connections[name]
+      const limit = api === "join" || api === "sync" ? self.joinTimeout : self.requestTimeout
+      const giveUp = Effect.gen(function* () {
+        yield* Effect.raceFirst(self.time.sleep(limit), closed(connection))
+        if (connection.open) self.break(name)
+        return yield* timedOut(api, limit)
+      })
+      const serveLate = (ms: number) =>
+        self.time.after(ms, () => {
+          if (self.brokerIsUp()) serve(() => {}, fault)
+        })
+      if (fault?.kind === "slowRequest" && fault.ms > limit) {
+        serveLate(fault.ms)
+        return yield* giveUp
+      }
       yield* self.time.sleep(latency + (fault?.kind === "slowRequest" ? fault.ms : 0))
       if (!connection.open) return yield* brokenConnection(api)
       switch (fault?.kind) {
@@ -91,16 +109,16 @@ export class Link {
           return yield* brokenConnection(api)
         case "servedLate":
           self.break(name)
-          self.time.after(fault.ms, () => {
-            if (self.brokerIsUp()) serve(() => {}, fault)
-          })
+          serveLate(fault.ms)
           return yield* brokenConnection(api)
         case "noAnswer":
-          yield* Effect.raceFirst(self.time.sleep(self.requestTimeout), closed(connection))
-          if (connection.open) self.break(name)
-          return yield* timedOut(api, self.requestTimeout)
+          return yield* giveUp
         default:
           break
+      }
+      if (fault?.kind === "slowAnswer" && fault.ms > limit) {
+        serve(() => {}, fault)
+        return yield* giveUp
       }
       const response =
         fault?.kind === "code" && fault.partitions === undefined
@@ -110,9 +128,13 @@ export class Link {
         yield* self.time.sleep(fault.ms)
         if (!connection.open) return yield* brokenConnection(api)
       }
-      // A frozen process reads nothing, whatever has come.
-      yield* self.gate.await
       return response
+    })
+    return Effect.gen(function* (): Effect.fn.Return<A, KafkaClientError> {
+      const result = yield* Effect.result(attempt)
+      // A frozen process reads nothing, whatever has come or not come.
+      yield* self.gate.await
+      return yield* Effect.fromResult(result)
     })
   }
 

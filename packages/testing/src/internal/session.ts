@@ -123,6 +123,7 @@ export const openSession = (
     })
 
     const join = Effect.gen(function* () {
+      if (state.failure !== undefined) return yield* state.failure
       if (membership !== undefined || state.closed || state.crashed) return
       if (!(yield* waitForTopics) || membership !== undefined || state.closed || state.crashed) return
       const running = Scope.forkUnsafe(scope)

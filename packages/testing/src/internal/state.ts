@@ -73,6 +73,8 @@ export class SessionState {
   /** from the moment JoinGroup goes out until Assigned */
   joining = false
   crashed = false
+  /** what ended it for good */
+  failure: KafkaClientError | undefined
   closed = false
   /** ends the fibers of the membership, whoever calls */
   endMembership: () => void = () => {}
@@ -101,6 +103,7 @@ export class SessionState {
       faults: broker.faults,
       requester: this.requester,
       requestTimeout: client.requestTimeout,
+      joinTimeout: Math.max(client.requestTimeout, settings.rebalanceTimeout + 5_000),
       brokerIsUp: () => broker.isUp
     })
   }
@@ -172,6 +175,7 @@ export class SessionState {
   /** Ends the session for good, with what cannot heal. */
   fail(error: KafkaClientError): void {
     this.broker.trace(() => `${this.id} ends: ${error.message}`)
+    this.failure = error
     Queue.failCauseUnsafe(this.inbox, Cause.fail(error))
     this.endMembership()
   }
