@@ -171,8 +171,10 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
     const due = repeats.filter((r) => r.at <= lastAt).map((r) => r.partition)
     if (due.length > 0) repeats = repeats.filter((r) => r.at > lastAt)
     const entries = source!.take(only, false)
-    const again =
-      due.length === 0 ? [] : source!.take(due, true).filter((e) => !entries.some((f) => keyOf(f) === keyOf(e)))
+    // what has moved is in this request anyway
+    const taken = new Set(entries.map(keyOf))
+    const unmoved = due.filter((p) => !taken.has(keyOf(p)))
+    const again = unmoved.length === 0 ? [] : source!.take(unmoved, true)
     return sendAll([...entries, ...again]).pipe(
       Effect.tap((outcomes) => {
         judge(outcomes, only === undefined)
@@ -229,6 +231,9 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
         () =>
           Effect.sync(() => {
             source = undefined
+            // who came while a request was in flight: there is nothing to commit any more
+            for (const flush of flushes) Deferred.doneUnsafe(flush.answer, Effect.succeed([]))
+            flushes = []
             count = 0
             firstAt = undefined
             urgent = false
