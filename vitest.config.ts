@@ -1,6 +1,10 @@
 import { defineConfig } from "vitest/config"
 
-const brokerTests = ["packages/*/test/**/*.broker.test.ts", "test/**/*.broker.test.ts"]
+const brokerTests = [
+  "packages/*/test/**/*.broker.test.ts",
+  "examples/*/test/**/*.broker.test.ts",
+  "test/**/*.broker.test.ts"
+]
 
 export default defineConfig({
   test: {
@@ -8,7 +12,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["packages/*/test/**/*.test.ts", "test/**/*.test.ts"],
+          include: ["packages/*/test/**/*.test.ts", "examples/*/test/**/*.test.ts", "test/**/*.test.ts"],
           exclude: ["**/node_modules/**", ...brokerTests]
         }
       },
