@@ -216,6 +216,9 @@ export class Intake {
       }
     }
     for (const [key, epoch] of [...run.epochs]) if (!mine.has(key)) this.transition(epoch, "reassigned")
+    // a topic that was deleted and created again may come back in part: the other partitions are another member's now
+    const topics = new Set(signal.all.map(({ topic }) => topic))
+    for (const [key, { signal: gone }] of [...this.gone]) if (topics.has(gone.topic)) this.gone.delete(key)
     // a consumer that is closing opens nothing
     if (!run.closing) this.open(fresh)
     else this.events.settled()
@@ -495,10 +498,13 @@ export class Intake {
   }
 
   private connection(signal: Connection): void {
+    const error = Option.getOrUndefined(signal.cause)
+    // the client has seen the topics again; their partitions may be other members' now
+    if (this.trouble?.error?.reason === "TopicMissing" && error?.reason !== "TopicMissing") this.gone.clear()
     this.trouble =
       signal.state === "up"
         ? undefined
-        : { since: this.trouble?.since ?? this.run.now(), error: Option.getOrUndefined(signal.cause) }
+        : { since: this.trouble?.since ?? this.run.now(), error }
   }
 
   // ------------------------------------------------------------------ commits
