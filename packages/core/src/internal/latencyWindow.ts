@@ -3,7 +3,8 @@
  *
  * **Cost**: one logarithm and one addition; a value is exact to about 5 %.
  */
-const buckets = 160
+/** up to 20 hours */
+const buckets = 240
 const slices = 6
 const sliceMillis = 10_000
 const logGrowth = Math.log(1.1)
@@ -31,7 +32,8 @@ export class LatencyWindow {
       let left = total * share
       for (let i = 0; i < buckets; i++) {
         left -= sums[i]!
-        if (left <= 0) return i === 0 ? 0 : smallest * 1.1 ** i
+        // the middle of the bucket
+        if (left <= 0) return i === 0 ? 0 : smallest * 1.1 ** (i - 0.5)
       }
       return 0
     }
