@@ -56,6 +56,13 @@ export const classify = (error: unknown, what: string): KafkaClientError => {
   return new KafkaClientError({ reason: "Connection", detail: `${what}: ${text(error)}`, cause: error })
 }
 
+export const topicMissing = (topics: ReadonlyArray<string>): KafkaClientError =>
+  new KafkaClientError({
+    reason: "TopicMissing",
+    detail:
+      topics.length === 1 ? `the topic ${topics[0]} is not there` : `the topics ${topics.join(", ")} are not there`
+  })
+
 /** what kafkajs's errors have */
 interface Thrown {
   readonly name?: string

@@ -151,7 +151,7 @@ export class Cluster {
   }
 
   #destroy(pool: Pool): void {
-    if (this.#pools.delete(pool)) destroyPool(pool, new Error("the connection was given up"))
+    if (this.#pools.delete(pool)) destroyPool(pool)
   }
 
   #open(key: string, address: { host: string; port: number } | undefined, id: number | undefined): Promise<Broker> {

@@ -165,6 +165,8 @@ const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assig
     reconcile(state, decodeAssignment(synced.memberAssignment))
     return "assigned" as const
   }).pipe(
+    // left meanwhile: LeaveGroup would wait behind a request that the broker keeps until the others have joined
+    Effect.onInterrupt(() => Effect.sync(() => state.dropCoordinator(state.coordinator))),
     Effect.ensuring(
       Effect.sync(() => {
         state.joinUnderWay = false

@@ -20,7 +20,7 @@ import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import { commitOutcome, fromCode, isFatal } from "./classify.ts"
+import { commitOutcome, fromCode, isFatal, topicMissing } from "./classify.ts"
 import type { Cluster } from "./cluster.ts"
 import { codeName } from "./codes.ts"
 import { fetcher } from "./fetcher.ts"
@@ -168,9 +168,6 @@ const run = (state: SessionState, openCluster: () => Cluster): Effect.Effect<voi
 /** Leaves the group, without waiting longer than `leaveTimeout` for a broker, and closes all connections. */
 const depart = (state: SessionState, openCluster: () => Cluster): Effect.Effect<void> => {
   const { cluster, memberId, settings } = state
-  // an unanswered JoinGroup blocks its connection for as long as the group rebalances
-  if (state.joinUnderWay) state.dropCoordinator(state.coordinator)
-  state.joinUnderWay = false
   state.owned.clear()
   state.generation = -1
   state.announcedGeneration = -1
@@ -221,10 +218,7 @@ const topicsThere = (state: SessionState): Effect.Effect<void, KafkaClientError>
         state.works("topics")
         return
       }
-      const error = new KafkaClientError({
-        reason: "TopicMissing",
-        detail: `${absent.length === 1 ? "the topic" : "the topics"} ${absent.join(", ")} ${absent.length === 1 ? "is" : "are"} not there`
-      })
+      const error = topicMissing(absent)
       if (topicTimeout !== undefined && performance.now() - began >= topicTimeout) return yield* error
       state.failed("topics", error)
       const left = topicTimeout === undefined ? Infinity : topicTimeout - (performance.now() - began)

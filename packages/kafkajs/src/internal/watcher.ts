@@ -3,11 +3,12 @@
  * of the topics:
  * - other partitions than the leader of the group has assigned by: the leader rejoins;
  * - another id: the topic was deleted and created again, `Gone` (recreated), and a rejoin that gives new epochs;
- * - unknown for a second, and more than twice: `Gone` (deleted). Once is not enough: brokers learn of topics one after another.
+ * - unknown for a second, and more than twice: `Gone` (deleted), then the leader rejoins. Once is not enough: brokers learn of
+ *   topics one after another. Should it come back, the leader rejoins again.
  */
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Effect from "effect/Effect"
-import { fromCode, isFatal } from "./classify.ts"
+import { fromCode, isFatal, topicMissing } from "./classify.ts"
 import { type Leadership, layoutOf } from "./membership.ts"
 import { leaderOf } from "./offsets.ts"
 import { ask, backoff, type SessionState } from "./state.ts"
@@ -20,6 +21,8 @@ const closest = 250
 interface Missing {
   readonly since: number
   times: number
+  /** long enough to be believed */
+  gone: boolean
 }
 
 export const watcher = (state: SessionState, leadership: Leadership): Effect.Effect<never, KafkaClientError> =>
@@ -27,7 +30,8 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
     const missing = new Map<string, Missing>()
     let failures = 0
     while (true) {
-      const wait = failures > 0 ? backoff(failures) : missing.size > 0 ? missingFor / 2 : state.settings.metadataMaxAge
+      const doubtful = [...missing.values()].some(({ gone }) => !gone)
+      const wait = failures > 0 ? backoff(failures) : doubtful ? missingFor / 2 : state.settings.metadataMaxAge
       yield* Effect.timeoutOption(state.look.await, wait)
       state.look.closeUnsafe()
       const topics = new Set(state.settings.topics)
@@ -46,11 +50,11 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
         if (found?.code === "TOPIC_AUTHORIZATION_FAILED") return yield* fromCode(found.code, `metadata of ${topic}`)
         if (found === undefined || found.code === "UNKNOWN_TOPIC_OR_PARTITION") {
           const now = performance.now()
-          const seen = missing.get(topic) ?? { since: now, times: 0 }
+          const seen = missing.get(topic) ?? { since: now, times: 0, gone: false }
           missing.set(topic, seen)
           seen.times++
-          if (seen.times >= missingTimes && now - seen.since >= missingFor)
-            state.gone("deleted", (o) => o.topic === topic)
+          seen.gone = seen.times >= missingTimes && now - seen.since >= missingFor
+          if (seen.gone) state.gone("deleted", (o) => o.topic === topic)
           continue
         }
         missing.delete(topic)
@@ -65,10 +69,14 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
         // the group believes that we have our part of it: the next assignment brings it as a new epoch
         if (state.orphaned.delete(topic)) state.rejoin.openUnsafe()
       }
+      const absent = [...missing].filter(([, { gone }]) => gone).map(([topic]) => topic)
+      if (absent.length === 0) state.works("topics")
+      else state.failed("topics", topicMissing(absent))
       const layout = leadership.layout
       if (layout !== undefined && state.phase === "member") {
         const now = layoutOf(state, [...layout.keys()])
         for (const [topic, { id, partitions }] of layout) {
+          if (missing.get(topic)?.gone === false) continue
           const other = now.get(topic)!
           if (other.partitions !== partitions || (id !== undefined && other.id !== undefined && other.id !== id)) {
             state.rejoin.openUnsafe()

@@ -265,11 +265,15 @@ export const instrument = (pool: ConnectionPool, rewrite: Rewrite): void => {
   }
 }
 
+/** How kafkajs is told that the driver itself has closed a connection; nobody needs to read of it in the log. */
+export const givenUp = "the connection was given up"
+
 /**
  * Closes the connections of a pool now: waiting requests fail, sockets and timers go. kafkajs's own `disconnect` would wait
  * for the answers to what is under way, which a JoinGroup may take a minute for.
  */
-export const destroyPool = (pool: ConnectionPool, reason: Error): void => {
+export const destroyPool = (pool: ConnectionPool): void => {
+  const reason = new Error(givenUp)
   for (const connection of pool.pool) {
     try {
       connection.requestQueue.rejectAll(reason)

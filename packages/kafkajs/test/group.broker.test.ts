@@ -1,0 +1,342 @@
+import type { Revoking } from "@concurrent-kafka/core/ConsumerSession"
+import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
+import { assert, layer } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import kafkajs from "kafkajs"
+import { inject } from "vitest"
+import { controlOf, evict, instrumented } from "./instrumented.ts"
+import { attend, join, settingsOf, unique, until, world } from "./support.ts"
+
+const brokers = inject("brokers")
+const clientOf = Effect.service(KafkaClient)
+const numbers = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => String(from + i))
+
+layer(instrumented(brokers), { excludeTestServices: true, timeout: 60_000 })("a group on a real broker", (it) => {
+  it.effect("a hold outlives the session timeout, and nobody is assigned anything before it is acknowledged", () =>
+    Effect.gen(function* () {
+      const kafka = yield* world(brokers)
+      const topic = yield* kafka.topic(4)
+      const settings = settingsOf(unique("group"), [topic], { sessionTimeout: 3000, revokeTimeout: 9000 })
+      let asked: Revoking | undefined
+      const a = yield* join(settings, { onRevoking: (signal) => (asked = signal) })
+      yield* until("a has all", () => a.owned.length === 4)
+      const b = yield* join(settings)
+      yield* until("a is asked", () => asked !== undefined)
+      yield* Effect.sleep(5000)
+      assert.strictEqual(b.of("Assigned").length, 0)
+      assert.strictEqual((yield* a.commit(3, 7n, "late")).outcome, "committed")
+      asked!.acknowledgeUnsafe()
+      yield* until("b has its share", () => b.owned.length === 2)
+      yield* until("a has its share", () => a.owned.length === 2)
+      assert.strictEqual(a.of("Lost").length, 0)
+      assert.isTrue(a.owned.every(({ retained }) => retained))
+      assert.deepStrictEqual(b.owned.find(({ partition }) => partition === 3)?.committed, {
+        offset: 7n,
+        metadata: "late"
+      })
+    })
+  )
+
+  it.effect("heartbeats have a clock of their own: a rebalance is noticed while a long poll waits", () =>
+    Effect.gen(function* () {
+      const kafka = yield* world(brokers)
+      const topic = yield* kafka.topic(2)
+      const settings = settingsOf(unique("group"), [topic], { maxWait: 8000, heartbeatInterval: 300 })
+      const a = yield* join(settings)
+      yield* until("a has all", () => a.owned.length === 2)
+      const began = performance.now()
+      const b = yield* join(settings)
+      yield* until("both have one", () => a.owned.length === 1 && b.owned.length === 1)
+      assert.isBelow(performance.now() - began, 3000)
+    })
+  )
+
+  it.effect("commits between JoinGroup and Assigned are deferred and not sent", () =>
+    Effect.gen(function* () {
+      const kafka = yield* world(brokers)
+      const topic = yield* kafka.topic(2)
+      const settings = settingsOf(unique("group"), [topic])
+      const leader = yield* join(settings)
+      yield* until("the leader has all", () => leader.owned.length === 2)
+      const a = yield* join(settings)
+      yield* until("both have one", () => a.owned.length === 1 && leader.owned.length === 1)
+      const { partition } = a.owned[0]!
+      const control = controlOf(a.session)
+      control.holdSync = 2000
+      const joins = () => control.requests.filter((name) => name === "joinGroup").length
+      const before = joins()
+      yield* Effect.forkScoped(join(settings))
+      yield* until("a's JoinGroup was sent", () => joins() > before)
+      const sent = control.requests.filter((name) => name === "offsetCommit").length
+      assert.deepInclude(yield* a.commit(partition, 1n), { outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
+      yield* until("a's SyncGroup is held", () => control.holdSync === 0)
+      assert.deepInclude(yield* a.commit(partition, 1n), { outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
+      assert.strictEqual(control.requests.filter((name) => name === "offsetCommit").length, sent)
+      yield* until("a is assigned again", () => a.of("Assigned").length === 2)
+      assert.isUndefined(yield* kafka.committed(settings.groupId, { topic, partition }))
+    })
+  )
+
+  it.effect("a missed generation gives new epochs, whatever the member claims (a SyncGroup is 4 s late)", () =>
+    Effect.gen(function* () {
+      const kafka = yield* world(brokers)
+      const topic = yield* kafka.topic(12)
+      for (let partition = 0; partition < 12; partition++) yield* kafka.send(topic, partition, numbers(0, 100))
+      const settings = settingsOf(unique("group"), [topic])
+      const leader = yield* join(settings)
+      yield* until("the leader has all", () => leader.owned.length === 12)
+      const a = yield* join(settings)
+      yield* until("a has six", () => a.owned.length === 6)
+      const before = new Map(a.owned.map(({ epoch, partition }) => [partition, epoch]))
+      controlOf(a.session).holdSync = 4000
+      const scope = yield* Scope.make()
+      const d = yield* Scope.provide(join(settings), scope)
+      yield* until("d has four", () => d.owned.length === 4)
+      const taken = d.partitions().filter((partition) => before.has(partition))
+      assert.isAbove(taken.length, 0)
+      for (const partition of d.partitions()) {
+        assert.strictEqual((yield* d.commit(partition, 60n, "by d")).outcome, "committed")
+      }
+      yield* Scope.close(scope, Exit.void)
+      yield* until("a has its share again", () => a.of("Assigned").length >= 2 && a.owned.length === 6)
+      for (const owned of a.owned) {
+        assert.isFalse(owned.retained)
+        assert.notStrictEqual(owned.epoch, before.get(owned.partition))
+      }
+      for (const partition of taken.filter((p) => a.partitions().includes(p))) {
+        const stale = { topic, partition, epoch: before.get(partition)!, offset: 10n, metadata: "" }
+        assert.deepInclude((yield* a.session.commit([stale]))[0]!, { outcome: "stale", code: "EPOCH" })
+        assert.deepStrictEqual(yield* kafka.committed(settings.groupId, { topic, partition }), {
+          offset: "60",
+          metadata: "by d"
+        })
+      }
+      // the leader has missed nothing
+      assert.isTrue(leader.owned.filter(({ partition }) => !taken.includes(partition)).some(({ retained }) => retained))
+    })
+  )
+
+  it.effect("a committed offset that is not ours any more makes a new epoch of a retained partition", () =>
+    Effect.gen(function* () {
+      const kafka = yield* world(brokers)
+      const topic = yield* kafka.topic(4)
+      const settings = settingsOf(unique("group"), [topic])
+      const a = yield* join(settings)
+      yield* until("a has all", () => a.owned.length === 4)
+      const before = new Map(a.owned.map(({ epoch, partition }) => [partition, epoch]))
+      for (const partition of [0, 1, 2, 3]) yield* a.commit(partition, 10n, "ours")
+      // somebody commits for partition 0 with our own membership, behind the driver's back
+      const control = controlOf(a.session)
+      yield* kafka.promise(() =>
+        control.coordinator!.offsetCommit({
+          groupId: settings.groupId,
+          groupGenerationId: control.generation,
+          memberId: control.memberId,
+          topics: [{ topic, partitions: [{ partition: 0, offset: "4", metadata: "foreign" }] }]
+        })
+      )
+      const b = yield* join({ ...settings, topics: [yield* kafka.topic(1)] })
+      yield* until("assigned again", () => a.of("Assigned").length >= 2 && b.owned.length === 1)
+      const zero = a.owned.find(({ partition }) => partition === 0)!
+      assert.isFalse(zero.retained)
+      assert.notStrictEqual(zero.epoch, before.get(0))
+      assert.deepStrictEqual(zero.committed, { offset: 4n, metadata: "foreign" })
+      for (const owned of a.owned.filter(({ partition }) => partition !== 0)) {
+        assert.isTrue(owned.retained)
+        assert.strictEqual(owned.epoch, before.get(owned.partition))
+      }
+    })
+  )
+
+  it.effect("an eviction while nothing is held: everything is lost, and the next commit is not sent", () =>
+    Effect.gen(function* () {
+      const kafka = yield* world(brokers)
+      const topic = yield* kafka.topic(2)
+      const a = yield* join(settingsOf(unique("group"), [topic], { heartbeatInterval: 3000 }), {
+        start: () => undefined
+      })
+      yield* until("a has all", () => a.owned.length === 2)
+      const old = a.partition(0)
+      yield* evict(brokers, a.session)
+      // the commit finds out first, and the heartbeat follows at once: long before it is due
+      const began = performance.now()
+      assert.deepInclude(yield* a.commit(0, 1n), { outcome: "stale", code: "UNKNOWN_MEMBER_ID" })
+      yield* until("lost", () => a.of("Lost").length === 1)
+      assert.isBelow(performance.now() - began, 1500)
+      yield* until("back", () => a.owned.length === 2)
+      assert.deepInclude((yield* a.session.commit([{ ...old, offset: 1n, metadata: "" }]))[0]!, { code: "EPOCH" })
+    })
+  )
+
+  it.effect("a hundred entries with their own results in one request", () =>
+    Effect.gen(function* () {
+      const kafka = yield* world(brokers)
+      const topic = yield* kafka.topic(100)
+      const settings = settingsOf(unique("group"), [topic])
+      const a = yield* join(settings)
+      yield* until("a has all", () => a.owned.length === 100)
+      const control = controlOf(a.session)
+      const sent = control.requests.filter((name) => name === "offsetCommit").length
+      const outcomes = yield* a.session.commit(
+        a.owned.map(({ epoch, partition }) => ({
+          topic,
+          partition,
+          epoch,
+          offset: BigInt(partition + 1),
+          metadata: partition % 10 === 3 ? "x".repeat(5000) : partition === 50 ? "y".repeat(40_000) : `m${partition}`
+        }))
+      )
+      assert.strictEqual(control.requests.filter((name) => name === "offsetCommit").length, sent + 1)
+      for (const [i, { partition }] of a.owned.entries()) {
+        const refused = partition % 10 === 3 || partition === 50
+        assert.deepInclude(
+          outcomes[i]!,
+          refused ? { outcome: "rejected", code: "OFFSET_METADATA_TOO_LARGE" } : { outcome: "committed" }
+        )
+      }
+      assert.isUndefined(yield* kafka.committed(settings.groupId, { topic, partition: 13 }))
+      assert.deepStrictEqual(yield* kafka.committed(settings.groupId, { topic, partition: 99 }), {
+        offset: "100",
+        metadata: "m99"
+      })
+    })
+  )
+
+  it.effect("a plain kafkajs consumer shares the group: every partition has one owner", () =>
+    Effect.gen(function* () {
+      const kafka = yield* world(brokers)
+      const topic = yield* kafka.topic(4)
+      const settings = settingsOf(unique("group"), [topic])
+      const a = yield* join(settings)
+      yield* until("a has all", () => a.owned.length === 4)
+      let theirs: ReadonlyArray<number> = []
+      const consumer = yield* Effect.acquireRelease(
+        Effect.sync(() =>
+          kafka.kafka.consumer({ groupId: settings.groupId, heartbeatInterval: 300, sessionTimeout: 10_000 })
+        ),
+        (made) => Effect.promise(() => made.disconnect())
+      )
+      yield* kafka.promise(async () => {
+        consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
+          theirs = payload.memberAssignment[topic] ?? []
+        })
+        await consumer.connect()
+        // a consumer that has just connected may be told that a topic is not there, once
+        await consumer
+          .subscribe({ topic, fromBeginning: true })
+          .catch(() => consumer.subscribe({ topic, fromBeginning: true }))
+        await consumer.run({ autoCommit: false, eachMessage: async () => undefined })
+      })
+      yield* until("both have two", () => a.owned.length === 2 && theirs.length === 2)
+      assert.deepStrictEqual(
+        [...a.partitions(), ...theirs].sort((x, y) => x - y),
+        [0, 1, 2, 3]
+      )
+      // the sticky assigner is not theirs: it is not used, and nothing is lost when they go
+      yield* kafka.promise(() => consumer.disconnect())
+      yield* until("a has all again", () => a.owned.length === 4)
+      assert.strictEqual(a.of("Lost").length, 0)
+    })
+  )
+
+  it.effect("a group with another assigner is waited for, and the signal names group and assigners", () =>
+    Effect.gen(function* () {
+      const kafka = yield* world(brokers)
+      const topic = yield* kafka.topic(2)
+      const settings = settingsOf(unique("group"), [topic])
+      const consumer = kafka.kafka.consumer({
+        groupId: settings.groupId,
+        partitionAssigners: [(config) => ({ ...kafkajs.PartitionAssigners.roundRobin(config), name: "somebody-elses" })]
+      })
+      let joined = false
+      yield* kafka.promise(async () => {
+        consumer.on(consumer.events.GROUP_JOIN, () => {
+          joined = true
+        })
+        await consumer.connect()
+        await consumer.subscribe({ topic })
+        await consumer.run({ eachMessage: async () => undefined })
+      })
+      yield* until("they have joined", () => joined)
+      const a = yield* join(settings)
+      yield* until("it is told", () => a.of("Connection").length > 0)
+      const [down] = a.of("Connection")
+      const cause = Option.getOrThrow(down!.cause)
+      assert.deepInclude(cause, { reason: "ProtocolMismatch" })
+      for (const name of [settings.groupId, "concurrent-kafka-sticky", "RoundRobinAssigner"])
+        assert.include(cause.detail, name)
+      yield* kafka.promise(() => consumer.disconnect())
+      yield* until("a has all", () => a.owned.length === 2)
+      assert.strictEqual(a.of("Connection").at(-1)!.state, "up")
+      assert.isUndefined(a.ended)
+    })
+  )
+
+  it.effect("what is left goes to the others at once", () =>
+    Effect.gen(function* () {
+      const kafka = yield* world(brokers)
+      const topic = yield* kafka.topic(2)
+      const settings = settingsOf(unique("group"), [topic])
+      const a = yield* join(settings)
+      const b = yield* join(settings)
+      yield* until("both have one", () => a.owned.length === 1 && b.owned.length === 1)
+      const began = performance.now()
+      yield* a.session.leave
+      assert.isBelow(performance.now() - began, 1000)
+      yield* until("b has all", () => b.owned.length === 2)
+      assert.isBelow(performance.now() - began, 2500)
+      assert.strictEqual(a.of("Revoking").length, b.of("Revoking").length - 1)
+    })
+  )
+
+  it.effect("a leave while JoinGroup waits for others leaves no ghost behind", () =>
+    Effect.gen(function* () {
+      const kafka = yield* world(brokers)
+      const topic = yield* kafka.topic(2)
+      const settings = settingsOf(unique("group"), [topic], { revokeTimeout: 8000, sessionTimeout: 10_000 })
+      let asked: Revoking | undefined
+      const a = yield* join(settings, { onRevoking: (signal) => (asked = signal) })
+      yield* until("a has all", () => a.owned.length === 2)
+      const b = yield* attend(yield* Effect.flatMap(clientOf, (client) => client.openSession(settings)))
+      yield* b.session.join
+      yield* until(
+        "b's JoinGroup waits for a",
+        () => asked !== undefined && controlOf(b.session).requests.includes("joinGroup")
+      )
+      const began = performance.now()
+      yield* b.session.leave
+      assert.isBelow(performance.now() - began, 2500)
+      asked!.acknowledgeUnsafe()
+      // a ghost would hold up the group until its session ends
+      yield* until("a goes on", () => a.of("Assigned").length >= 2)
+      assert.isBelow(performance.now() - began, 5000)
+      assert.isTrue(a.owned.every(({ retained }) => retained))
+    })
+  )
+
+  it.effect("a join that waits for a topic does not start once it was left", () =>
+    Effect.gen(function* () {
+      const kafka = yield* world(brokers)
+      const name = unique("late")
+      const a = yield* attend(
+        yield* Effect.flatMap(clientOf, (client) => client.openSession(settingsOf(unique("group"), [name])))
+      )
+      const joining = yield* Effect.forkScoped(a.session.join)
+      yield* until("it waits", () => a.of("Connection").length > 0)
+      yield* a.session.leave
+      yield* kafka.promise(() => kafka.admin.createTopics({ topics: [{ topic: name }] }))
+      yield* Fiber.await(joining)
+      yield* Effect.sleep(500)
+      assert.strictEqual(a.of("Assigned").length, 0)
+      // it never creates a topic by asking for it
+      const missing = unique("missing")
+      yield* Effect.forkScoped(join(settingsOf(unique("group"), [missing])))
+      yield* Effect.sleep(800)
+      assert.notInclude(yield* kafka.promise(() => kafka.admin.listTopics()), missing)
+    })
+  )
+})

@@ -1,0 +1,52 @@
+/** A program for `leaving.broker.test.ts`: joins, reads, commits, ends its scope, and prints what is then still there. */
+import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
+import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
+import * as Exit from "effect/Exit"
+import { KafkaJs } from "../src/index.ts"
+import { join, settingsOf, unique, until } from "./support.ts"
+
+const [brokers = "", topic = "", how = ""] = process.argv.slice(2)
+
+const resources = () => process.getActiveResourcesInfo().filter((name) => name !== "TTYWrap" && name !== "PipeWrap")
+/** A destroyed socket is gone a few turns of the event loop later. */
+const print = Effect.gen(function* () {
+  for (let turns = 0; turns < 20 && resources().length > 0; turns++)
+    yield* Effect.promise(() => new Promise(setImmediate))
+  process.stdout.write(`closed ${JSON.stringify(resources())}\n`)
+})
+
+const program = Effect.gen(function* () {
+  const settings = settingsOf(unique("group"), [topic])
+  const member = yield* join(settings)
+  yield* until("the records", () => member.records.length === 200)
+  yield* member.commit(0, 100n)
+  // the second pair of connections is opened, too
+  member.session.pauseUnsafe([member.partition(0)])
+  yield* Effect.sleep(50)
+  member.session.resumeUnsafe([member.partition(0)])
+  const admin = yield* (yield* KafkaClient).openAdmin
+  yield* admin.partitions([topic])
+  if (how === "leave") yield* member.session.leave
+  if (how === "joining") {
+    // a second member is in the middle of its JoinGroup
+    const scope = yield* Scope.make()
+    yield* Scope.provide(join(settings, { onRevoking: () => undefined }), scope)
+    yield* Effect.sleep(20)
+    yield* Scope.close(scope, Exit.void)
+  }
+  if (how === "waiting") {
+    yield* Effect.forkScoped(join(settingsOf(unique("group"), [unique("missing")])))
+    yield* Effect.sleep(100)
+  }
+  if (how === "fail") return yield* Effect.fail("wanted")
+})
+
+await Effect.runPromise(
+  program.pipe(
+    Effect.scoped,
+    Effect.provide(KafkaJs.layer({ brokers: brokers.split(",") })),
+    Effect.ignore,
+    Effect.andThen(print)
+  )
+)
