@@ -292,6 +292,7 @@ const make = Effect.fnUntraced(function* (
               diagnostics,
               clock,
               userPaused: () => userPausedSince !== undefined,
+              freed: (p) => run?.pump.freed(p),
               handler: handler as Handler<unknown, never>,
               policy: options?.onFailure as FailurePolicy<unknown, never> | undefined,
               context: context as Context.Context<never>,

@@ -23,6 +23,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { BatchCommitter } from "../BatchCommitter.ts"
+import type { TopicPartition } from "../ConsumerRecord.ts"
 import type { Decision, Failure, FailurePolicy } from "../FailurePolicy.ts"
 import { type Handler, HandlerTimeout } from "../Handler.ts"
 import type { Outcome } from "../Snapshot.ts"
@@ -30,7 +31,7 @@ import type { Backpressure } from "./backpressure.ts"
 import { type AnyFiber, Pause, type PartitionEpoch, sizeOf } from "./epoch.ts"
 import { RecordEvent, RecordState } from "./recordMachine.ts"
 import { Slot } from "./slot.ts"
-import type { RunState } from "./state.ts"
+import { keyOf, type RunState } from "./state.ts"
 import type { Sweeper } from "./sweeper.ts"
 
 const startsPerTurn = 100
@@ -43,6 +44,8 @@ export interface PumpEvents {
   /** the policy, or the want of one, says stop */
   readonly stop: (slot: Slot, cause: Cause.Cause<unknown>) => void
   readonly skipped: (slot: Slot, cause: Cause.Cause<unknown>) => void
+  /** a zombie has ended: its permit and its lane are free, maybe for another run than this one */
+  readonly freed: (slot: Slot) => void
   /** its fiber ignores the interruption */
   readonly leftBehind: (slot: Slot) => void
   /** something of ours threw */
@@ -58,7 +61,10 @@ export class Pump {
   private readonly sweeper: Sweeper
   private readonly events: PumpEvents
   private readonly context: Context.Context<never>
-  private readonly fork: (effect: Effect.Effect<unknown, unknown>) => Fiber.Fiber<unknown, unknown>
+  private readonly fork: (
+    effect: Effect.Effect<unknown, unknown>,
+    options?: Effect.RunOptions
+  ) => Fiber.Fiber<unknown, unknown>
 
   private rotation: Array<PartitionEpoch> = []
   private head = 0
@@ -95,6 +101,13 @@ export class Pump {
     if (epoch.queued || !epoch.runnable) return
     epoch.queued = true
     this.rotation.push(epoch)
+  }
+
+  /** A zombie has ended, maybe one of an earlier run. */
+  freed(p: TopicPartition): void {
+    const epoch = this.run.epochs.get(keyOf(p))
+    if (epoch !== undefined) this.offer(epoch)
+    this.pump()
   }
 
   /** Starts what can be started. */
@@ -275,7 +288,8 @@ export class Pump {
     slot.scope = undefined
     const closing = Scope.closeUnsafe(scope, exit)
     if (closing === undefined) return this.judge(slot, exit)
-    const fiber = this.fork(closing)
+    // the epoch may end meanwhile: what a handler has opened is closed all the same
+    const fiber = this.fork(closing, { uninterruptible: true })
     const closed = fiber.pollUnsafe()
     if (closed !== undefined) return this.judge(slot, Exit.isSuccess(exit) ? closed : exit)
     this.runs(slot, fiber, (closed) => this.judge(slot, Exit.isSuccess(exit) ? closed : exit))
@@ -299,7 +313,8 @@ export class Pump {
         this.run.zombies.delete(slot)
         slot.at.zombies--
         if (slot.holds) this.run.permits.byZombies--
-        return this.letGo(slot)
+        this.letGo(slot)
+        return this.events.freed(slot)
       default:
         // acknowledged before
         this.run.record(slot, RecordEvent.ended)
@@ -444,7 +459,7 @@ export class Pump {
       this.run.permits.release()
       if (epoch.lane !== undefined) {
         epoch.lane.holders--
-        const owner = this.run.epochs.get(`${epoch.topic}/${epoch.partition}`)
+        const owner = this.run.epochs.get(keyOf(epoch))
         if (owner !== undefined) this.offer(owner)
       }
     }

@@ -22,6 +22,7 @@ import * as Scope from "effect/Scope"
 import type { BatchCommitter } from "../BatchCommitter.ts"
 import type { CommitterDied } from "../CommitterDied.ts"
 import { ConsumerError } from "../ConsumerError.ts"
+import type { TopicPartition } from "../ConsumerRecord.ts"
 import type { Session } from "../ConsumerSession.ts"
 import type { Diagnostics } from "../Diagnostics.ts"
 import type { FailurePolicy } from "../FailurePolicy.ts"
@@ -55,6 +56,8 @@ export interface RunOptions {
   readonly userPaused: () => boolean
   readonly handler: Handler<unknown, never>
   readonly policy: FailurePolicy<unknown, never> | undefined
+  /** a zombie of this run has ended; another run may wait for its permit or its lane */
+  readonly freed: (p: TopicPartition) => void
   /** of whoever called `run`: what the handler needs, loggers, tracer */
   readonly context: Context.Context<never>
   /** forks into the consumer's FiberSet */
@@ -128,6 +131,7 @@ export class ConsumerRun {
             )
           ),
         defect: (cause) => this.defect(cause),
+        freed: (slot) => options.freed(slot),
         leftBehind: (slot) => this.warnZombie(slot)
       }
     })
