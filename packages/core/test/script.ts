@@ -31,7 +31,7 @@ import { Diagnostics } from "../src/Diagnostics.ts"
 import { FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import type { Capabilities, KafkaClientError } from "../src/KafkaClient.ts"
-import { type Boom, Desk, turns, whileTimePasses } from "./harness.ts"
+import { type Boom, Desk, turns, wake, whileTimePasses } from "./harness.ts"
 
 export const sessionSettings: SessionSettings = {
   groupId: "g",
@@ -238,6 +238,7 @@ export class Played {
 
 export const played = (settings: Partial<SessionSettings> = {}, enabled = true): Effect.Effect<Played> =>
   Effect.gen(function* () {
+    yield* wake
     const inbox = yield* Queue.unbounded<Signal, KafkaClientError | Cause.Done>()
     const clock = yield* Effect.clockWith(Effect.succeed)
     return new Played(inbox, () => clock.currentTimeMillisUnsafe(), settings, enabled)

@@ -1,0 +1,171 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { Handler } from "../src/Handler.ts"
+import { Desk, pass, turns, world } from "./harness.ts"
+import { at, scripted } from "./script.ts"
+
+const stubborn = () => new Desk({ around: (_, wait) => Effect.uninterruptible(wait) })
+
+describe("permits", () => {
+  it.effect("I5: never more handlers than concurrency, over partitions and completions", () =>
+    Effect.gen(function* () {
+      const w = yield* world({ partitions: 5 })
+      for (let p = 0; p < 5; p++) yield* w.produce(40, p)
+      let running = 0
+      let most = 0
+      let handled = 0
+      const a = yield* w.member("a", {
+        concurrency: 7,
+        policy: "none",
+        handler: Handler.make("t", (record) =>
+          Effect.gen(function* () {
+            running++
+            most = Math.max(most, running)
+            yield* Effect.sleep(1 + Number((record.offset * 7n) % 11n))
+            running--
+            handled++
+          })
+        )
+      })
+      w.expect("passedOver")
+      yield* pass(1_000)
+      assert.strictEqual(most, 7)
+      assert.strictEqual(handled, 200)
+      assert.strictEqual((yield* a.consumer.snapshot).permits.used, 0)
+    })
+  )
+
+  it.effect("I5: a zombie keeps its permit until its fiber ends, over epochs and runs", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ concurrency: 2, desk: stubborn() })
+      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+      yield* s.session.chunk(0, 1, 0, 1)
+      yield* s.session.lost(at(0, 1))
+      yield* pass(1_000)
+      yield* s.session.assign([{ partition: 1, epoch: 2, committed: 0 }])
+      yield* s.session.chunk(1, 2, 0, 5)
+      assert.deepStrictEqual(s.desk.running, ["0:0", "1:0"])
+      assert.deepInclude((yield* s.consumer.snapshot).permits, { limit: 2, used: 2, byZombies: 1 })
+      yield* s.desk.finish(0, 0)
+      assert.deepStrictEqual(s.desk.running, ["1:0", "1:1"])
+      yield* s.desk.finishAll()
+      yield* s.desk.finishAll()
+      yield* s.desk.finishAll()
+    })
+  )
+
+  it.effect(
+    "D53: concurrency lowered below what runs: running ones finish, nothing starts until fewer run than the new limit",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        yield* w.produce(30)
+        const a = yield* w.member("a", { concurrency: 8 })
+        assert.strictEqual(a.desk.running.length, 8)
+        yield* a.consumer.setConcurrency(2)
+        yield* turns
+        assert.strictEqual(a.desk.running.length, 8)
+        assert.deepInclude((yield* a.consumer.snapshot).permits, { limit: 2, used: 8 })
+        for (let i = 0; i < 6; i++) {
+          yield* a.desk.finish(0, i)
+          assert.strictEqual(a.desk.running.length, 7 - i)
+        }
+        yield* a.desk.finish(0, 6)
+        assert.deepStrictEqual(a.desk.running, ["0:7", "0:8"])
+        yield* a.consumer.setConcurrency(5)
+        yield* turns
+        assert.strictEqual(a.desk.running.length, 5)
+        yield* a.consumer.setConcurrency("unbounded")
+        yield* turns
+        assert.strictEqual(a.desk.running.length, 23)
+        yield* a.consumer.setConcurrency(1)
+        yield* a.desk.finishAll()
+        assert.strictEqual(a.desk.running.length, 0)
+        yield* w.produce(3)
+        assert.strictEqual(a.desk.running.length, 1)
+      })
+  )
+
+  it.effect("a concurrency that cannot be one is refused, and changes nothing", () =>
+    Effect.gen(function* () {
+      const w = yield* world()
+      const a = yield* w.member("a", { concurrency: 3 })
+      for (const wrong of [0, -1, 1.5, Number.NaN, "many" as never]) {
+        const exit = yield* Effect.exit(a.consumer.setConcurrency(wrong))
+        assert.isTrue(Exit.isFailure(exit) && String(Cause.squash(exit.cause)).includes("concurrency"))
+      }
+      assert.strictEqual((yield* a.consumer.snapshot).permits.limit, 3)
+    })
+  )
+
+  it.effect("unbounded: everything that is delivered runs at once", () =>
+    Effect.gen(function* () {
+      const w = yield* world()
+      yield* w.produce(3_000)
+      const a = yield* w.member("a", { concurrency: "unbounded" })
+      yield* turns
+      assert.strictEqual(a.desk.running.length, 3_000)
+      assert.strictEqual((yield* a.consumer.snapshot).permits.limit, "unbounded")
+      yield* a.desk.finishAll()
+      assert.strictEqual((yield* a.consumer.snapshot).permits.used, 0)
+    })
+  )
+
+  it.live("a timer's gap stays small while handlers only resolve promises, or compute", () =>
+    Effect.gen(function* () {
+      for (const [count, work, allowed] of [
+        [30_000, () => Effect.promise(() => Promise.resolve()), 100],
+        [
+          3_000,
+          () =>
+            Effect.sync(() => {
+              const until = performance.now() + 0.2
+              while (performance.now() < until);
+            }),
+          150
+        ]
+      ] as const) {
+        const w = yield* world()
+        w.expect("passedOver")
+        yield* w.kafka.produceMany({ topic: "t", partition: 0 }, count, () => ({ key: null, value: null }))
+        let gap = 0
+        let last = performance.now()
+        let ticks = 0
+        const timer = setInterval(() => {
+          const now = performance.now()
+          gap = Math.max(gap, now - last)
+          last = now
+          ticks++
+        }, 1)
+        let handled = 0
+        yield* Effect.callback<void>((resume) => {
+          Effect.runFork(
+            Effect.scoped(
+              Effect.gen(function* () {
+                const inner = yield* world()
+                inner.expect("passedOver")
+                yield* inner.kafka.produceMany({ topic: "t", partition: 0 }, count, () => ({ key: null, value: null }))
+                last = performance.now()
+                gap = 0
+                yield* inner.member("a", {
+                  concurrency: 64,
+                  policy: "none",
+                  handler: Handler.make("t", () => {
+                    if (++handled === count) resume(Effect.void)
+                    return work()
+                  })
+                })
+                yield* Effect.sleep("1 minute")
+              })
+            )
+          )
+        })
+        clearInterval(timer)
+        assert.isAbove(ticks, 3)
+        assert.isBelow(gap, allowed)
+      }
+    })
+  )
+})
