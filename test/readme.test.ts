@@ -13,6 +13,7 @@ const readme = read("README.md")
 const documents = [
   "README.md",
   "docs/state-machines.md",
+  "examples/quickstart/README.md",
   "packages/core/README.md",
   "packages/kafkajs/README.md",
   "packages/testing/README.md"

@@ -10,10 +10,14 @@ const folder = mkdtempSync(join(tmpdir(), "quickstart-"))
 // the broker of the last demo may still be ending in there
 afterAll(() => rmSync(folder, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 }))
 const concurrency = 50
+const records = 1500
 
 const interruptAndResume = async (name: string, brokers: ReadonlyArray<string>) => {
   const state = join(folder, name)
-  const first = await runDemo(["--json", "--state", state], { brokers, interruptAt: "50 at a time" })
+  const first = await runDemo(["--records", String(records), "--json", "--state", state], {
+    brokers,
+    interruptAt: "50 at a time"
+  })
   assert.strictEqual(first.stderr, "")
   assert.strictEqual(first.code, 130)
   assert.isBelow(first.millisToEnd, 1000)
@@ -24,7 +28,7 @@ const interruptAndResume = async (name: string, brokers: ReadonlyArray<string>) 
   assert.strictEqual(second.stderr, "")
   assert.strictEqual(second.code, 0, second.stdout)
   assert.strictEqual(second.json.kafka, name)
-  assert.strictEqual(second.json.records, 3000)
+  assert.strictEqual(second.json.records, records)
   assert.isTrue(second.json.committedIsEnd)
   assert.strictEqual(second.json.lost, 0)
   assert.isAtMost(second.json.handledTwice, concurrency)
