@@ -217,7 +217,11 @@ export class Rebalance {
   private arm(drain: Drain): void {
     const { deadline } = drain
     this.events.after(Math.max(0, deadline - this.run.now()), () => {
-      if (drain.deadline === deadline) this.check(drain)
+      if (drain.deadline !== deadline) return
+      // Node's timers run from the beginning of a turn of the event loop: by the clock this one may come a moment early, and there
+      // is no other one to come
+      drain.deadline = Number.NEGATIVE_INFINITY
+      this.check(drain)
     })
   }
 
