@@ -44,7 +44,11 @@ export const connect = Effect.fnUntraced(function* (brokers: ReadonlyArray<strin
     deleteTopic: (topic: string) => Effect.promise(() => admin.deleteTopics({ topics: [topic] })),
     /** Everything before this offset is gone, as if retention had taken it. */
     deleteBefore: (topic: string, partition: number, offset: bigint) =>
-      Effect.promise(() => admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] })),
+      Effect.promise(async () => {
+        // what is asked for offsets reads who leads the topic, which deleteTopicRecords does not by itself
+        await admin.fetchTopicOffsets(topic)
+        await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] })
+      }),
     send: (topic: string, messages: ReadonlyArray<Message>) =>
       Effect.asVoid(Effect.promise(() => producer.send({ topic, messages: [...messages] }))),
     /** As `send`, failing where the broker does not take it. */
