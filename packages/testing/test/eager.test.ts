@@ -2,6 +2,8 @@ import type { Revoking } from "@concurrent-kafka/core/ConsumerSession"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { ClassicGroup } from "../src/internal/classicGroup.ts"
+import * as Time from "../src/internal/time.ts"
 import { advance, cluster, fill, member, turns } from "./support.ts"
 
 const keys = (held: ReadonlyMap<string, unknown>) => [...held.keys()].sort()
@@ -121,8 +123,10 @@ describe("eager groups", () => {
         assert.deepStrictEqual([leader.held.size, c.held.size], [4, 4])
         const [moved] = [...c.held.values()].filter((p) => before.some((own) => own.partition === p.partition))
         assert.isDefined(moved, "c has one of a's partitions")
+        const sent = kafka.commitsUnsafe().length
         const late = yield* a.session.commit(before.map((p) => ({ ...p, offset: 9n, metadata: "" })))
         assert.isTrue(late.every((one) => one.outcome === "deferred"))
+        assert.strictEqual(kafka.commitsUnsafe().length, sent, "between JoinGroup and Assigned nothing is sent")
         yield* c.session.commit([{ ...moved!, offset: 7n, metadata: "by c" }])
         yield* c.session.leave
         yield* advance(8_000)
@@ -265,6 +269,73 @@ describe("eager groups", () => {
         yield* advance(12_000)
         assert.deepStrictEqual([a.held.size, b.held.size], [2, 2])
         assert.strictEqual(kafka.groupUnsafe("g").state, "Stable")
+      })
+    )
+  )
+
+  it.effect("who died while the broker was down is out a session timeout after it is back", () =>
+    cluster({ partitions: 2 }, (kafka) =>
+      Effect.gen(function* () {
+        yield* member(kafka, "a")
+        const b = yield* member(kafka, "b")
+        yield* advance(3_100)
+        yield* kafka.brokerDown
+        yield* kafka.sessionUnsafe("a").crash
+        yield* advance(60_000, 500)
+        yield* kafka.brokerUp
+        yield* advance(29_000, 500)
+        assert.deepStrictEqual([kafka.groupUnsafe("g").members.length, b.held.size], [2, 1])
+        yield* advance(5_000, 500)
+        assert.strictEqual(b.held.size, 2)
+      })
+    )
+  )
+
+  it.effect("the coordinator refuses a commit between the answers to JoinGroup and to SyncGroup", () =>
+    Effect.gen(function* () {
+      const time = yield* Time.make
+      const group = new ClassicGroup({
+        time,
+        initialRebalanceDelay: 0,
+        newMemberId: (clientId) => `${clientId}-1`,
+        log: () => {}
+      })
+      const request = {
+        clientId: "a",
+        memberId: "",
+        sessionTimeout: 30_000,
+        rebalanceTimeout: 60_000,
+        protocols: ["sticky"],
+        topics: ["t"],
+        owned: [],
+        ownedGeneration: -1
+      }
+      const errors: Array<string | undefined> = []
+      group.join(request, (answer) => errors.push(answer.error))
+      group.join({ ...request, memberId: "unknown" }, (answer) => errors.push(answer.error))
+      group.join({ ...request, memberId: "a-1" }, (answer) => errors.push(answer.error))
+      assert.deepStrictEqual(errors, ["MEMBER_ID_REQUIRED", "UNKNOWN_MEMBER_ID", undefined])
+      assert.strictEqual(group.refusal("a-1", 1), "REBALANCE_IN_PROGRESS")
+      assert.strictEqual(group.heartbeat("a-1", 1), undefined)
+      group.sync("a-1", 1, new Map(), () => {})
+      assert.strictEqual(group.refusal("a-1", 1), undefined)
+      assert.strictEqual(group.refusal("a-1", 0), "ILLEGAL_GENERATION")
+      assert.strictEqual(group.refusal("b-1", 1), "UNKNOWN_MEMBER_ID")
+    })
+  )
+
+  it.effect("a JoinGroup whose answer was lost is answered again, without another generation", () =>
+    cluster({ partitions: 2 }, (kafka) =>
+      Effect.gen(function* () {
+        const a = yield* member(kafka, "a")
+        kafka.faults.next("join", { kind: "slowAnswer", ms: 200 }, { clientId: "b" })
+        kafka.faults.next("join", { kind: "slowAnswer", ms: 200 }, { clientId: "b" })
+        const b = yield* member(kafka, "b")
+        yield* advance(3_100)
+        yield* kafka.sessionUnsafe("b").breakConnections
+        yield* advance(500)
+        assert.deepStrictEqual([a.held.size, b.held.size], [1, 1])
+        assert.strictEqual(kafka.groupUnsafe("g").generation, 2)
       })
     )
   )

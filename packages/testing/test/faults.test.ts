@@ -60,19 +60,68 @@ describe("faults", () => {
     )
   )
 
-  it.effect("an answer that comes too late for a new wish does not lose what was written meanwhile", () =>
+  it.effect("what is written while the answer that there is nothing is on its way is not overlooked", () =>
     cluster({}, (kafka) =>
       Effect.gen(function* () {
         const a = yield* member(kafka, "a")
         yield* fill(kafka, 0, 1)
         yield* turns
         kafka.faults.next("fetch", { kind: "slowAnswer", ms: 500 })
-        a.session.pauseUnsafe([a.partition("t", 0)])
         a.session.resumeUnsafe([a.partition("t", 0)])
         yield* advance(100)
         yield* fill(kafka, 0, 1)
-        yield* advance(500)
+        yield* advance(300)
+        assert.strictEqual(a.records().length, 1)
+        yield* advance(200)
         assert.strictEqual(a.records().length, 2)
+      })
+    )
+  )
+
+  it.effect("an answer that was read for an epoch that has ended meanwhile is dropped", () =>
+    cluster({}, (kafka) =>
+      Effect.gen(function* () {
+        const a = yield* member(kafka, "a")
+        kafka.faults.next("fetch", { kind: "slowAnswer", ms: 500 })
+        yield* fill(kafka, 0, 5)
+        yield* advance(100)
+        const now = a.session.reopenUnsafe(a.partition("t", 0))
+        a.session.beginUnsafe([{ ...now!, offset: 3n }])
+        yield* advance(1_000)
+        assert.deepStrictEqual(
+          a.of("Chunk").map((chunk) => [chunk.epoch, chunk.records.length]),
+          [[now!.epoch, 2]]
+        )
+      })
+    )
+  )
+
+  it.effect("what arrives while the process stands still is read when it goes on", () =>
+    cluster({ fetchLatency: 10 }, (kafka) =>
+      Effect.gen(function* () {
+        const a = yield* member(kafka, "a")
+        const control = kafka.sessionUnsafe("a")
+        yield* fill(kafka, 0, 5)
+        yield* control.freeze
+        yield* advance(2_000)
+        assert.strictEqual(a.records().length, 0)
+        yield* control.thaw
+        yield* advance(20, 5)
+        assert.strictEqual(a.records().length, 5)
+      })
+    )
+  )
+
+  it.effect("a partition that is out of range or gone is not asked for again", () =>
+    cluster({}, (kafka) =>
+      Effect.gen(function* () {
+        const a = yield* member(kafka, "a", { start: () => 100n })
+        assert.strictEqual(a.of("OutOfRange").length, 1)
+        kafka.faults.next("fetch", { kind: "smallChunk", records: 1 })
+        yield* fill(kafka, 0, 200)
+        yield* advance(2_000)
+        assert.strictEqual(kafka.faults.counts().size, 0)
+        assert.strictEqual(a.records().length, 0)
       })
     )
   )
