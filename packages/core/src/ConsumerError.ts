@@ -4,7 +4,6 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { InvalidOptions } from "./InvalidOptions.ts"
 import { KafkaClientError } from "./KafkaClient.ts"
 
 const at = { topic: Schema.String, partition: Schema.Number }
@@ -20,7 +19,6 @@ const at = { topic: Schema.String, partition: Schema.Number }
  * - `CommitRefused`: not authorised, or the group id is invalid.
  * - `NotOwned`: `seek`, `pause` or `resume` of a partition that is not ours to move now.
  * - `Client`: the Kafka client gave up.
- * - `Options`: a policy or handler that does not go with the consumer's options.
  * - `Defect`: a fault of this library; what was done since the last commit will be delivered again.
  *
  * @since 0.1.0
@@ -39,7 +37,6 @@ export class ConsumerError extends Schema.TaggedError<ConsumerError>()("Consumer
     Schema.TaggedStruct("CommitRefused", { code: Schema.String }),
     Schema.TaggedStruct("NotOwned", at),
     Schema.TaggedStruct("Client", { error: KafkaClientError }),
-    Schema.TaggedStruct("Options", { error: InvalidOptions }),
     Schema.TaggedStruct("Defect", { cause: Schema.Defect() })
   ])
 }) {
@@ -63,8 +60,6 @@ export class ConsumerError extends Schema.TaggedError<ConsumerError>()("Consumer
       case "NotOwned":
         return `${reason.topic}/${reason.partition} is not owned by this consumer now, or is being taken away`
       case "Client":
-        return reason.error.message
-      case "Options":
         return reason.error.message
       case "Defect":
         return "a fault of the consumer itself; what was done since the last commit will be delivered again"
