@@ -139,6 +139,21 @@ export class Pump {
     this.pumping = false
   }
 
+  /**
+   * Starts nothing before all of this is done. A signal that takes several partitions away ends one epoch after the other: an
+   * interrupted handler of the first would else make room for a record of the next, which is as lost as the first.
+   */
+  afterwards(then: () => void): void {
+    const { pumping } = this
+    this.pumping = true
+    try {
+      then()
+    } finally {
+      this.pumping = pumping
+    }
+    this.pump()
+  }
+
   /** Nothing starts any more. */
   stop(): void {
     this.stopped = true

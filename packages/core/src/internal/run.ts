@@ -285,8 +285,7 @@ export class ConsumerRun {
 
   private guarded(then: () => void): void {
     try {
-      then()
-      this.pump.pump()
+      this.pump.afterwards(then)
     } catch (cause) {
       this.defect(cause)
     }
