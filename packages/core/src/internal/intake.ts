@@ -528,6 +528,8 @@ export class Intake {
           })
     const entries: Array<CommitEntry> = []
     for (const epoch of new Set(asked)) {
+      // refused for good, while the consumer that ends by it still flushes its other partitions
+      if (epoch.commitState === "over") continue
       let offset: bigint
       if (epoch.state === "opening") {
         if (!epoch.commitStart) continue
