@@ -6,7 +6,7 @@ import type * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type { ConsumerRecord } from "../ConsumerRecord.ts"
-import type { EpochPartition } from "../ConsumerSession.ts"
+import type { EpochPartition, LogOffsets } from "../ConsumerSession.ts"
 import type { CommitState } from "./commitMachine.ts"
 import { OffsetTracker } from "./offsetTracker.ts"
 import type { EndReason, PartitionState } from "./partitionMachine.ts"
@@ -55,6 +55,8 @@ export class PartitionEpoch implements EpochPartition {
   /** the establishing of the start failed at least once */
   startFailedOnce = false
   unstarted = true
+  /** it was sought or reset, and begins there, whatever the group has committed */
+  movedTo: ((log: LogOffsets) => bigint) | undefined = undefined
   /** which attempt establishes the start */
   opening: object | undefined = undefined
 

@@ -229,7 +229,8 @@ export class Intake {
     const step = this.run.partition(epoch, "retained")
     if (step === undefined || step.to === before) return
     if (step.to === "ended") return this.ended(epoch)
-    if (step.to === "opening") return this.start([epoch], [p])
+    // suspended before it was open. One that was moved does not begin where the group has committed: that is the place it left
+    if (step.to === "opening") return epoch.movedTo === undefined ? this.start([epoch], [p]) : this.move(epoch, epoch.movedTo)
     this.rebalance.left(epoch)
     if (step.to === "draining") return this.rebalance.drainForClose([epoch])
     this.held.resume(epoch, Pause.holding)
@@ -486,8 +487,13 @@ export class Intake {
     if (next === undefined) return undefined
     const epoch = this.make(next)
     epoch.start = start
-    this.establish([epoch], (_, log) => resolve(log))
+    this.move(epoch, resolve)
     return epoch
+  }
+
+  private move(epoch: PartitionEpoch, to: (log: LogOffsets) => bigint): void {
+    epoch.movedTo = to
+    this.establish([epoch], (_, log) => to(log))
   }
 
   /** Moves an open partition; `undefined` when it is not ours to move now. */
