@@ -58,7 +58,7 @@ export interface ConsumerOptions {
   readonly onOutOfRange?: "earliest" | "latest" | "fail" | undefined
   /** Records between the committable offset and the newest started one, per partition: what can be delivered again after a crash. Default 10,000. */
   readonly maxUncommitted?: number | undefined
-  /** Records buffered and in flight. Default 20,000. Fetching pauses there and goes on at half. */
+  /** Records buffered and in flight. Default 20,000. Fetching pauses there and goes on at half; of several partitions one takes at most half, and a quarter is kept for those that hold little. */
   readonly maxHeldRecords?: number | undefined
   /** Bytes of key, value and headers of these. Default 32 MiB. One fetch response of each broker comes on top. */
   readonly maxHeldBytes?: number | undefined

@@ -1,16 +1,20 @@
 /**
  * What is held, and who must not fetch because of it (I6).
  *
- * Held are buffered and in-flight records. At the limit fetching stops, at half of it it goes on. One partition of several may
- * use half of the limit, so that a slow one does not stop the others. A partition that cannot go on by itself (paused by the user,
- * or `maxUncommitted` behind a stuck record) fetches nothing, and what it holds does not count against the others: two stuck
- * partitions would else stop the consumer for good.
+ * Held are buffered and in-flight records. At the limit fetching stops, at half of it it goes on. With several partitions:
+ * - one may use half of the limit, so that a slow one does not stop the others;
+ * - a quarter of the limit is kept back: when all together have filled the rest, a partition still fetches while it holds less than
+ *   its part of that quarter. Two slow ones (each record waits for the one before it) would else stop the others for as long as it
+ *   takes them to get rid of half of the limit, and two hung ones for good;
+ * - one that cannot go on by itself (paused by the user, or `maxUncommitted` behind a stuck record) fetches nothing, and what it
+ *   holds does not count against the others.
  */
 import type { EpochPartition } from "../ConsumerSession.ts"
 import { Pause, type PartitionEpoch } from "./epoch.ts"
 import type { RunState } from "./state.ts"
 
 const stuckReasons = Pause.user | Pause.uncommitted
+const keptBack = 0.25
 
 export class Backpressure {
   /** of all partitions */
@@ -77,7 +81,8 @@ export class Backpressure {
       this.countedBytes += counted ? epoch.heldBytes : -epoch.heldBytes
     }
     const { maxHeldBytes, maxHeldRecords } = this.run.settings
-    const most = this.full ? 0.5 : 1
+    const all = this.run.epochs.size > 1 ? 1 - keptBack : 1
+    const most = this.full ? all / 2 : all
     const full = this.countedRecords >= maxHeldRecords * most || this.countedBytes >= maxHeldBytes * most
     if (full !== this.full) {
       this.full = full
@@ -86,8 +91,15 @@ export class Backpressure {
     this.tell(epoch)
   }
 
+  private hasLittle(epoch: PartitionEpoch): boolean {
+    const { maxHeldBytes, maxHeldRecords } = this.run.settings
+    const partitions = this.run.epochs.size
+    const part = keptBack / partitions
+    return partitions > 1 && epoch.heldRecords < maxHeldRecords * part && epoch.heldBytes < maxHeldBytes * part
+  }
+
   private tell(epoch: PartitionEpoch): void {
-    if (epoch.full || this.full) epoch.pauses |= Pause.full
+    if (epoch.full || (this.full && !this.hasLittle(epoch))) epoch.pauses |= Pause.full
     else epoch.pauses &= ~Pause.full
     if (epoch.state === "opening" || epoch.state === "ended") return
     const stop = epoch.pauses !== 0
