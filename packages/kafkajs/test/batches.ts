@@ -112,26 +112,35 @@ export const writer = (
       Effect.sync(() => client.openCluster(10_000, 0)),
       (open) => Effect.sync(() => open.close())
     )
+    const once = async (topic: string, partition: number, batch: Buffer): Promise<number> => {
+      await cluster.refresh([topic])
+      const broker = await cluster.node(leaderOf(cluster, topic, partition))
+      // Produce v3: transactional_id acks timeout [topic [partition records]]
+      const buffer = Buffer.concat([
+        Buffer.from([255, 255, 255, 255]),
+        int32(5000),
+        int32(1),
+        text(topic),
+        int32(1),
+        int32(partition),
+        int32(batch.length),
+        batch
+      ])
+      const answer = await broker.connectionPool.send<Buffer>({
+        request: { apiKey: 0, apiName: "Produce", apiVersion: 3, encode: async () => ({ buf: buffer, buffer }) },
+        response: { decode: async (payload) => payload, parse: (payload) => payload }
+      })
+      return answer.readInt16BE(4 + 2 + Buffer.byteLength(topic) + 4 + 4)
+    }
     return (topic, partition, batch) =>
       Effect.promise(async () => {
-        await cluster.refresh([topic])
-        const broker = await cluster.node(leaderOf(cluster, topic, partition))
-        // Produce v3: transactional_id acks timeout [topic [partition records]]
-        const buffer = Buffer.concat([
-          Buffer.from([255, 255, 255, 255]),
-          int32(5000),
-          int32(1),
-          text(topic),
-          int32(1),
-          int32(partition),
-          int32(batch.length),
-          batch
-        ])
-        const answer = await broker.connectionPool.send<Buffer>({
-          request: { apiKey: 0, apiName: "Produce", apiVersion: 3, encode: async () => ({ buf: buffer, buffer }) },
-          response: { decode: async (payload) => payload, parse: (payload) => payload }
-        })
-        const code = answer.readInt16BE(4 + 2 + Buffer.byteLength(topic) + 4 + 4)
-        if (code !== 0) throw new Error(`produce: ${code}`)
+        const end = performance.now() + 10_000
+        for (;;) {
+          const code = await once(topic, partition, batch)
+          if (code === 0) return
+          // a leader that is named already and does not know it yet
+          if (performance.now() > end || (code !== 3 && code !== 6)) throw new Error(`produce: ${code}`)
+          await new Promise((resolve) => setTimeout(resolve, 20))
+        }
       })
   })

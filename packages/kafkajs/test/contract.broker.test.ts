@@ -5,7 +5,7 @@ import kafkajs from "kafkajs"
 import { afterAll, beforeAll, inject } from "vitest"
 import { encodeBatch, writer } from "./batches.ts"
 import { breakConnections, controlOf, evict, instrumented } from "./instrumented.ts"
-import { plain, unique } from "./support.ts"
+import { createTopic, plain, unique } from "./support.ts"
 
 const brokers = inject("brokers")
 const kafka = plain(brokers)
@@ -25,19 +25,7 @@ const messages = (records: Parameters<ContractHarness["produce"]>[1]) =>
   records.map(({ key, partition, value }) => ({ partition, key: bytes(key), value: bytes(value) }))
 
 const harness: ContractHarness = {
-  createTopic: (topic, numPartitions) =>
-    Effect.promise(async () => {
-      // a topic of the same name may still be on its way out
-      for (let tries = 0; ; tries++) {
-        try {
-          await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions }] })
-          return
-        } catch (error) {
-          if (tries > 50) throw error
-          await new Promise((resolve) => setTimeout(resolve, 100))
-        }
-      }
-    }),
+  createTopic: (topic, partitions) => Effect.promise(() => createTopic(admin, topic, partitions)),
   produce: (topic, records) =>
     Effect.scoped(
       Effect.gen(function* () {
@@ -95,4 +83,10 @@ const harness: ContractHarness = {
   breakConnections
 }
 
-contractSuite("kafkajs", { layer: instrumented(brokers), harness, protocol: "eager" })
+contractSuite("kafkajs", {
+  layer: instrumented(brokers),
+  harness,
+  protocol: "eager",
+  settings: { sessionTimeout: 3000, heartbeatInterval: 200 },
+  quiet: 500
+})

@@ -1,11 +1,19 @@
+import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import kafkajs from "kafkajs"
 import { inject } from "vitest"
 import { KafkaJs } from "../src/index.ts"
+import { encodeBatch, writer } from "./batches.ts"
 import { join, settingsOf, unique, until, world } from "./support.ts"
 
 const brokers = inject("brokers")
+/** Snappy that compresses nothing, in the framing that Java's writes: one literal of at most 60 bytes. */
+const snappy = (plain: Buffer): Buffer => {
+  const block = Buffer.concat([Buffer.from([plain.length, (plain.length - 1) << 2]), plain])
+  const head = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, block.length])
+  return Buffer.concat([head, block])
+}
 const numbers = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => String(from + i))
 
 layer(KafkaJs.layer({ brokers }), { excludeTestServices: true, timeout: 60_000 })(
@@ -262,6 +270,26 @@ layer(KafkaJs.layer({ brokers }), { excludeTestServices: true, timeout: 60_000 }
           member.records.map(({ offset }) => offset),
           numbers(0, 150).map(BigInt)
         )
+      })
+    )
+
+    it.effect("records compressed with a codec that is not there end the session, and the error names the codec", () =>
+      Effect.gen(function* () {
+        const kafka = yield* world(brokers)
+        const topic = yield* kafka.topic(1)
+        const write = yield* writer(brokers)
+        yield* write(topic, 0, encodeBatch({ base: 0n, last: 0, records: [{ delta: 0, value: "plain" }] }))
+        const batch = { base: 0n, last: 0, records: [{ delta: 0, value: "secret" }], attributes: 2, compress: snappy }
+        yield* write(topic, 0, encodeBatch(batch))
+        const member = yield* join(settingsOf(unique("group"), [topic]), { start: () => 1n })
+        yield* until("the inbox has failed", () => member.ended !== undefined)
+        assert.deepInclude(member.ended, { reason: "MissingCodec" })
+        const { detail } = member.ended as KafkaClientError
+        for (const text of ["snappy", `${topic}/0`, "offset 1"]) assert.include(detail, text)
+        assert.notInclude(detail, "secret")
+        // the group does not wait for a member that has ended
+        const next = yield* join({ ...member.session.settings, topics: [yield* kafka.topic(1)] })
+        yield* until("assigned", () => next.owned.length === 1, 3000)
       })
     )
 

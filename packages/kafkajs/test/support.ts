@@ -165,6 +165,33 @@ export const plain = (brokers: ReadonlyArray<string>): Kafka =>
     retry: { retries: 10, initialRetryTime: 50, maxRetryTime: 500 }
   })
 
+/**
+ * Succeeds when the topic can be used. Not by kafkajs's `waitForLeaders`: it gives up when the broker has created the topic and
+ * not yet told itself. A topic of the same name may still be on its way out.
+ */
+export const createTopic = async (
+  admin: Admin,
+  topic: string,
+  numPartitions: number,
+  config: Readonly<Record<string, string>> = {}
+): Promise<void> => {
+  const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }))
+  const end = performance.now() + 10_000
+  for (let created = false; ;) {
+    try {
+      if (!created)
+        await admin.createTopics({ waitForLeaders: false, topics: [{ topic, numPartitions, configEntries }] })
+      created = true
+      const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+      if (topics[0]?.partitions.length === numPartitions && topics[0].partitions.every(({ leader }) => leader >= 0))
+        return
+    } catch (error) {
+      if (performance.now() > end) throw error
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
 export interface World {
   readonly kafka: Kafka
   readonly admin: Admin
@@ -202,16 +229,7 @@ export const world = (brokers: ReadonlyArray<string>): Effect.Effect<World, neve
     const topic: World["topic"] = (partitions, config = {}) =>
       Effect.promise(async () => {
         const name = unique("topic")
-        await admin.createTopics({
-          waitForLeaders: true,
-          topics: [
-            {
-              topic: name,
-              numPartitions: partitions,
-              configEntries: Object.entries(config).map(([key, value]) => ({ name: key, value }))
-            }
-          ]
-        })
+        await createTopic(admin, name, partitions, config)
         return name
       })
     return {

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { inject } from "vitest"
 import { KafkaJs } from "../src/index.ts"
-import { join, settingsOf, unique, until, world } from "./support.ts"
+import { createTopic, join, settingsOf, unique, until, world } from "./support.ts"
 
 const brokers = inject("brokers")
 
@@ -32,7 +32,7 @@ layer(KafkaJs.layer({ brokers }), { excludeTestServices: true, timeout: 60_000 }
         assert.isTrue(a.owned[0]!.retained)
         const down = a.of("Connection").at(-1)!
         assert.strictEqual(Option.getOrThrow(down.cause).reason, "TopicMissing")
-        yield* kafka.promise(() => kafka.admin.createTopics({ waitForLeaders: true, topics: [{ topic: doomed }] }))
+        yield* kafka.promise(() => createTopic(kafka.admin, doomed, 1))
         yield* until("it is back", () => a.owned.length === 2)
         assert.strictEqual(a.of("Connection").at(-1)!.state, "up")
         yield* until("it can commit", () => a.session.generationUnsafe() >= 0)
@@ -57,14 +57,7 @@ layer(KafkaJs.layer({ brokers }), { excludeTestServices: true, timeout: 60_000 }
         const { epoch } = a.partition(0)
         yield* kafka.promise(async () => {
           await kafka.admin.deleteTopics({ topics: [topic] })
-          for (let tries = 0; ; tries++) {
-            try {
-              await kafka.admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 1 }] })
-              return
-            } catch (error) {
-              if (tries > 50) throw error
-            }
-          }
+          await createTopic(kafka.admin, topic, 1)
         })
         const fresh = yield* world(brokers)
         // the old position is inside of the new log

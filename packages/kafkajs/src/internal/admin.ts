@@ -16,9 +16,8 @@ export const makeAdmin = (cluster: Cluster, requestTimeout: number): KafkaAdmin 
         const code = metadata?.code ?? "UNKNOWN_TOPIC_OR_PARTITION"
         if (code === "UNKNOWN_TOPIC_OR_PARTITION") return []
         if (code !== "NONE") throw fromCode(code, `metadata of ${topic}`)
-        return metadata!.partitions
-          .map(({ partition }) => ({ topic, partition }))
-          .sort((a, b) => a.partition - b.partition)
+        const partitions = [...metadata!.leaders.keys()].sort((a, b) => a - b)
+        return partitions.map((partition) => ({ topic, partition }))
       })
     }),
   committed: (groupId, partitions) =>

@@ -43,7 +43,7 @@ export const layoutOf = (state: SessionState, topics: ReadonlyArray<string>): La
   new Map(
     topics.map((topic) => {
       const found = state.cluster.metadata.topics.get(topic)
-      return [topic, { partitions: found?.code === "NONE" ? found.partitions.length : 0, id: found?.id }]
+      return [topic, { partitions: found?.code === "NONE" ? found.leaders.size : 0, id: found?.id }]
     })
   )
 
@@ -202,7 +202,7 @@ const refused = (state: SessionState, code: string, what: "join" | "sync"): Effe
     }
   })
 
-/** Only what the engine knows of is claimed: the rest was never begun. */
+/** What we hold, announced or not: who is given it has nothing to do with whether it is retained. */
 const claimOf = (state: SessionState) => {
   const owned: Record<string, Array<number>> = {}
   let generation = -1
@@ -256,7 +256,7 @@ const announce = (state: SessionState): Effect.Effect<boolean, KafkaClientError>
     for (const { partition, topic } of state.owned.values())
       partitions.set(keyOf(topic, partition), { topic, partition })
     for (const topic of topics) {
-      for (const { partition } of state.cluster.metadata.topics.get(topic)?.partitions ?? []) {
+      for (const partition of state.cluster.metadata.topics.get(topic)?.leaders.keys() ?? []) {
         partitions.set(keyOf(topic, partition), { topic, partition })
       }
     }

@@ -5,19 +5,14 @@
 import { codeName } from "./codes.ts"
 import type { Broker, KafkaJsMetadata } from "./wire.ts"
 
-export interface PartitionMetadata {
-  readonly partition: number
-  /** -1 while there is none */
-  readonly leader: number
-}
-
 export interface TopicMetadata {
   readonly topic: string
   /** Kafka's name of the error; `NONE` */
   readonly code: string
   /** `undefined` with brokers that have no topic ids */
   readonly id: string | undefined
-  readonly partitions: ReadonlyArray<PartitionMetadata>
+  /** leaders by partition; -1 while there is none */
+  readonly leaders: ReadonlyMap<number, number>
 }
 
 export interface Metadata {
@@ -114,7 +109,8 @@ const decode = (payload: Buffer): Metadata & { readonly clientSideThrottleTime: 
     const topic = r.text()
     const id = r.buffer.toString("hex", r.at, (r.at += 16))
     r.at += 1 // internal
-    const partitions = r.array((): PartitionMetadata => {
+    const leaders = new Map<number, number>()
+    r.array(() => {
       r.int16()
       const partition = r.int32()
       const leader = r.int32()
@@ -123,11 +119,11 @@ const decode = (payload: Buffer): Metadata & { readonly clientSideThrottleTime: 
       r.array(() => r.int32())
       r.array(() => r.int32())
       r.tags()
-      return { partition, leader }
+      leaders.set(partition, leader)
     })
     r.int32() // authorized operations
     r.tags()
-    if (topic !== null) topics.set(topic, { topic, code, id: /^0*$/.test(id) ? undefined : id, partitions })
+    if (topic !== null) topics.set(topic, { topic, code, id: /^0*$/.test(id) ? undefined : id, leaders })
   })
   return { brokers, topics, clientSideThrottleTime }
 }
@@ -158,7 +154,7 @@ const fromKafkaJs = (data: KafkaJsMetadata): Metadata => ({
         topic: t.topic,
         code: codeName(t.topicErrorCode),
         id: undefined,
-        partitions: t.partitionMetadata.map((p) => ({ partition: p.partitionId, leader: p.leader }))
+        leaders: new Map(t.partitionMetadata.map((p) => [p.partitionId, p.leader]))
       }
     ])
   )

@@ -23,7 +23,7 @@ export const byTopic = <A extends TopicPartition, B>(
 }
 
 export const leaderOf = (cluster: Cluster, topic: string, partition: number): number =>
-  cluster.metadata.topics.get(topic)?.partitions.find((p) => p.partition === partition)?.leader ?? -1
+  cluster.metadata.topics.get(topic)?.leaders.get(partition) ?? -1
 
 export const isolationLevel = (isolation: "read_committed" | "read_uncommitted"): number =>
   isolation === "read_committed" ? 1 : 0

@@ -59,12 +59,12 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
         }
         missing.delete(topic)
         if (found.code !== "NONE") continue
-        const count = found.partitions.length
         state.gone(
           "recreated",
           (o) =>
             o.topic === topic &&
-            (o.partition >= count || (o.topicId !== undefined && found.id !== undefined && o.topicId !== found.id))
+            (!found.leaders.has(o.partition) ||
+              (o.topicId !== undefined && found.id !== undefined && o.topicId !== found.id))
         )
         // the group believes that we have our part of it: the next assignment brings it as a new epoch
         if (state.orphaned.delete(topic)) state.rejoin.openUnsafe()
