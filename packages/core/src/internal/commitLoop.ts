@@ -57,6 +57,11 @@ const halves = (entries: ReadonlyArray<CommitEntry>): [ReadonlyArray<CommitEntry
   return [entries.slice(0, middle), entries.slice(middle)]
 }
 
+/** Worth another try: also an entry that was too large by itself, or what it carries would wait for the next record. */
+const again = (o: CommitOutcome): boolean =>
+  o.outcome === "retriable" ||
+  (o.outcome === "rejected" && (o.code === "REQUEST_TOO_LARGE" || o.code === "OFFSET_METADATA_TOO_LARGE"))
+
 const refusedWhole = (entries: ReadonlyArray<CommitEntry>, outcomes: ReadonlyArray<CommitOutcome>): boolean =>
   entries.length > 1 &&
   outcomes.every(
@@ -121,9 +126,9 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
     let deferred = false
     let committed = false
     for (const outcome of outcomes) {
-      if (outcome.outcome === "retriable") {
+      if (again(outcome)) {
         retriable = true
-        if (outcome.code === "NO_ANSWER") unanswered.set(keyOf(outcome), outcome)
+        if (outcome.outcome === "retriable" && outcome.code === "NO_ANSWER") unanswered.set(keyOf(outcome), outcome)
       } else if (outcome.outcome === "deferred") deferred = true
       else if (outcome.outcome === "committed") {
         committed = true
@@ -143,7 +148,7 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
   }
 
   const backOff = (outcomes: ReadonlyArray<CommitOutcome>): Effect.Effect<void> => {
-    const retriable = outcomes.some((o) => o.outcome === "retriable")
+    const retriable = outcomes.some(again)
     const deferred = outcomes.some((o) => o.outcome === "deferred")
     if (!retriable && !deferred) return Effect.void
     const delay = Math.max(
@@ -174,8 +179,8 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
     // what has moved is in this request anyway
     const taken = new Set(entries.map(keyOf))
     const unmoved = due.filter((p) => !taken.has(keyOf(p)))
-    const again = unmoved.length === 0 ? [] : source!.take(unmoved, true)
-    return sendAll([...entries, ...again]).pipe(
+    const repeated = unmoved.length === 0 ? [] : source!.take(unmoved, true)
+    return sendAll([...entries, ...repeated]).pipe(
       Effect.tap((outcomes) => {
         judge(outcomes, only === undefined)
         return backOff(outcomes)
