@@ -56,6 +56,8 @@ export class Intake {
   userPaused: () => boolean
   /** partitions that are not there any more, until they are assigned again */
   readonly gone = new Map<string, { readonly at: number; readonly signal: Gone }>()
+  /** epochs that were ended here, on an answer of the broker, while the client holds them on */
+  private readonly givenUp = new Set<number>()
   private readonly run: RunState
   private readonly held: Backpressure
   private readonly pump: Pump
@@ -207,8 +209,8 @@ export class Intake {
       mine.add(key)
       const epoch = run.epochs.get(key)
       if (epoch === undefined) {
-        if (p.retained && !run.closing) run.unexpected("partition", "none", "retained", p)
-        fresh.push(p)
+        if (run.closing) continue
+        fresh.push(p.retained ? this.anew(p) : p)
       } else if (epoch.epoch === p.epoch) this.retained(epoch, p)
       else {
         this.transition(epoch, "reassigned")
@@ -216,6 +218,7 @@ export class Intake {
       }
     }
     for (const [key, epoch] of [...run.epochs]) if (!mine.has(key)) this.transition(epoch, "reassigned")
+    this.givenUp.clear()
     // a topic that was deleted and created again may come back in part: the other partitions are another member's now
     const topics = new Set(signal.all.map(({ topic }) => topic))
     for (const [key, { signal: gone }] of [...this.gone]) if (topics.has(gone.topic)) this.gone.delete(key)
@@ -224,13 +227,25 @@ export class Intake {
     else this.events.settled()
   }
 
+  /**
+   * Retained, and its epoch is over here. A commit was answered with UNKNOWN_MEMBER_ID, or the topic was not there, and that ended
+   * it; then the coordinator moved before it had written the eviction down, and the member is a member again, with what it had.
+   * Its records were given up, so it begins at what is committed, in an epoch of its own.
+   */
+  private anew(p: AssignedPartition): AssignedPartition {
+    if (!this.givenUp.delete(p.epoch)) this.run.unexpected("partition", "none", "retained", p)
+    const next = this.run.session.reopenUnsafe(p)
+    return next === undefined ? p : { ...p, ...next, retained: false }
+  }
+
   private retained(epoch: PartitionEpoch, p: AssignedPartition): void {
     const before = epoch.state
     const step = this.run.partition(epoch, "retained")
     if (step === undefined || step.to === before) return
     if (step.to === "ended") return this.ended(epoch)
     // suspended before it was open. One that was moved does not begin where the group has committed: that is the place it left
-    if (step.to === "opening") return epoch.movedTo === undefined ? this.start([epoch], [p]) : this.move(epoch, epoch.movedTo)
+    if (step.to === "opening")
+      return epoch.movedTo === undefined ? this.start([epoch], [p]) : this.move(epoch, epoch.movedTo)
     this.rebalance.left(epoch)
     if (step.to === "draining") return this.rebalance.drainForClose([epoch])
     this.held.resume(epoch, Pause.holding)
@@ -363,6 +378,7 @@ export class Intake {
     this.run.session.beginUnsafe(starts)
     for (const epoch of epochs) if (epoch.state === "open") this.held.apply(epoch)
     this.events.settled()
+    for (const epoch of epochs) if (!epoch.unstarted) epoch.tell(true)
   }
 
   // ------------------------------------------------------------------ ends
@@ -381,7 +397,6 @@ export class Intake {
     if (epoch.commitState !== "over") run.commit(epoch, "ended")
     epoch.pauses |= Pause.holding
     epoch.filterDefects = undefined
-    epoch.neverOpens()
     this.pump.drop(epoch)
     run.ending.add(epoch)
     // first: an interruption may end the last fiber at once, which is not the end of a drain that this epoch was part of
@@ -397,6 +412,7 @@ export class Intake {
     // a partition less: the others' share of the held limits is larger
     for (const other of run.epochs.values()) if (other.full) this.held.check(other)
     this.events.settled()
+    epoch.tell(false)
   }
 
   /** Its last fiber has ended, or is left behind. */
@@ -432,6 +448,7 @@ export class Intake {
         ? `${signal.topic}/${signal.partition} is not there any more; what was not committed of it is lost`
         : `${signal.topic} was deleted and created again; ${signal.topic}/${signal.partition} begins anew`
     )
+    this.givenUp.add(epoch.epoch)
     this.transition(epoch, "gone")
   }
 
@@ -507,10 +524,7 @@ export class Intake {
     const error = Option.getOrUndefined(signal.cause)
     // the client has seen the topics again; their partitions may be other members' now
     if (this.trouble?.error?.reason === "TopicMissing" && error?.reason !== "TopicMissing") this.gone.clear()
-    this.trouble =
-      signal.state === "up"
-        ? undefined
-        : { since: this.trouble?.since ?? this.run.now(), error }
+    this.trouble = signal.state === "up" ? undefined : { since: this.trouble?.since ?? this.run.now(), error }
   }
 
   // ------------------------------------------------------------------ commits
@@ -610,6 +624,7 @@ export class Intake {
           run.counters.fenced++
         } else {
           run.commit(epoch, "staleMember")
+          this.givenUp.add(epoch.epoch)
           this.transition(epoch, "lost")
         }
         return outcome.code === "FENCED_INSTANCE_ID" ? outcome.code : undefined
