@@ -118,13 +118,12 @@ export class PartitionEpoch implements EpochPartition {
     return Deferred.await(this.whetherOpened)
   }
 
-  /** It has ended: whoever waits for its start waits in vain. */
-  neverOpens(): void {
-    Deferred.doneUnsafe(this.whetherOpened, Exit.succeed(false))
+  /** Tells whoever waits for its start, which may go on at once: to be called when everything else is done. */
+  tell(opened: boolean): void {
+    Deferred.doneUnsafe(this.whetherOpened, Exit.succeed(opened))
   }
 
   opened(start: bigint): void {
-    Deferred.doneUnsafe(this.whetherOpened, Exit.succeed(true))
     this.start = start
     this.tracker = new OffsetTracker(start, 256)
     this.unstarted = false

@@ -166,8 +166,8 @@ export class Pump {
       if (slot.state === RecordState.running || slot.state === RecordState.stopping) {
         if (slot.cut !== "epoch") {
           this.run.record(slot, RecordEvent.interrupt)
+          if (slot.cut === "none") this.run.counters.interrupted++
           slot.cut = "epoch"
-          this.run.counters.interrupted++
         }
       }
       slot.fiber?.interruptUnsafe()
