@@ -15,7 +15,9 @@ const oldestJava = 17
 export class KafkaUnavailable extends Schema.TaggedError<KafkaUnavailable>()("KafkaUnavailable", {
   /** `true`: this machine has nothing to start one with, so tests are skipped. `false`: it should have worked. */
   missing: Schema.Boolean,
-  reason: Schema.String
+  reason: Schema.String,
+  /** The address of the Kafka that another process runs in the same folder. */
+  usedBy: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
     return this.reason

@@ -3,10 +3,13 @@ import { Context, Effect, Exit, Layer, Schedule } from "effect"
 import { Kafka as KafkaJs, logLevel } from "kafkajs"
 import type { KafkaConfig, SASLOptions } from "kafkajs"
 import { spawn } from "node:child_process"
-import * as net from "node:net"
+import { mkdtempSync, readdirSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { inject } from "vitest"
 import * as Kafka from "./kafka.ts"
+import { accepts } from "./ports.ts"
 
 const client = (config: KafkaConfig) =>
   new KafkaJs({
@@ -39,19 +42,8 @@ const roundTrip = Effect.fnUntraced(function* (kafka: KafkaJs, topic: string, va
   })
 }, Effect.scoped)
 
-const accepts = (address: string) =>
-  Effect.callback<boolean>((resume) => {
-    const [host = "", port = "0"] = address.split(":")
-    const socket = net.connect({ host, port: Number(port) })
-    socket.once("error", () => resume(Effect.succeed(false)))
-    socket.once("connect", () => {
-      socket.destroy()
-      resume(Effect.succeed(true))
-    })
-  })
-
 /** A process that starts a Kafka, prints its address and waits. */
-const owner = Effect.acquireRelease(
+const startOwner = (options: Kafka.KafkaOptions) =>
   Effect.sync(() =>
     spawn(
       process.execPath,
@@ -60,7 +52,7 @@ const owner = Effect.acquireRelease(
         "--eval",
         `import { Effect } from "effect"
          import { start } from ${JSON.stringify(new URL("kafka.ts", import.meta.url).href)}
-         const program = start({ own: true }).pipe(
+         const program = start(${JSON.stringify(options)}).pipe(
            Effect.andThen((kafka) => Effect.sync(() => console.log(kafka.brokers[0]))),
            Effect.andThen(Effect.never)
          )
@@ -68,9 +60,17 @@ const owner = Effect.acquireRelease(
       ],
       { cwd: import.meta.dirname, stdio: ["ignore", "pipe", "inherit"] }
     )
-  ),
-  (child) => Effect.sync(() => child.kill("SIGKILL"))
-)
+  )
+
+const owner = Effect.fnUntraced(function* (options: Kafka.KafkaOptions) {
+  const child = yield* Effect.acquireRelease(startOwner(options), (started) =>
+    Effect.sync(() => started.kill("SIGKILL"))
+  )
+  const address = yield* Effect.callback<string>((resume) => {
+    createInterface({ input: child.stdout }).once("line", (line) => resume(Effect.succeed(line)))
+  })
+  return { child, address }
+})
 
 describe("the shared Kafka", () => {
   it.live("takes a record and gives it back", () =>
@@ -165,15 +165,48 @@ describe.runIf(inject("own"))("a Kafka of its own", () => {
 describe.runIf(inject("own"))("a Kafka whose owner is killed", () => {
   it.live("ends by itself", () =>
     Effect.gen(function* () {
-      const child = yield* owner
-      const address = yield* Effect.callback<string>((resume) => {
-        createInterface({ input: child.stdout }).once("line", (line) => resume(Effect.succeed(line)))
-      })
+      const { address, child } = yield* owner({ own: true })
       assert.isTrue(yield* accepts(address))
       child.kill("SIGKILL")
       yield* Effect.repeat(accepts(address), { schedule: Schedule.spaced("50 millis"), while: (open) => open }).pipe(
         Effect.timeout("10 seconds")
       )
+    })
+  )
+})
+
+/** Sends one record to a Kafka that runs only for that, and reads all that there are. */
+const visit = Effect.fnUntraced(function* (options: Kafka.KafkaOptions, value: string) {
+  const { brokers } = yield* Kafka.start(options)
+  return yield* roundTrip(client({ brokers: [...brokers] }), "visited", value)
+}, Effect.scoped)
+
+describe.runIf(inject("own"))("a Kafka with a folder of its own", () => {
+  const temporary = Effect.acquireRelease(
+    Effect.sync(() => mkdtempSync(join(tmpdir(), "kafka-folder-"))),
+    (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+  )
+
+  it.live("starts again on its records, unless it is to be fresh, and leaves nothing but its data", () =>
+    Effect.gen(function* () {
+      const folder = join(yield* temporary, "new")
+      assert.deepStrictEqual(yield* visit({ folder, heap: "256m" }, "one"), ["one"])
+      assert.deepStrictEqual(readdirSync(folder), ["node-1"])
+      assert.deepStrictEqual(yield* visit({ folder, heap: "256m" }, "two"), ["one", "two"])
+      assert.deepStrictEqual(yield* visit({ folder, heap: "256m", fresh: true }, "three"), ["three"])
+    })
+  )
+
+  it.live("is refused to a second process, and waits for a first one that was killed", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporary
+      const { address, child } = yield* owner({ folder })
+      yield* roundTrip(client({ brokers: [address] }), "visited", "one")
+      const refused = yield* Effect.flip(Effect.scoped(Kafka.start({ folder })))
+      assert.strictEqual(refused.usedBy, address)
+      child.kill("SIGKILL")
+      assert.deepStrictEqual(yield* visit({ folder }, "two"), ["one", "two"])
+      assert.isFalse(yield* accepts(address))
     })
   )
 })

@@ -2,20 +2,22 @@
  * Where a real Kafka comes from: the first of these that is there.
  *
  * 1. `KAFKA_BROKERS`: one that runs already. It takes only requests without wishes, since it can be neither configured nor killed.
- * 2. Java with Maven: Kafka 4.1's own jars in KRaft mode, on 127.0.0.1, with free ports and a data folder that is removed at the end.
+ * 2. Java with Maven: Kafka 4.1's own jars in KRaft mode, on 127.0.0.1, with free ports and, unless `folder` names another one, a
+ *    data folder that is removed at the end.
  *
  * Where none is, `start` fails with `KafkaUnavailable` and says what is missing.
  */
 import { Deferred, Effect, Exit } from "effect"
 import type { Duration, Scope } from "effect"
 import { spawn } from "node:child_process"
-import { mkdtempSync } from "node:fs"
-import { mkdir, readFile, writeFile } from "node:fs/promises"
+import { existsSync, mkdtempSync } from "node:fs"
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { exec } from "./exec.ts"
+import * as Folder from "./folder.ts"
 import { certificate, classPath, java, KafkaUnavailable } from "./java.ts"
 import * as Ports from "./ports.ts"
 import * as Proxy from "./proxy.ts"
@@ -38,6 +40,15 @@ export interface KafkaOptions {
   readonly proxy?: boolean | undefined
   /** A Kafka of one's own, even when `KAFKA_BROKERS` is set: what a test needs that kills it. */
   readonly own?: boolean | undefined
+  /**
+   * Keeps the data there, and goes on with what the last one has left when it was started with the same options; on other ports.
+   * One Kafka runs in it at a time: this one waits for the last one to be gone, and fails with `usedBy` when it is not soon.
+   */
+  readonly folder?: string | undefined
+  /** Throws away what is in `folder`. */
+  readonly fresh?: boolean | undefined
+  /** Of each node's Java, as in `-Xmx512m`, which is the default. */
+  readonly heap?: string | undefined
 }
 
 export interface KafkaNode {
@@ -79,7 +90,7 @@ const readyWithin: Duration.Input = "60 seconds"
 const endWithin: Duration.Input = "10 seconds"
 
 const jvm = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
-const brokerJvm = [...jvm, "-Xmx512m", "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info"]
+const brokerJvm = [...jvm, "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info"]
 
 const broken = (reason: string) => new KafkaUnavailable({ missing: false, reason })
 
@@ -92,7 +103,8 @@ interface Node {
   exited: Deferred.Deferred<void>
 }
 
-const makeSupervisor = Effect.fnUntraced(function* (folder: string) {
+/** `kept`: the data stays when it ends, so that a later one waits for that end. */
+const makeSupervisor = Effect.fnUntraced(function* (folder: string, kept: boolean) {
   const nodes = new Map<number, Node>()
   const child = yield* Effect.acquireRelease(
     Effect.sync(() => {
@@ -108,11 +120,17 @@ const makeSupervisor = Effect.fnUntraced(function* (folder: string) {
       started.stdin.on("error", () => {})
       return started
     }),
-    (started) =>
+    (started, exit) =>
       Effect.callback<void>((resume) => {
         if (started.exitCode !== null || started.signalCode !== null) return resume(Effect.void)
-        started.once("exit", () => resume(Effect.void))
         started.stdin.end()
+        if (kept && Exit.hasInterrupts(exit)) {
+          // who presses Ctrl-C does not want to wait, and nothing but the next start in that folder has to
+          started.stdout.destroy()
+          started.unref()
+          return resume(Effect.void)
+        }
+        started.once("exit", () => resume(Effect.void))
       }).pipe(Effect.timeoutOrElse({ duration: endWithin, orElse: () => Effect.sync(() => started.kill("SIGKILL")) }))
   )
   createInterface({ input: child.stdout }).on("line", (line) => {
@@ -169,9 +187,13 @@ const startJava = Effect.fnUntraced(function* (
   options: KafkaOptions
 ): Effect.fn.Return<Kafka, KafkaUnavailable, Scope.Scope> {
   const { classes, command } = yield* prepare
+  const kept = options.folder
   // the supervisor removes it
-  const folder = yield* Effect.sync(() => mkdtempSync(join(tmpdir(), "concurrent-kafka-")))
-  const supervisor = yield* makeSupervisor(folder)
+  const folder =
+    kept === undefined
+      ? yield* Effect.sync(() => mkdtempSync(join(tmpdir(), "concurrent-kafka-")))
+      : yield* Folder.claim(kept)
+  const supervisor = yield* makeSupervisor(folder, kept !== undefined)
 
   const listeners: ReadonlyArray<Settings.Listener> = [
     "plain",
@@ -188,22 +210,27 @@ const startJava = Effect.fnUntraced(function* (
       const own = Object.fromEntries(listeners.map((name, at) => [name, ports[index * listeners.length + at]]))
       const target: number | undefined = own["proxied"]
       const proxy = target === undefined ? undefined : yield* Proxy.make({ target })
-      return { id, folder: join(folder, `node-${id}`), ports: own, proxyPort: proxy?.port, proxy }
+      return { id, folder: join(kept ?? folder, `node-${id}`), ports: own, proxyPort: proxy?.port, proxy }
     })
   )
   const address = (node: (typeof cluster)[number], name: Settings.Listener) => `127.0.0.1:${node.ports[name] ?? 0}`
   const addresses = (name: Settings.Listener) => cluster.map((node) => address(node, name))
 
   const identity = options.tls === true ? yield* certificate(folder) : undefined
-  const propertiesFile = (id: number) => join(folder, `node-${id}.properties`)
+  const propertiesFile = (id: number) => Folder.propertiesFile(folder, id)
+  // the last that formatting writes: where it is missing, a first start has not come to its end
+  const hasData = cluster.every((node) => existsSync(join(node.folder, "meta.properties")))
+  const fresh = options.fresh === true || !hasData
   const clusterId = crypto.randomUUID().replaceAll("-", "").slice(0, 22)
   yield* Effect.forEach(
     cluster,
     (node) =>
       Effect.gen(function* () {
         const text = Settings.serverProperties(node, cluster, identity, options.properties ?? {})
-        yield* Effect.promise(() => mkdir(node.folder))
         yield* Effect.promise(() => writeFile(propertiesFile(node.id), text))
+        if (!fresh) return
+        yield* Effect.promise(() => rm(node.folder, { recursive: true, force: true }))
+        yield* Effect.promise(() => mkdir(node.folder))
         const users = options.sasl === true ? Settings.scramUsers.flatMap((user) => ["--add-scram", user]) : []
         const format = ["kafka.tools.StorageTool", "format", "-t", clusterId, "-c", propertiesFile(node.id), ...users]
         yield* exec(command, [...jvm, "-cp", classes, ...format]).pipe(
@@ -213,8 +240,9 @@ const startJava = Effect.fnUntraced(function* (
     { concurrency: 2, discard: true }
   )
 
+  const heap = `-Xmx${options.heap ?? "512m"}`
   const run = (id: number) =>
-    supervisor.run(id, command, [...brokerJvm, "-cp", classes, "kafka.Kafka", propertiesFile(id)])
+    supervisor.run(id, command, [...brokerJvm, heap, "-cp", classes, "kafka.Kafka", propertiesFile(id)])
   yield* Effect.forEach(ids, run, { concurrency: "unbounded", discard: true })
 
   /** Nodes are counted from 0 outside and from 1 in Kafka, where node ids start there. */
@@ -269,6 +297,7 @@ const hasWishes = (options: KafkaOptions) =>
   options.tls === true ||
   options.proxy === true ||
   options.properties !== undefined ||
+  options.folder !== undefined ||
   (options.nodes ?? 1) !== 1
 
 /** A Kafka that lives as long as the scope. */

@@ -33,3 +33,15 @@ export const free = Effect.fnUntraced(function* (count: number) {
   yield* Effect.forEach(held, ({ server }) => release(server))
   return held.map(({ port }) => port)
 })
+
+/** Whether somebody listens there. */
+export const accepts = (address: string) =>
+  Effect.callback<boolean>((resume) => {
+    const [host = "", port = "0"] = address.split(":")
+    const socket = net.connect({ host, port: Number(port) })
+    socket.once("error", () => resume(Effect.succeed(false)))
+    socket.once("connect", () => {
+      socket.destroy()
+      resume(Effect.succeed(true))
+    })
+  })

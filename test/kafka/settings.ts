@@ -112,6 +112,10 @@ export const serverProperties = (
     .join("")
 }
 
+/** Where the node of such a text is reached without encryption or authentication. */
+export const plainAddress = (text: string): string | undefined =>
+  /^advertised\.listeners=(?:.*,)?PLAIN:\/\/([^,\n]+)/m.exec(text)?.[1]
+
 /** A token that Kafka's unsecured OAUTHBEARER handler takes: not signed, valid for an hour. */
 export const unsecuredToken = (subject: string = username, now: number = Date.now()): string => {
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url")

@@ -36,7 +36,7 @@ const onJava = Effect.fnUntraced(function* (
     return yield* inMemory(`${java.failure.message}; set KAFKA_BROKERS or install Java 17 and Maven`)
   }
   const began = performance.now()
-  const broker = yield* startBroker({ folder: folder.path, fresh, java: java.success })
+  const broker = yield* startBroker({ state: folder.path, fresh })
   say(`Kafka: ${broker}, started here with Java in ${((performance.now() - began) / 1000).toFixed(1)} s`)
   return { kafka: "java", brokers: [broker], cluster: plainCluster([broker]) }
 })
