@@ -1,18 +1,15 @@
 /**
- * What happens in a history: to the topics, to the group's members, to the network; and how all of it is healed at the end.
+ * What happens in a history, and how all of it is healed at the end.
  */
-import type { NewRecord, Transaction } from "@concurrent-kafka/testing/MemoryKafka"
 import * as Effect from "effect/Effect"
 import { groupId, Process, type Stage } from "./member.ts"
 import type { Action } from "./plan.ts"
 import type { Prng } from "./prng.ts"
-import { type Filter, keyOf, type LogTruth, type Rec } from "./truth.ts"
+import { TopicActions } from "./topics.ts"
+import { Troubles } from "./troubles.ts"
 
-interface OpenTransaction {
-  readonly transaction: Transaction
-  readonly recs: Array<Rec>
-  readonly topics: Set<string>
-}
+/** Looking at a consumer costs more than a step of it. */
+const quietsPerLook = 25
 
 interface Slot {
   readonly clientId: string
@@ -24,14 +21,18 @@ interface Slot {
 export class Actions {
   readonly stage: Stage
   readonly chance: Prng
+  private readonly topics: TopicActions
+  private readonly troubles: Troubles
   private readonly slots: Array<Slot>
   /** all that were started, also who is closed or dead */
   private readonly processes: Array<Process> = []
-  private transactions: Array<OpenTransaction> = []
+  private quiets = 0
 
   constructor(stage: Stage, chance: Prng) {
     this.stage = stage
     this.chance = chance
+    this.topics = new TopicActions(stage, chance)
+    this.troubles = new Troubles(stage, chance)
     this.slots = stage.plan.members.map((_, index) => ({
       clientId: `m${index + 1}`,
       index,
@@ -40,45 +41,45 @@ export class Actions {
     }))
   }
 
-  private sync<A>(effect: Effect.Effect<A>): A {
-    return Effect.runSync(effect)
-  }
-
   private log(what: string): void {
     this.stage.checker.trace.log("SIM", what)
   }
 
   begin(): void {
-    const { checker, cluster, plan } = this.stage
-    for (const topic of plan.topics) {
-      this.sync(cluster.createTopic(topic.name, { partitions: topic.partitions }))
-      checker.truth.create(topic.name, topic.partitions)
-    }
-    for (const topic of plan.topics) this.produce(topic.name, this.chance.int(0, plan.burst))
+    this.topics.begin()
+    if (this.stage.plan.badStart) this.troubles.badStart()
     this.start(this.slots[0]!)
   }
 
   act(): void {
     const action = this.chance.weighted(this.stage.plan.actions)
     if (this.carryOut(action)) this.stage.coverage.count(`action ${action}`)
+    if (this.chance.chance(0.2)) this.supervise()
   }
 
   private carryOut(action: Action): boolean {
-    const { chance, stage } = this
-    const { cluster } = stage
+    const { chance, stage, topics, troubles } = this
     switch (action) {
       case "produce":
-        return this.produce(this.topic(), chance.int(1, stage.plan.burst))
+        return topics.write()
       case "transaction":
-        return this.transact()
-      case "marker": {
-        const log = this.partition()
-        this.log(`marker in ${keyOf(log)}`)
-        this.sync(cluster.appendMarker(log.topic, log.partition))
-        return true
-      }
+        return topics.transact()
+      case "marker":
+        return topics.marker()
       case "hole":
-        return this.hole()
+        return topics.hole()
+      case "retention":
+        return topics.retention()
+      case "truncate":
+        return topics.truncate()
+      case "recreate":
+        return topics.recreate()
+      case "delete":
+        return topics.delete()
+      case "grow":
+        return topics.grow()
+      case "tool":
+        return topics.tool()
       case "join": {
         const down = this.slots.filter((slot) => this.isDown(slot))
         if (down.length === 0) return false
@@ -86,99 +87,55 @@ export class Actions {
         return true
       }
       case "close":
-        return this.withProcess((p) => p.close(chance.chance(0.5)))
+        return this.some((process) => process.close(chance.chance(0.5)), isUpOrIdle)
+      case "interrupt":
+        return this.some((process) => process.interrupt())
+      case "rerun":
+        return this.some(
+          (process) => process.rerun(),
+          (process) => process.state === "idle"
+        )
+      case "crash":
+        return this.some((process) => process.kill(), isAlive)
       case "rebalance":
         this.log("the group is asked to rebalance")
-        this.sync(cluster.rebalance(groupId))
+        Effect.runSync(stage.cluster.rebalance(groupId))
         return true
-      default:
-        return false
+      case "freeze":
+        return this.some((process) => troubles.freeze(process), isAlive)
+      case "evict":
+        return this.some((process) => troubles.evict(process))
+      case "disconnect":
+        return this.some((process) => troubles.disconnect(process))
+      case "breakConnections":
+        return this.some((process) => troubles.breakConnections(process))
+      case "brokerDown":
+        troubles.brokerDown()
+        return true
+      case "missGeneration":
+        return this.some((process) => troubles.missGeneration(process))
+      case "commitFault":
+        return this.some((process) => troubles.commitFault(process))
+      case "fatal":
+        return this.some((process) => troubles.fatal(process))
+      case "requestFault":
+        return this.some((process) => troubles.requestFault(process))
+      case "storm":
+        troubles.storm()
+        return true
+      case "pause":
+        return this.some((process) => process.pause(!process.owner.paused))
+      case "pausePartition":
+        return this.some((process) => process.pausePartition(chance))
+      case "seek":
+        return this.some((process) => process.seek(chance))
+      case "concurrency":
+        return this.some((process) => process.resize(chance.pick([1, 1, 2, 4, 20, "unbounded"])))
+      case "flush":
+        return this.some((process) => process.flush())
+      case "twice":
+        return this.some((process) => process.runTwice())
     }
-  }
-
-  // ------------------------------------------------------------------ records
-
-  private topic(): string {
-    return this.chance.pick(this.stage.plan.topics).name
-  }
-
-  private partition(): LogTruth {
-    const all = [...this.stage.checker.truth.logs.values()].filter((log) => !log.gone)
-    return this.chance.pick(all)
-  }
-
-  private filter(): Filter {
-    if (!this.stage.plan.filters) return "wanted"
-    return this.chance.weighted({ wanted: 6, unwanted: 3, throws: 0.3 })
-  }
-
-  private produce(topic: string, count: number, open?: OpenTransaction): boolean {
-    const { cluster, checker } = this.stage
-    const { truth } = checker
-    const first = truth.nextId
-    const filters = Array.from({ length: count }, () => this.filter())
-    const records: Array<NewRecord> = filters.map((_, i) => ({
-      value: String(first + i),
-      key: this.chance.chance(0.5) ? null : `k${this.chance.int(0, 9)}`
-    }))
-    const written =
-      open === undefined
-        ? this.sync(cluster.produce(topic, records))
-        : this.sync(open.transaction.produce(topic, records))
-    this.log(`produces ${count} to ${topic}${open === undefined ? "" : " in a transaction"}`)
-    written.forEach((at, i) => {
-      const filter = filters[i]!
-      const rec = truth.written({
-        ...at,
-        filter,
-        visible: open === undefined ? "yes" : "pending",
-        done: filter === "unwanted"
-      })
-      open?.recs.push(rec)
-    })
-    return true
-  }
-
-  produceEverywhere(): void {
-    for (const topic of this.stage.plan.topics) this.produce(topic.name, 5)
-  }
-
-  /** Opens a transaction, writes in one, or ends one. */
-  private transact(): boolean {
-    const { chance, stage } = this
-    const open = this.transactions.length > 0 && chance.chance(0.7) ? chance.pick(this.transactions) : undefined
-    if (open === undefined) {
-      const fresh = { transaction: this.sync(stage.cluster.transaction), recs: [], topics: new Set<string>() }
-      this.transactions.push(fresh)
-      return this.produce(this.topic(), chance.int(1, 5), fresh)
-    }
-    if (chance.chance(0.3)) return this.produce(this.topic(), chance.int(1, 5), open)
-    this.endTransaction(open, chance.chance(0.6))
-    return true
-  }
-
-  private endTransaction(open: OpenTransaction, commit: boolean): void {
-    this.log(`a transaction of ${open.recs.length} is ${commit ? "committed" : "aborted"}`)
-    this.transactions = this.transactions.filter((one) => one !== open)
-    for (const rec of open.recs) rec.visible = commit ? "yes" : "never"
-    this.sync(commit ? open.transaction.commit : open.transaction.abort)
-  }
-
-  /** Takes single records out of a log, as compaction does. */
-  private hole(): boolean {
-    const log = this.partition()
-    const recs = log.records.filter((rec) => !rec.removed && rec.visible === "yes" && this.chance.chance(0.1))
-    if (recs.length === 0) return false
-    this.log(`holes in ${keyOf(log)}: ${recs.map((rec) => rec.offset).join(" ")}`)
-    for (const rec of recs) rec.removed = true
-    this.sync(
-      this.stage.cluster.removeOffsets(
-        log.topic,
-        log.partition,
-        recs.map((rec) => rec.offset)
-      )
-    )
-    return true
   }
 
   // ------------------------------------------------------------------ members
@@ -193,7 +150,7 @@ export class Actions {
     this.processes.push(slot.process)
   }
 
-  private withProcess(f: (process: Process) => void, fits: (process: Process) => boolean = (p) => p.isUp): boolean {
+  private some(f: (process: Process) => void, fits: (process: Process) => boolean = (p) => p.isUp): boolean {
     const fitting = this.slots.flatMap(({ process }) => (process !== undefined && fits(process) ? [process] : []))
     if (fitting.length === 0) return false
     f(this.chance.pick(fitting))
@@ -202,62 +159,64 @@ export class Actions {
 
   /** Who failed is closed and started again, as an operator or a container platform does. */
   private supervise(): void {
-    for (const slot of this.slots) {
-      const { process } = slot
-      if (process?.state === "failed") process.close(false)
-      else if (process?.state === "idle" && this.chance.chance(0.5)) process.rerun()
-    }
+    for (const { process } of this.slots) if (process?.state === "failed") process.close(false)
   }
 
   // ------------------------------------------------------------------ healing and the end
 
   heal(): void {
-    for (const open of [...this.transactions]) this.endTransaction(open, true)
+    this.topics.heal()
+    this.troubles.heal()
     this.keepAlive()
+    for (const { process } of this.slots) process?.heal()
   }
 
   keepAlive(): void {
     this.supervise()
-    for (const slot of this.slots) if (this.isDown(slot)) this.start(slot)
+    for (const slot of this.slots) {
+      if (this.isDown(slot)) this.start(slot)
+      else if (slot.process!.state === "idle") slot.process!.rerun()
+    }
   }
 
-  /** Everybody has what he should have, and nothing of the past runs on. */
-  isCalm(): boolean {
-    return this.unrest() === undefined
+  produceEverywhere(): void {
+    this.topics.produceEverywhere()
   }
 
+  /** Why the group is not at rest. */
   unrest(): string | undefined {
     for (const slot of this.slots) {
       if (slot.process === undefined || !slot.process.isUp) return `${slot.clientId} is ${slot.process?.state}`
     }
-    for (const process of this.processes) {
-      if (process.state !== "dead" && process.owner.running.size > 0) return `${process.owner.name} still handles`
+    for (const { owner, state } of this.processes) {
+      if (state !== "dead" && owner.running.size > 0) return `${owner.name} still handles`
     }
     const group = this.stage.cluster.groupUnsafe(groupId)
-    return group.state === "Stable" ? undefined : `the group is ${group.state}`
+    if (group.state !== "Stable") return `the group is ${group.state}`
+    for (const { process } of this.slots) {
+      const { held, permits } = process!.look()
+      const { name } = process!.owner
+      if (held.records !== 0 || held.bytes !== 0) return `${name} holds ${held.records} records, ${held.bytes} bytes`
+      if (permits.used !== 0 || permits.byZombies !== 0) {
+        return `${name} uses ${permits.used} permits, ${permits.byZombies} by zombies`
+      }
+    }
+    return undefined
   }
 
   /** Called whenever nothing is left to do at this moment. */
-  watch(): void {}
-
-  /** Nothing may be held when nothing is left to do. */
-  checkIdle(): void {
-    const { checker } = this.stage
+  watch(): void {
+    const due = ++this.quiets % quietsPerLook === 0
     for (const { process } of this.slots) {
-      if (process?.consumer === undefined) continue
-      const snapshot = this.sync(process.consumer.snapshot)
-      const { name } = process.owner
-      if (snapshot.unexpectedTransitions !== 0) checker.violation("table", `${name}: ${snapshot.unexpectedTransitions}`)
-      if (snapshot.held.records !== 0 || snapshot.held.bytes !== 0) {
-        checker.violation(
-          "I6",
-          `${name} holds ${snapshot.held.records} records, ${snapshot.held.bytes} bytes, and is idle`
-        )
-      }
-      if (snapshot.permits.used !== 0 || snapshot.permits.byZombies !== 0) {
-        checker.violation("I5", `${name} uses ${snapshot.permits.used} permits, and is idle`)
-      }
+      if (process === undefined || process.realm.state !== "running" || process.state === "dead") continue
+      this.stage.checker.watch(process.owner)
+      if (due) process.check()
     }
+  }
+
+  /** Everybody is asked what he counted. */
+  checkIdle(): void {
+    for (const { process } of this.slots) process?.check()
   }
 
   closeAll(): void {
@@ -279,3 +238,7 @@ export class Actions {
     }
   }
 }
+
+const isUpOrIdle = (process: Process): boolean => process.isUp || process.state === "idle"
+
+const isAlive = (process: Process): boolean => process.state !== "closed" && process.state !== "dead"

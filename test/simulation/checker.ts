@@ -31,6 +31,8 @@ export interface Attempt {
   /** it does not end when it is interrupted */
   stubborn: boolean
   acked: boolean
+  /** its outcome counts later than its end */
+  deferred: boolean
   /** interrupted itself */
   self: boolean
   ended: boolean
@@ -44,7 +46,7 @@ export interface EpochTruth extends EpochPartition {
   state: "given" | "open" | "revoking" | "suspended" | "ended"
   exact: boolean
   /** what the assignment said; nothing for an epoch that was reopened */
-  readonly committed: bigint | undefined
+  committed: bigint | undefined
   readonly topicCommitted: boolean
   readonly reopened: boolean
   begunAt: bigint | undefined
@@ -52,8 +54,17 @@ export interface EpochTruth extends EpochPartition {
   sent: bigint | undefined
   stored: bigint | undefined
   readonly delivered: Array<Rec>
+  readonly indexOf: Map<Rec, number>
   /** all of `delivered` before this index are done */
   checked: number
+  /** done beyond doubt, and when: the engine must know it too */
+  readonly certain: Map<Rec, number>
+  /** all of `delivered` before this index are done beyond doubt */
+  prefix: number
+  /** all of `delivered` before this index are done, maybe */
+  doneFrom: number
+  /** the user paused it */
+  paused: boolean
   newestStarted: bigint
   endedAt: number
   /** it may end by itself, without a signal */
@@ -75,16 +86,23 @@ export class Owner {
   readonly filters: boolean
   readonly startsLatest: boolean
   readonly timeout: number | undefined
+  readonly maxUncommitted: number
+  /** how long a revoke without a hold may take */
+  readonly flushTime: number
   limit: number
   readonly epochs = new Map<number, EpochTruth>()
+  /** what the newest assignment said of each partition */
+  readonly committed = new Map<string, bigint | undefined>()
   readonly running = new Set<Attempt>()
   readonly revoking = new Set<Outstanding>()
   /** why it may interrupt everything and end */
   closing: string | undefined = undefined
   left = true
-  handled = 0
-  skipped = 0
-  filtered = 0
+  paused = false
+  /** how many of each outcome the engine must have counted: at least, and at most */
+  readonly handled = { least: 0, most: 0 }
+  readonly skipped = { least: 0, most: 0 }
+  readonly filtered = { least: 0, most: 0 }
 
   constructor(options: {
     readonly name: string
@@ -95,6 +113,8 @@ export class Owner {
     readonly startsLatest: boolean
     readonly limit: number
     readonly timeout: number | undefined
+    readonly maxUncommitted: number
+    readonly flushTime: number
   }) {
     this.name = options.name
     this.clientId = options.clientId
@@ -104,6 +124,8 @@ export class Owner {
     this.startsLatest = options.startsLatest
     this.limit = options.limit
     this.timeout = options.timeout
+    this.maxUncommitted = options.maxUncommitted
+    this.flushTime = options.flushTime
   }
 }
 
@@ -112,6 +134,10 @@ export class Checker {
   readonly trace: Trace
   readonly truth: Truth
   readonly violations: Array<Violation> = []
+  /** commits go through since this time, so that what is done must arrive */
+  calmSince = 0
+  /** how long a commit is on its way at most, while it is calm */
+  readonly commitTime: number
   private readonly epochs = new Map<number, EpochTruth>()
   /** for each partition and offset that the group has committed: in which term */
   private readonly stores = new Map<string, Map<bigint, number>>()
@@ -126,9 +152,11 @@ export class Checker {
     world: World,
     trace: Trace,
     truth: Truth,
+    commitTime: number,
     logEnds: (topic: string, partition: number) => { readonly start: bigint; readonly end: bigint } | undefined
   ) {
     this.world = world
+    this.commitTime = commitTime
     this.trace = trace
     this.truth = truth
     this.logEnds = logEnds
@@ -147,11 +175,14 @@ export class Checker {
       case "Assigned": {
         const kept = new Set<EpochTruth>()
         for (const p of signal.all) {
+          owner.committed.set(keyOf(p), p.committed?.offset)
           let epoch = owner.epochs.get(p.epoch)
           if (epoch === undefined) epoch = this.open(owner, p, p.committed?.offset, p.topicCommitted, false)
           else if (epoch.state === "suspended" || (epoch.state === "revoking" && !epoch.exact)) {
             epoch.state = epoch.begunAt === undefined ? "given" : "open"
           }
+          // its own request may have arrived although nobody heard of it
+          if (epoch.begunAt === undefined && !epoch.reopened) epoch.committed = p.committed?.offset
           kept.add(epoch)
         }
         for (const epoch of owner.epochs.values()) if (!kept.has(epoch)) this.end(epoch)
@@ -176,7 +207,7 @@ export class Checker {
       case "OutOfRange": {
         const epoch = owner.epochs.get(signal.epoch)
         if (epoch === undefined) return
-        if (signal.position > signal.end) epoch.mayEnd = "beyond the end"
+        if (signal.position >= signal.start) epoch.mayEnd = "beyond the end"
         else if (epoch.position < signal.start) epoch.position = signal.start
         return
       }
@@ -191,8 +222,12 @@ export class Checker {
     for (const p of signal.partitions) {
       const epoch = owner.epochs.get(p.epoch)
       if (epoch === undefined || epoch.state !== "revoking") continue
+      if (signal.hold > 0) this.flushed(epoch, "given up")
       if (signal.exact) this.end(epoch)
-      else epoch.state = "suspended"
+      // announced again while it is still being drained: that is answered at once, and the drain goes on
+      else if (![...owner.revoking].some((one) => one.signal.partitions.some((q) => q.epoch === p.epoch))) {
+        epoch.state = "suspended"
+      }
     }
   }
 
@@ -221,7 +256,12 @@ export class Checker {
       sent: undefined,
       stored: undefined,
       delivered: [],
+      indexOf: new Map(),
       checked: 0,
+      certain: new Map(),
+      prefix: 0,
+      doneFrom: 0,
+      paused: false,
       newestStarted: -1n,
       endedAt: 0,
       mayEnd: undefined
@@ -249,20 +289,29 @@ export class Checker {
     if (epoch === undefined || epoch.state === "ended") return
     const log = this.truth.logs.get(epoch.key)!
     const recs = chunk.records.map((record) => this.recordOf(record))
-    if (log !== epoch.log) {
+    // read before the log was truncated, and on its way since
+    const stale = recs.some((rec) => log.records[log.indexOf(rec.offset)] !== rec)
+    if (log !== epoch.log && !stale) {
       // it reads on in a log that was truncated, and nobody could tell
       log.excuse(epoch.position, "read on over a truncation")
       epoch.log = log
     }
     const given = new Set(recs)
-    for (let i = log.indexOf(epoch.position); i < log.records.length; i++) {
+    for (let i = stale ? log.records.length : log.indexOf(epoch.position); i < log.records.length; i++) {
       const rec = log.records[i]!
       if (rec.offset >= chunk.nextOffset) break
       if (!given.has(rec) && this.truth.owed(log, rec)) {
         this.violation("delivery", `${epoch.key}@${rec.offset} is not in the chunk to ${chunk.nextOffset}`)
       }
     }
-    epoch.delivered.push(...recs)
+    for (const rec of recs) {
+      epoch.indexOf.set(rec, epoch.delivered.push(rec) - 1)
+      if (rec.filter !== "unwanted" || !owner.filters) continue
+      owner.filtered.most++
+      if (epoch.state !== "open" || owner.closing !== undefined || epoch.mayEnd !== undefined) continue
+      owner.filtered.least++
+      epoch.certain.set(rec, this.world.now)
+    }
     epoch.position = chunk.nextOffset
   }
 
@@ -284,8 +333,11 @@ export class Checker {
     const log = this.truth.logs.get(epoch.key)!
     epoch.log = log
     if (epoch.reopened) {
-      if (epoch.stored !== start.offset)
+      // one that the engine had given up on an answer of the broker, and the client holds on, goes on where the group is
+      const goesOn = owner.committed.get(epoch.key) === start.offset
+      if (epoch.stored !== start.offset && !goesOn) {
         this.violation("C2", `a reopened epoch begins where nothing was committed, ${where}`)
+      }
       return
     }
     if (epoch.committed !== undefined) {
@@ -345,7 +397,8 @@ export class Checker {
     const ends = this.logEnds(epoch.topic, epoch.partition)
     if (ends === undefined) return
     const log = this.truth.logs.get(epoch.key)!
-    if (offset > ends.end && log === epoch.log) this.violation("C2", `starts ${epoch.key} behind the end, at ${offset}`)
+    if (offset > ends.end && log === epoch.log && !epoch.reopened)
+      this.violation("C2", `starts ${epoch.key} behind the end, at ${offset}`)
     if (offset > ends.start) {
       const meant = epoch.reopened || (epoch.owner.startsLatest && !epoch.topicCommitted)
       if (!meant && log === epoch.log) {
@@ -401,9 +454,65 @@ export class Checker {
     }
   }
 
+  /** Somebody else has set the group's offset. */
+  setByTool(log: LogTruth, offset: bigint): void {
+    this.stores.get(keyOf(log))?.delete(offset)
+  }
+
   leaving(owner: Owner): void {
-    for (const epoch of owner.epochs.values()) this.end(epoch)
+    for (const epoch of owner.epochs.values()) {
+      if (epoch.state === "open" || epoch.state === "revoking") this.flushed(epoch, "left")
+      this.end(epoch)
+    }
     owner.left = true
+  }
+
+  /**
+   * What was done in time must be in Kafka when a partition is given up in order. What is done while the flush is under way
+   * may come too late for it.
+   */
+  private flushed(epoch: EpochTruth, how: string): void {
+    if (this.world.now < this.calmSince || epoch.begunAt === undefined || epoch.mayEnd !== undefined) return
+    if (epoch.log !== this.truth.logs.get(epoch.key)) return
+    const until = this.world.now - 3 * this.commitTime - 5
+    const { delivered } = epoch
+    while (epoch.prefix < delivered.length) {
+      const rec = delivered[epoch.prefix]!
+      const at = epoch.certain.get(rec)
+      if (at === undefined || at > until) break
+      epoch.prefix++
+    }
+    if (epoch.prefix === 0) return
+    const last = delivered[epoch.prefix - 1]!
+    if ((epoch.stored ?? epoch.begunAt) <= last.offset) {
+      this.violation(
+        "I8",
+        `${epoch.key}#${epoch.epoch} is ${how} at ${epoch.stored}, and ${last.offset} was done before`
+      )
+    }
+  }
+
+  /** Everything that a clock decides. */
+  watch(owner: Owner): void {
+    for (const { frozenBefore, seenAt, signal } of owner.revoking) {
+      const took = owner.realm.awakeSince(seenAt, frozenBefore, this.world.now)
+      if (took > Math.max(signal.hold, owner.flushTime) + 50) {
+        owner.revoking.clear()
+        this.violation("answer", `${owner.name} did not answer a revoke of ${signal.partitions.length} for ${took} ms`)
+        return
+      }
+    }
+  }
+
+  /** I10: everything that is done is counted under one outcome. */
+  counted(owner: Owner, outcomes: Readonly<Record<"handled" | "skipped" | "filtered", number>>): void {
+    for (const outcome of ["handled", "skipped", "filtered"] as const) {
+      const { least, most } = owner[outcome]
+      const told = outcomes[outcome]
+      if (told < least || told > most) {
+        this.violation("I10", `${owner.name} tells of ${told} ${outcome}; there were ${least} to ${most}`)
+      }
+    }
   }
 
   // ------------------------------------------------------------------ attempts
@@ -420,6 +529,7 @@ export class Checker {
       frozenBefore: owner.realm.frozenFor,
       stubborn: false,
       acked: false,
+      deferred: false,
       self: false,
       ended: false
     }
@@ -431,6 +541,8 @@ export class Checker {
       if (epoch.state !== "open") this.violation("P5", `${where} starts in an epoch that is ${epoch.state}`)
       if (rec.doneIn.has(epochNumber)) this.violation("I3", `${where} starts and is done already`)
       if (rec.filter === "unwanted" && owner.filters) this.violation("I10", `${where} starts and is not wanted`)
+      if (epoch.paused || owner.paused) this.violation("C32", `${where} starts and is paused`)
+      this.near(owner, epoch, rec, where)
     }
     for (const other of owner.running) {
       const same = other.rec.topic === rec.topic && other.rec.partition === rec.partition
@@ -451,11 +563,9 @@ export class Checker {
     const { epoch, owner, rec } = attempt
     owner.running.delete(attempt)
     if (owner.realm.state === "dead") return
-    if (how === "success") this.done(attempt)
+    if (how === "success" && !attempt.deferred) this.done(attempt)
     if (how !== "interrupted" || attempt.self || epoch === undefined || owner.closing !== undefined) return
-    const late =
-      owner.timeout !== undefined &&
-      owner.realm.awakeSince(attempt.startedAt, attempt.frozenBefore, this.world.now) >= owner.timeout
+    const late = this.isLate(attempt)
     const goes = epoch.state === "ended" || epoch.mayEnd !== undefined || (epoch.state === "revoking" && epoch.exact)
     if (!late && !goes) {
       this.violation(
@@ -465,11 +575,71 @@ export class Checker {
     }
   }
 
-  /** An outcome that counts, if its epoch still lives. */
+  /** The handler has succeeded, and its Scope is closed. */
   done(attempt: Attempt): void {
-    if (attempt.owner.realm.state === "dead") return
-    const { epoch, rec } = attempt
+    const { deferred, epoch, owner, rec } = attempt
+    if (epoch === undefined || attempt.acked) return
+    const undisturbed = epoch.state === "open" && owner.closing === undefined && epoch.mayEnd === undefined
+    this.isDone(owner, epoch, rec, owner.handled, !deferred || (undisturbed && !this.isLate(attempt)))
+  }
+
+  /** `record.ack`, which nobody hears whose epoch is over or whose time was. */
+  acknowledges(attempt: Attempt): void {
+    const { epoch, owner, rec } = attempt
+    if (epoch === undefined || attempt.acked) return
+    attempt.acked = true
+    const undisturbed = epoch.state === "open" && owner.closing === undefined && epoch.mayEnd === undefined
+    this.isDone(owner, epoch, rec, owner.handled, undisturbed && !this.isLate(attempt))
+  }
+
+  /** The policy says skip. */
+  skips(owner: Owner, rec: Rec, epochNumber: number): void {
+    const epoch = owner.epochs.get(epochNumber)
+    if (epoch !== undefined) this.isDone(owner, epoch, rec, owner.skipped, true)
+  }
+
+  /** The policy is asked. */
+  asks(owner: Owner, rec: Rec, epochNumber: number): void {
+    const epoch = owner.epochs.get(epochNumber)
+    const where = `${keyOf(rec)}@${rec.offset}#${epochNumber}`
+    if (owner.realm.state === "dead" || epoch === undefined) return
+    if (epoch.state === "ended") this.violation("P28", `the policy is asked about ${where}, whose epoch is over`)
+    if (epoch.certain.has(rec)) this.violation("R21", `the policy is asked about ${where}, which is done`)
+  }
+
+  private isDone(
+    owner: Owner,
+    epoch: EpochTruth,
+    rec: Rec,
+    counter: { least: number; most: number },
+    certain: boolean
+  ): void {
+    if (owner.realm.state === "dead" || epoch.state === "ended") return
     rec.done = true
-    if (epoch !== undefined) rec.doneIn.add(epoch.epoch)
+    rec.doneIn.add(epoch.epoch)
+    counter.most++
+    if (!certain) return
+    counter.least++
+    epoch.certain.set(rec, this.world.now)
+  }
+
+  private isLate({ owner, startedAt }: Attempt): boolean {
+    return owner.timeout !== undefined && this.world.now - startedAt >= owner.timeout
+  }
+
+  /** How far in front of the oldest record that is not done it starts. */
+  private near(owner: Owner, epoch: EpochTruth, rec: Rec, where: string): void {
+    const { delivered, doneFrom } = epoch
+    let oldest = doneFrom
+    while (oldest < delivered.length) {
+      const one = delivered[oldest]!
+      if (!one.doneIn.has(epoch.epoch) && !(one.filter === "unwanted" && owner.filters)) break
+      oldest++
+    }
+    epoch.doneFrom = oldest
+    const distance = epoch.indexOf.get(rec)! - oldest
+    if (distance >= owner.maxUncommitted) {
+      this.violation("maxUncommitted", `${where} starts ${distance} records in front of the oldest that is not done`)
+    }
   }
 }

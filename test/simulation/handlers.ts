@@ -32,14 +32,15 @@ const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: D
   const moment = () => chance.skewed(1, plan.slow)
   const ack = Effect.andThen(
     Effect.sync(() => {
-      attempt.acked = true
-      checker.done(attempt)
+      checker.acknowledges(attempt)
     }),
     delivery.ack
   )
   switch (behaviour) {
     case "instant":
       return Effect.void
+    case "short":
+      return sleep(chance.int(1, 30))
     case "sleep":
       return sleep(moment())
     case "long":
@@ -90,26 +91,47 @@ const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: D
       return Effect.andThen(ack, Effect.fail("after ack"))
     case "finalizer":
     case "finalizerDies":
+      // its outcome counts when the finalizer has ended
+      attempt.deferred = true
       return Effect.andThen(
-        Effect.addFinalizer(() =>
-          Effect.andThen(sleep(chance.int(1, 100)), behaviour === "finalizer" ? Effect.void : Effect.die("finalizer"))
+        Effect.addFinalizer((exit) =>
+          Effect.andThen(
+            sleep(chance.int(1, 100)),
+            behaviour === "finalizerDies"
+              ? Effect.die("finalizer")
+              : Effect.sync(() => {
+                  if (Exit.isSuccess(exit)) checker.done(attempt)
+                })
+          )
         ),
         sleep(moment())
       )
     case "cleanup": {
+      // longer than it is waited for, sometimes
       const ms = chance.int(1, 1500)
+      attempt.stubborn = true
       return Effect.onInterrupt(sleep(moment()), () => sleep(ms))
     }
   }
 }
 
+const failing: ReadonlySet<Behaviour> = new Set(["fail", "die", "throw", "self", "finalizerDies"])
+
+const choose = ({ chance, healed, plan, policy }: Handling): Behaviour => {
+  if (healed()) return chance.chance(0.5) ? "instant" : "short"
+  const behaviour = chance.weighted(plan.behaviours)
+  // where one failure ends the consumer there are few
+  const rare = (policy === "none" || policy === "stop") && failing.has(behaviour)
+  return rare && !chance.chance(0.03) ? "instant" : behaviour
+}
+
 export const makeHandler = (h: Handling): Handler<never, never> => {
-  const { chance, checker, owner, plan } = h
+  const { checker, owner, plan } = h
   const topics = plan.topics.map((topic) => topic.name) as [string, ...Array<string>]
   const handle = (delivery: Delivery): Body => {
     const rec = checker.recordOf(delivery)
     const attempt = checker.starts(owner, rec, delivery.epoch)
-    const behaviour = h.healed() ? "instant" : chance.weighted(plan.behaviours)
+    const behaviour = choose(h)
     checker.trace.log(owner.name, `starts ${keyOf(rec)}@${rec.offset}#${delivery.epoch} ${behaviour}`)
     const ended = (how: "success" | "failure" | "interrupted") => {
       if (attempt.ended) return
@@ -127,9 +149,9 @@ export const makeHandler = (h: Handling): Handler<never, never> => {
     return Effect.withFiber((fiber) => {
       fiber.addObserver((exit) => {
         const how = Exit.isSuccess(exit) ? "success" : Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : "failure"
-        if (how === "failure" || (how === "interrupted" && attempt.self)) mayStop(h, "defect")
-        // a finalizer that dies makes a failure of it: who registered one says so before the scope is closed
-        ended(how === "success" && behaviour === "finalizerDies" ? "failure" : how)
+        const fails = how === "failure" || (how === "interrupted" && attempt.self) || behaviour === "finalizerDies"
+        if (fails && !attempt.acked) mayStop(h, "defect")
+        ended(how)
       })
       return body
     })
@@ -149,8 +171,7 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
   const { chance, checker, owner } = h
   const skip = (record: Delivery): Decision => {
     const rec = checker.recordOf(record)
-    rec.done = true
-    rec.doneIn.add(record.epoch)
+    checker.skips(owner, rec, record.epoch)
     checker.trace.log(owner.name, `skips ${keyOf(rec)}@${rec.offset}#${record.epoch}`)
     return { _tag: "Skip" }
   }
@@ -163,11 +184,18 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
     case "none":
       return undefined
     case "skip":
-      return { ...FailurePolicy.skip, decide: ({ record }) => Effect.sync(() => skip(record)) }
+      return {
+        ...FailurePolicy.skip,
+        decide: ({ record }) => {
+          checker.asks(owner, checker.recordOf(record), record.epoch)
+          return Effect.sync(() => skip(record))
+        }
+      }
     case "stop":
       return { ...FailurePolicy.stop, decide: () => Effect.sync(stop) }
     case "make":
       return FailurePolicy.make(({ record }) => {
+        checker.asks(owner, checker.recordOf(record), record.epoch)
         const what = h.healed() ? "skip" : chance.weighted({ skip: 10, later: 6, stop: 0.3, die: 0.2, stopLater: 0.2 })
         switch (what) {
           case "skip":

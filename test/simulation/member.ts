@@ -5,7 +5,9 @@
 import { ConcurrentConsumer, type ConcurrentConsumerShape } from "@concurrent-kafka/core/ConcurrentConsumer"
 import { ConsumerRegistry, makeRegistry } from "@concurrent-kafka/core/ConsumerRegistry"
 import { Diagnostics } from "@concurrent-kafka/core/Diagnostics"
+import { FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
 import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
+import type { Snapshot } from "@concurrent-kafka/core/Snapshot"
 import type { Cluster } from "@concurrent-kafka/testing/MemoryKafka"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -57,18 +59,21 @@ export class Process {
     this.stage = stage
     this.plan = plan
     const { checker, coverage, world } = stage
+    // a client id of its own, so that what a dead process sent is not taken for its successor's
     const name = `${clientId}.${number}`
     this.realm = new Realm(name, world)
     const { concurrency, ordering, startFrom } = plan.options
     this.owner = new Owner({
       name,
-      clientId,
+      clientId: name,
       realm: this.realm,
       lanes: ordering === "partition",
       filters: stage.plan.filters,
       startsLatest: startFrom === "latest",
       limit: concurrency === "unbounded" ? Number.POSITIVE_INFINITY : concurrency,
-      timeout: plan.timeout
+      timeout: plan.timeout,
+      maxUncommitted: plan.options.maxUncommitted,
+      flushTime: plan.options.interruptGrace + plan.options.flushReserve
     })
     const chance = new Prng(stage.plan.seed, name)
     const handling = {
@@ -98,17 +103,17 @@ export class Process {
           checker.violation("table", `${name}: ${machine} ${state} ${event} at ${at.topic}/${at.partition}#${at.epoch}`)
       })
     )
-    this.build(clientId)
+    this.build()
   }
 
   private fork<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> {
     return Effect.runForkWith(this.context)(effect)
   }
 
-  private build(clientId: string): void {
+  private build(): void {
     const { checker, cluster, plan } = this.stage
     const client = cluster.client({
-      clientId,
+      clientId: this.owner.clientId,
       protocol: plan.protocol,
       requestTimeout: this.plan.requestTimeout,
       awaitedRevoke: this.plan.awaitedRevoke,
@@ -149,7 +154,7 @@ export class Process {
   rerun(): void {
     const { checker } = this.stage
     this.state = "running"
-    this.runs++
+    if (++this.runs > 1) this.stage.coverage.row("partition", "P27")
     this.owner.closing = undefined
     checker.trace.log(this.owner.name, `runs, for the ${this.runs}. time`)
     const options = this.policy === undefined ? [] : ([{ onFailure: this.policy }] as const)
@@ -230,9 +235,110 @@ export class Process {
   }
 
   /** What a user does to it meanwhile. */
-  ask(what: string, effect: Effect.Effect<unknown, unknown>): void {
-    this.stage.checker.trace.log(this.owner.name, what)
-    this.fork(effect)
+  ask<A, E>(what: string, effect: Effect.Effect<A, E>, then: (exit: Exit.Exit<A, E>) => void = () => {}): void {
+    const { trace } = this.stage.checker
+    trace.log(this.owner.name, what)
+    this.fork(effect).addObserver((exit) => {
+      if (this.realm.state === "dead") return
+      trace.log(this.owner.name, `${what}: ${Exit.isSuccess(exit) ? "done" : String(Cause.squash(exit.cause))}`)
+      then(exit)
+    })
+  }
+
+  /** It must refuse to run twice at once. */
+  runTwice(): void {
+    this.ask("runs a second time", this.consumer!.run(this.handler, { onFailure: FailurePolicy.skip }), (exit) => {
+      const error = Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : "success"
+      if (!error.includes("one handler at a time")) {
+        this.stage.checker.violation("run", `${this.owner.name} ran twice at once: ${error}`)
+      }
+    })
+  }
+
+  pause(paused: boolean): void {
+    const { owner } = this
+    if (!paused) {
+      owner.paused = false
+      for (const epoch of owner.epochs.values()) epoch.paused = false
+    }
+    this.ask(paused ? "pauses" : "resumes", paused ? this.consumer!.pause() : this.consumer!.resume())
+    owner.paused = paused
+  }
+
+  /** Pauses a partition, or lets it go on. */
+  pausePartition(chance: Prng): void {
+    const { owner } = this
+    const epochs = [...owner.epochs.values()].filter((epoch) => epoch.state !== "ended")
+    if (epochs.length === 0) return
+    const epoch = chance.pick(epochs)
+    if (epoch.paused) {
+      // a consumer that is paused as a whole stays so
+      if (!owner.paused) epoch.paused = false
+      this.ask(`resumes ${epoch.key}`, this.consumer!.resume([epoch]))
+    } else {
+      this.ask(`pauses ${epoch.key}`, this.consumer!.pause([epoch]), (exit) => {
+        if (Exit.isSuccess(exit)) epoch.paused = true
+      })
+    }
+  }
+
+  seek(chance: Prng): void {
+    const epochs = [...this.owner.epochs.values()].filter((epoch) => epoch.state !== "ended")
+    if (epochs.length === 0) return
+    const epoch = chance.pick(epochs)
+    const to = chance.weighted({ start: 1, end: 1, offset: 3 })
+    const last = epoch.delivered.at(-1)?.offset ?? 0n
+    const offset = to === "offset" ? BigInt(chance.int(0, Number(last) + 3)) : to
+    epoch.mayEnd = "sought"
+    this.ask(`seeks ${epoch.key} to ${offset}`, this.consumer!.seek(epoch, offset))
+  }
+
+  resize(n: number | "unbounded"): void {
+    const limit = n === "unbounded" ? Number.POSITIVE_INFINITY : n
+    this.owner.limit = Math.max(this.owner.limit, limit)
+    this.ask(`changes its concurrency to ${n}`, this.consumer!.setConcurrency(n))
+    this.owner.limit = limit
+  }
+
+  flush(): void {
+    this.ask("flushes", this.consumer!.flush)
+  }
+
+  look(): Snapshot {
+    return Effect.runSync(this.consumer!.snapshot)
+  }
+
+  /** What it says of itself, against what was seen from outside. */
+  check(): void {
+    const { consumer, owner, stage } = this
+    if (consumer === undefined) return
+    const { checker } = stage
+    const snapshot = this.look()
+    const { maxHeldRecords } = this.plan.options
+    if (snapshot.unexpectedTransitions !== 0) checker.violation("table", `${owner.name}: unexpected transitions`)
+    checker.counted(owner, snapshot.outcomes)
+    if (snapshot.permits.used < owner.running.size) {
+      checker.violation("I5", `${owner.name} tells of ${snapshot.permits.used} permits, and ${owner.running.size} run`)
+    }
+    for (const p of snapshot.partitions) {
+      // the fetch that crosses the limit, and those that were under way before fetching was paused: here a fetch may take no time
+      if (p.heldRecords >= maxHeldRecords + 4 * stage.plan.maxChunk) {
+        checker.violation("I6", `${owner.name} holds ${p.heldRecords} of ${p.topic}/${p.partition}`)
+      }
+    }
+    const held = snapshot.partitions.reduce((sum, p) => sum + p.heldRecords, 0)
+    if (held > snapshot.held.records) {
+      checker.violation("I6", `${owner.name} holds ${snapshot.held.records}, and its partitions ${held}`)
+    }
+  }
+
+  /** Whatever its user did to it is undone. */
+  heal(): void {
+    if (!this.isUp) return
+    this.pause(false)
+    for (const epoch of this.owner.epochs.values()) {
+      if (epoch.state !== "ended") this.ask(`resumes ${epoch.key}`, this.consumer!.resume([epoch]))
+    }
   }
 
   kill(): void {
@@ -261,6 +367,10 @@ export class Process {
   /** Its newest session, while that is open. */
   session() {
     return this.stage.cluster.sessionsUnsafe().findLast((s) => s.clientId === this.owner.clientId && s.isOpenUnsafe())
+  }
+
+  get requestTimeout(): number {
+    return this.plan.requestTimeout
   }
 
   get isUp(): boolean {

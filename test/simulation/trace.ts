@@ -7,12 +7,17 @@ import type { World } from "./world.ts"
 
 const keptLines = 400
 
+const stamp = (now: number): string => ((now - 1_000_000) / 1000).toFixed(3).padStart(8)
+
 export class Trace {
   readonly world: World
   readonly verbose: boolean
   private readonly hash = createHash("sha1")
   private readonly lines: Array<string> = []
   count = 0
+  /** what the cluster tells of itself: only to be read, no part of the hash */
+  aside: (() => ReadonlyArray<string>) | undefined = undefined
+  private taken = 0
 
   constructor(world: World, verbose: boolean) {
     this.world = world
@@ -20,11 +25,24 @@ export class Trace {
   }
 
   log(who: string, what: string): void {
-    const line = `${((this.world.now - 1_000_000) / 1000).toFixed(3).padStart(8)} ${who.padEnd(6)} ${what}`
+    const line = `${stamp(this.world.now)} ${who.padEnd(6)} ${what}`
+    this.takeAside()
     this.count++
     this.hash.update(line).update("\n")
     this.lines.push(line)
     if (!this.verbose && this.lines.length > 2 * keptLines) this.lines.splice(0, keptLines)
+  }
+
+  private takeAside(): void {
+    const all = this.aside?.() ?? []
+    while (this.taken < all.length) {
+      const line = all[this.taken++]!
+      const space = line.indexOf(" ")
+      const what = line.slice(space + 1)
+      // what sessions are told and what is committed is in the history already
+      if (what.startsWith("group ") || what.startsWith("fault "))
+        this.lines.push(`${stamp(Number(line.slice(0, space)))} KAFKA  ${what}`)
+    }
   }
 
   get text(): ReadonlyArray<string> {

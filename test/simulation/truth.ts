@@ -35,8 +35,6 @@ export class LogTruth {
   why = ""
   /** all records before this index were found to be done, excused, or not there */
   checked = 0
-  /** what the group has committed was committed in this term */
-  committedInTerm = true
   gone = false
 
   constructor(topic: string, partition: number, term: number, records: Array<Rec>) {
@@ -77,20 +75,17 @@ export class Truth {
   }
 
   create(topic: string, partitions: number): void {
-    for (let partition = 0; partition < partitions; partition++) {
-      const key = keyOf({ topic, partition })
-      const before = this.logs.get(key)
-      const log = new LogTruth(topic, partition, (before?.term ?? 0) + 1, [])
-      log.committedInTerm = before === undefined
-      this.logs.set(key, log)
-    }
+    for (let partition = 0; partition < partitions; partition++) this.add(topic, partition)
+  }
+
+  private add(topic: string, partition: number): void {
+    const key = keyOf({ topic, partition })
+    this.logs.set(key, new LogTruth(topic, partition, (this.logs.get(key)?.term ?? 0) + 1, []))
   }
 
   /** More partitions. */
   grow(topic: string, from: number, to: number): void {
-    for (let partition = from; partition < to; partition++) {
-      this.logs.set(keyOf({ topic, partition }), new LogTruth(topic, partition, 1, []))
-    }
+    for (let partition = from; partition < to; partition++) this.add(topic, partition)
   }
 
   delete(topic: string): void {
@@ -103,7 +98,6 @@ export class Truth {
     const log = new LogTruth(topic, partition, before.term + 1, before.records.slice(0, before.indexOf(to)))
     log.excuse(before.excusedTo, before.why)
     log.checked = Math.min(before.checked, log.records.length)
-    log.committedInTerm = false
     this.logs.set(key, log)
   }
 

@@ -1,0 +1,248 @@
+/**
+ * What goes wrong between members and broker. Everything that lasts ends by itself after a while, or when the history heals.
+ */
+import type { Api, Fault, FaultWeights } from "@concurrent-kafka/testing/Faults"
+import * as Effect from "effect/Effect"
+import { groupId, type Process, type Stage } from "./member.ts"
+import type { Prng } from "./prng.ts"
+import { Realm } from "./world.ts"
+
+const retriable = ["COORDINATOR_LOAD_IN_PROGRESS", "NOT_COORDINATOR", "REQUEST_TIMED_OUT", "UNKNOWN_SERVER_ERROR"]
+const deferred = ["REBALANCE_IN_PROGRESS", "ILLEGAL_GENERATION", "STALE_MEMBER_EPOCH"]
+const rejected = ["OFFSET_METADATA_TOO_LARGE", "REQUEST_TOO_LARGE"]
+const fatal = ["TOPIC_AUTHORIZATION_FAILED", "INVALID_GROUP_ID", "FENCED_INSTANCE_ID"]
+
+const stormy: FaultWeights = {
+  commit: {
+    code: 0.08,
+    answerLost: 0.06,
+    dropped: 0.06,
+    servedLate: 0.05,
+    slowAnswer: 0.1,
+    slowRequest: 0.1,
+    noAnswer: 0.03
+  },
+  fetch: { smallChunk: 0.3, slowAnswer: 0.1, dropped: 0.03, code: 0.03 },
+  heartbeat: { slowAnswer: 0.1, dropped: 0.05, code: 0.05 },
+  join: { slowRequest: 0.1, answerLost: 0.05, code: 0.05 },
+  sync: { slowRequest: 0.1, slowAnswer: 0.1, answerLost: 0.05 },
+  offsetFetch: { slowAnswer: 0.1, dropped: 0.05, code: 0.05 },
+  listOffsets: { code: 0.2, dropped: 0.1 },
+  metadata: { dropped: 0.1 },
+  leave: { dropped: 0.1, slowRequest: 0.1 }
+}
+
+export class Troubles {
+  private readonly stage: Stage
+  private readonly chance: Prng
+  private readonly realm: Realm
+  private readonly lasting = new Set<() => void>()
+
+  constructor(stage: Stage, chance: Prng) {
+    this.stage = stage
+    this.chance = chance
+    this.realm = new Realm("sim", stage.world)
+  }
+
+  private log(what: string): void {
+    this.stage.checker.trace.log("SIM", what)
+  }
+
+  /** Commits may not go through for so long, and a little longer. */
+  private disturbs(ms: number): void {
+    const { checker, world } = this.stage
+    checker.calmSince = Math.max(checker.calmSince, world.now + ms + 30_000)
+  }
+
+  /** Until it ends by itself, or is ended. */
+  private lasts(ms: number, end: () => void): void {
+    this.disturbs(ms)
+    const once = () => {
+      if (this.lasting.delete(once)) end()
+    }
+    this.lasting.add(once)
+    this.stage.world.after(this.realm, ms, once)
+  }
+
+  freeze(process: Process): void {
+    process.freeze()
+    this.lasts(this.chance.skewed(50, 40_000), () => process.thaw())
+  }
+
+  evict(process: Process): void {
+    this.log(`${process.owner.name} is evicted`)
+    this.disturbs(5_000)
+    process.session()?.evict.pipe(Effect.runSync)
+  }
+
+  disconnect(process: Process): void {
+    const session = process.session()
+    if (session === undefined) return
+    this.log(`${process.owner.name} is disconnected`)
+    Effect.runSync(session.disconnect)
+    this.lasts(this.chance.skewed(50, 30_000), () => {
+      this.log(`${process.owner.name} is connected again`)
+      Effect.runSync(session.reconnect)
+    })
+  }
+
+  breakConnections(process: Process): void {
+    this.log(`the connections of ${process.owner.name} break`)
+    this.disturbs(1_000)
+    process.session()?.breakConnections.pipe(Effect.runSync)
+  }
+
+  brokerDown(): void {
+    this.log("the broker is down")
+    Effect.runSync(this.stage.cluster.brokerDown)
+    this.lasts(this.chance.skewed(20, 15_000), () => {
+      this.log("the broker is up")
+      Effect.runSync(this.stage.cluster.brokerUp)
+    })
+  }
+
+  /** One member learns late, or never, what it got in a generation. */
+  missGeneration(process: Process): void {
+    const { chance } = this
+    const { cluster } = this.stage
+    const ms = chance.int(500, 12_000)
+    const fault: Fault = chance.pick<Fault>([
+      { kind: "slowRequest", ms },
+      { kind: "slowAnswer", ms },
+      { kind: "answerLost" },
+      { kind: "dropped" }
+    ])
+    const api: Api = chance.pick<Api>(["sync", "sync", "join", "heartbeat"])
+    this.disturbs(ms)
+    this.script(process, api, fault, 1)
+    this.log("the group is asked to rebalance")
+    Effect.runSync(cluster.rebalance(groupId))
+  }
+
+  private script(process: Process | undefined, api: Api, fault: Fault, times: number): void {
+    const target = process === undefined ? {} : { clientId: process.owner.clientId }
+    const { kind, ...rest } = fault
+    this.log(`fault for ${process?.owner.name ?? "everybody"}: ${api} ${kind} ${JSON.stringify(rest)} ${times} times`)
+    this.stage.cluster.faults.next(api, fault, { ...target, times })
+  }
+
+  commitFault(process: Process): void {
+    const { chance } = this
+    const ms = chance.skewed(10, 4_000)
+    const partitions = chance.chance(0.5) ? this.somePartition(process) : undefined
+    const code = (codes: ReadonlyArray<string>): Fault => ({
+      kind: "code",
+      code: chance.pick(codes),
+      ...(partitions === undefined ? {} : { partitions })
+    })
+    const fault = chance.pick<() => Fault>([
+      () => code(retriable),
+      () => code(retriable),
+      () => code(deferred),
+      () => code(rejected),
+      () => ({ kind: "dropped" }),
+      () => ({ kind: "answerLost" }),
+      // before the client gives up on it: later the broker can not apply it any more
+      () => ({ kind: "servedLate", ms: Math.min(ms, process.requestTimeout - 100) }),
+      () => ({ kind: "noAnswer" }),
+      () => ({ kind: "refused" }),
+      () => ({ kind: "slowAnswer", ms }),
+      () => ({ kind: "slowRequest", ms })
+    ])()
+    this.disturbs(ms)
+    this.script(process, "commit", fault, chance.int(1, 3))
+  }
+
+  /** Refused for good: the consumer has to end. */
+  fatal(process: Process): void {
+    const { chance } = this
+    this.disturbs(0)
+    if (chance.chance(0.5)) {
+      const reason = chance.pick(["Authentication", "Authorization", "CorruptData"] as const)
+      this.log(`the session of ${process.owner.name} ends: ${reason}`)
+      process.session()?.end(reason).pipe(Effect.runSync)
+    } else this.script(process, "commit", { kind: "code", code: chance.pick(fatal) }, 1)
+  }
+
+  requestFault(process: Process | undefined): void {
+    const { chance } = this
+    const api = chance.pick<Api>([
+      "metadata",
+      "join",
+      "sync",
+      "heartbeat",
+      "leave",
+      "offsetFetch",
+      "fetch",
+      "fetch",
+      "listOffsets"
+    ])
+    const ms = chance.skewed(10, 8_000)
+    const codes: Partial<Record<Api, ReadonlyArray<string>>> = {
+      fetch: ["NOT_LEADER_OR_FOLLOWER", "KAFKA_STORAGE_ERROR"],
+      listOffsets: ["NOT_LEADER_OR_FOLLOWER"],
+      offsetFetch: ["UNSTABLE_OFFSET_COMMIT", "NOT_COORDINATOR"]
+    }
+    const fault = chance.pick<Fault>([
+      { kind: "slowRequest", ms },
+      { kind: "slowAnswer", ms },
+      { kind: "refused" },
+      { kind: "dropped" },
+      { kind: "answerLost" },
+      { kind: "noAnswer" },
+      { kind: "code", code: chance.pick(codes[api] ?? ["NOT_COORDINATOR", "COORDINATOR_LOAD_IN_PROGRESS"]) },
+      ...(api === "fetch" ? [{ kind: "smallChunk", records: 1 } as const] : [])
+    ])
+    this.disturbs(ms)
+    this.script(process, api, fault, chance.int(1, 3))
+  }
+
+  storm(): void {
+    const ms = this.chance.int(1_000, 12_000)
+    this.log("a storm of faults")
+    const end = this.stage.cluster.faults.random({
+      source: this.chance,
+      weights: stormy,
+      maxDelay: 1_200,
+      maxSmallChunk: this.stage.plan.maxChunk,
+      codes: { commit: [...retriable, ...deferred, ...rejected] }
+    })
+    this.lasts(ms + 2_000, () => {
+      this.log("the storm is over")
+      end()
+    })
+  }
+
+  /** Nothing about the first start works at once. */
+  badStart(): void {
+    const { chance } = this
+    const times = chance.int(1, 6)
+    this.disturbs(5_000)
+    this.script(undefined, "listOffsets", { kind: "code", code: "NOT_LEADER_OR_FOLLOWER" }, chance.int(0, 3))
+    this.script(
+      undefined,
+      "commit",
+      chance.pick<Fault>([
+        { kind: "code", code: chance.pick(retriable) },
+        { kind: "code", code: chance.pick(deferred) },
+        { kind: "slowAnswer", ms: 3_000 },
+        { kind: "dropped" },
+        { kind: "answerLost" }
+      ]),
+      times
+    )
+  }
+
+  private somePartition(process: Process) {
+    const held = process.session()?.heldUnsafe() ?? []
+    if (held.length === 0) return undefined
+    const { partition, topic } = this.chance.pick(held)
+    return [{ topic, partition }]
+  }
+
+  heal(): void {
+    this.disturbs(0)
+    this.stage.cluster.faults.clear()
+    for (const end of [...this.lasting]) end()
+  }
+}
