@@ -409,6 +409,14 @@ export class Intake {
         this.over(epoch)
       })
     }
+    // nothing is left that could be committed, so no success will ever end the row of failures
+    if (
+      run.counters.commitFailures > 0 &&
+      ![...run.epochs.values()].some(({ commitState }) => commitState !== "clean")
+    ) {
+      run.counters.commitFailures = 0
+      run.counters.commitFailingSince = undefined
+    }
     // a partition less: the others' share of the held limits is larger
     for (const other of run.epochs.values()) if (other.full) this.held.check(other)
     this.events.settled()
