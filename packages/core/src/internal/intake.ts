@@ -112,16 +112,28 @@ export class Intake {
     this.pump.pump()
   }
 
+  /** Signals of a membership that is over: they mean nothing any more, but a revoke is answered all the same. */
+  discard(signals: ReadonlyArray<Signal>): void {
+    for (const signal of signals) {
+      if (signal._tag === "Chunk") this.fence(signal)
+      else if (signal._tag === "Revoking") {
+        for (const p of signal.partitions) this.run.row("partition", "P29", p)
+        signal.acknowledgeUnsafe()
+      }
+    }
+  }
+
+  private fence(chunk: Chunk): void {
+    this.run.row("partition", "P28", chunk)
+    this.run.counters.fenced += Math.max(1, chunk.records.length)
+  }
+
   // ------------------------------------------------------------------ records
 
   private chunk(chunk: Chunk): void {
     const { counters } = this.run
     const epoch = this.run.find(chunk)
-    if (epoch === undefined) {
-      this.run.row("partition", "P28", chunk)
-      counters.fenced += Math.max(1, chunk.records.length)
-      return
-    }
+    if (epoch === undefined) return this.fence(chunk)
     if (this.run.partition(epoch, "chunk") === undefined) return
     epoch.end = chunk.end
     if (epoch.exact || epoch.closing) {

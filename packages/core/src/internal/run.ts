@@ -154,11 +154,13 @@ export class ConsumerRun {
   /** Joins the group and handles; ends when the run was closed or has failed. */
   readonly live: Effect.Effect<void, RunFailure> = Effect.suspend(() => {
     const { committer, session } = this.options
+    // what a run before this one left there is of a membership that is over
+    const left = Effect.map(Queue.clear(session.inbox), (signals) => this.intake.discard(signals))
     const inbox = Effect.forever(
       Effect.map(Queue.takeAll(session.inbox), (signals) => this.guarded(() => this.intake.take(signals)))
     )
     this.background(
-      Effect.catchCause(inbox, (cause) =>
+      Effect.catchCause(Effect.andThen(left, inbox), (cause) =>
         Effect.sync(() => {
           if (!Cause.hasInterruptsOnly(cause)) this.fail(inboxFailure(cause))
         })
