@@ -168,7 +168,6 @@ export class Actions {
     this.topics.heal()
     this.troubles.heal()
     this.keepAlive()
-    for (const { process } of this.slots) process?.heal()
   }
 
   keepAlive(): void {
@@ -176,6 +175,7 @@ export class Actions {
     for (const slot of this.slots) {
       if (this.isDown(slot)) this.start(slot)
       else if (slot.process!.state === "idle") slot.process!.rerun()
+      slot.process!.heal()
     }
   }
 

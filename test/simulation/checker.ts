@@ -136,6 +136,8 @@ export class Checker {
   readonly violations: Array<Violation> = []
   /** commits go through since this time, so that what is done must arrive */
   calmSince = 0
+  /** when a fault met a request */
+  lastFault: () => number = () => 0
   /** how long a commit is on its way at most, while it is calm */
   readonly commitTime: number
   private readonly epochs = new Map<number, EpochTruth>()
@@ -472,7 +474,12 @@ export class Checker {
    * may come too late for it.
    */
   private flushed(epoch: EpochTruth, how: string): void {
-    if (this.world.now < this.calmSince || epoch.begunAt === undefined || epoch.mayEnd !== undefined) return
+    if (
+      this.world.now < Math.max(this.calmSince, this.lastFault() + 30_000) ||
+      epoch.begunAt === undefined ||
+      epoch.mayEnd !== undefined
+    )
+      return
     if (epoch.log !== this.truth.logs.get(epoch.key)) return
     const until = this.world.now - 3 * this.commitTime - 5
     const { delivered } = epoch

@@ -69,6 +69,7 @@ export const runHistory = async (seed: number, verbose: boolean): Promise<Result
   }
   const truth = new Truth((topic, partition) => ends(topic, partition)?.start ?? 0n)
   const checker = new Checker(world, trace, truth, plan.latency.commit, ends)
+  checker.lastFault = () => cluster.faults.injected().at(-1)?.at ?? 0
   if (verbose) trace.aside = () => cluster.traceUnsafe()
   let healed = false
   const stage: Stage = { world, cluster, checker, coverage, plan, healed: () => healed }

@@ -47,6 +47,7 @@ export class Process {
   /** `building`, `failed` to build or by itself, `idle` without a run, `running`, `closing`, `closed`, `dead` */
   state: "building" | "failed" | "idle" | "running" | "interrupting" | "closing" | "closed" | "dead" = "building"
   runs = 0
+  private isHealed = false
   private readonly stage: Stage
   private readonly plan: MemberPlan
   private readonly scope = Scope.makeUnsafe()
@@ -334,7 +335,8 @@ export class Process {
 
   /** Whatever its user did to it is undone. */
   heal(): void {
-    if (!this.isUp) return
+    if (this.isHealed || !this.isUp) return
+    this.isHealed = true
     this.pause(false)
     for (const epoch of this.owner.epochs.values()) {
       if (epoch.state !== "ended") this.ask(`resumes ${epoch.key}`, this.consumer!.resume([epoch]))
