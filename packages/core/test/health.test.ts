@@ -1,0 +1,389 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { type HealthCode, healthCodes, type HealthReason } from "../src/Health.ts"
+import { KafkaClientError } from "../src/KafkaClient.ts"
+import { Boom, Desk, pass, passUntil, turns, world } from "./harness.ts"
+import { at, later, outcomes, type Scripted, scripted } from "./script.ts"
+
+const caused = new Set<HealthCode>()
+const stubborn = () => new Desk({ around: (_, wait) => Effect.uninterruptible(wait) })
+
+type Verdict = readonly [status: "ok" | "degraded" | "down", live: boolean, ready: boolean]
+
+/** exactly this code, and what it means for the whole */
+const says = (
+  s: Pick<Scripted, "consumer">,
+  code: HealthCode,
+  [status, live, ready]: Verdict
+): Effect.Effect<HealthReason> =>
+  Effect.map(s.consumer.health, (health) => {
+    assert.deepStrictEqual(
+      health.reasons.map((reason) => reason.code),
+      [code]
+    )
+    assert.deepInclude(health, { status, live, ready })
+    assert.isAbove(health.reasons[0]!.message.length, 5)
+    caused.add(code)
+    return health.reasons[0]!
+  })
+
+const well = (s: Pick<Scripted, "consumer">) =>
+  Effect.map(s.consumer.health, (health) =>
+    assert.deepStrictEqual(health, { status: "ok", live: true, ready: true, reasons: [] })
+  )
+
+const open = (s: Scripted) => s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+
+describe("health", () => {
+  it.effect("disabled: live and ready; goes with the switch, which is not turned while the process runs", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ enabled: false })
+      yield* pass(60_000)
+      yield* says(s, "disabled", ["ok", true, true])
+      // enabled: the code is not there
+      const t = yield* scripted()
+      yield* open(t)
+      yield* well(t)
+    })
+  )
+
+  it.effect("starting: never had an assignment; taken away by the first one", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* says(s, "starting", ["degraded", true, false])
+      yield* open(s)
+      yield* well(s)
+    })
+  )
+
+  it.effect("standby: a member without partitions; taken away by an assignment with some", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* pass(5)
+      yield* s.session.assign([])
+      assert.strictEqual((yield* says(s, "standby", ["ok", true, true])).since, 5)
+      yield* open(s)
+      yield* well(s)
+    })
+  )
+
+  it.effect("opening: the start is being established, degraded once that has failed; taken away when it is known", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      const late = later()
+      s.session.answers.push(outcomes("retriable", "NOT_COORDINATOR"), late.answer)
+      s.session.log = Effect.as(Effect.sleep(10), [{ topic: "t", partition: 0, start: 0n, end: 0n }])
+      yield* s.session.assign([{ partition: 0, epoch: 1 }])
+      yield* says(s, "opening", ["ok", true, true])
+      yield* pass(600)
+      yield* says(s, "opening", ["degraded", true, true])
+      yield* late.give()
+      yield* well(s)
+    })
+  )
+
+  it.effect("rebalancing: being revoked, suspended; taken away by the assignment", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* open(s)
+      yield* s.session.chunk(0, 1, 0, 1)
+      yield* s.session.revoking([at(0, 1)], { exact: false })
+      yield* says(s, "rebalancing", ["ok", true, true])
+      yield* s.desk.finish(0, 0)
+      assert.strictEqual((yield* says(s, "rebalancing", ["ok", true, true])).count, 1)
+      yield* s.session.assign([{ partition: 0, epoch: 1, retained: true, committed: 1 }])
+      yield* well(s)
+    })
+  )
+
+  it.effect("paused: by the user; taken away by resume", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* open(s)
+      yield* pass(7)
+      yield* s.consumer.pause()
+      assert.strictEqual((yield* says(s, "paused", ["ok", true, true])).since, 7)
+      yield* s.consumer.resume()
+      yield* well(s)
+    })
+  )
+
+  it.effect("idle: run was interrupted; taken away by the next run", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* open(s)
+      yield* s.interrupt
+      yield* says(s, "idle", ["ok", true, true])
+      yield* s.run
+      yield* says(s, "starting", ["degraded", true, false])
+      yield* s.session.assign([{ partition: 0, epoch: 2, committed: 0 }])
+      yield* well(s)
+    })
+  )
+
+  it.effect(
+    "stuck: an attempt runs longer than stuckAfter; taken away when it ends; D51: restarting would not help, so live stays",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* scripted({ stuckAfter: "60 seconds" })
+        yield* open(s)
+        yield* s.session.chunk(0, 1, 0, 3)
+        yield* pass(59_999)
+        yield* well(s)
+        yield* pass(1)
+        const reason = yield* says(s, "stuck", ["degraded", true, true])
+        assert.deepInclude(reason, { count: 3, since: 0, at: { topic: "t", partition: 0, offset: 0n } })
+        yield* s.desk.finishAll()
+        yield* well(s)
+      })
+  )
+
+  it.effect("lostToRetention: for an hour", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* open(s)
+      yield* s.session.outOfRange(at(0, 1), 0, 10, 20)
+      assert.strictEqual((yield* says(s, "lostToRetention", ["degraded", true, true])).count, 10)
+      yield* pass(60 * 60 * 1_000 - 1)
+      yield* says(s, "lostToRetention", ["degraded", true, true])
+      yield* pass(1)
+      yield* well(s)
+    })
+  )
+
+  it.effect("zombie: degraded; with all permits held down and not live; taken away when the fibers end", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ concurrency: 2, desk: stubborn() })
+      yield* open(s)
+      yield* s.session.chunk(0, 1, 0, 1)
+      yield* s.session.assign([{ partition: 0, epoch: 2, committed: 0 }])
+      yield* well(s)
+      yield* pass(1_000)
+      assert.deepInclude(yield* says(s, "zombie", ["degraded", true, true]), {
+        count: 1,
+        at: { topic: "t", partition: 0, offset: 0n }
+      })
+      yield* s.session.chunk(0, 2, 0, 1)
+      yield* s.session.assign([{ partition: 0, epoch: 3, committed: 0 }])
+      yield* pass(1_000)
+      yield* says(s, "zombie", ["down", false, true])
+      for (const attempt of s.desk.attempts) attempt.end(Exit.void)
+      yield* turns
+      yield* well(s)
+    })
+  )
+
+  it.effect("commitsFailing: from the third failure in a row; a success takes it away; D51: live and ready stay", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ batchSize: 1 })
+      yield* open(s)
+      yield* s.session.chunk(0, 1, 0, 2)
+      s.session.answers.push(...Array.from({ length: 3 }, () => outcomes("retriable", "COORDINATOR_NOT_AVAILABLE")))
+      yield* s.desk.finish(0, 0)
+      yield* well(s)
+      yield* pass(125)
+      yield* well(s)
+      yield* pass(250)
+      assert.strictEqual((yield* says(s, "commitsFailing", ["down", true, true])).count, 3)
+      yield* pass(1_000)
+      yield* well(s)
+    })
+  )
+
+  it.effect(
+    "commitsFailing is taken away too when there is nothing left to commit: the partitions have gone to another member",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* scripted({ batchSize: 1 })
+        yield* open(s)
+        yield* s.session.chunk(0, 1, 0, 2)
+        s.session.answers.push(...Array.from({ length: 30 }, () => outcomes("retriable", "NOT_COORDINATOR")))
+        yield* s.desk.finish(0, 0)
+        yield* pass(1_000)
+        yield* says(s, "commitsFailing", ["down", true, true])
+        yield* s.session.lost(at(0, 1))
+        yield* s.session.assign([])
+        yield* pass(60_000)
+        yield* says(s, "standby", ["ok", true, true])
+        // nor do failures of long ago count for what comes later
+        s.session.answers.length = 0
+        yield* s.session.assign([{ partition: 0, epoch: 2, committed: 0 }])
+        yield* s.session.chunk(0, 2, 0, 1)
+        s.session.answers.push(outcomes("retriable", "NOT_COORDINATOR"))
+        yield* s.desk.finish(0, 0)
+        yield* well(s)
+      })
+  )
+
+  for (const [code, reason] of [
+    ["disconnected", "Connection"],
+    ["disconnected", "Timeout"],
+    ["protocolMismatch", "ProtocolMismatch"],
+    ["topicMissing", "TopicMissing"]
+  ] as const) {
+    it.effect(
+      `${code} (${reason}): not ready only before the first assignment; taken away when the client is up again`,
+      () =>
+        Effect.gen(function* () {
+          const s = yield* scripted()
+          const error = new KafkaClientError({ reason, detail: "because of this" })
+          yield* s.session.connection("down", error)
+          const before = yield* s.consumer.health
+          assert.deepInclude(before, { status: "down", live: true, ready: false })
+          assert.deepStrictEqual(
+            before.reasons.map((r) => r.code),
+            ["starting", code]
+          )
+          yield* s.session.connection("up")
+          yield* open(s)
+          yield* well(s)
+          yield* pass(10)
+          yield* s.session.connection("down", error)
+          yield* pass(10)
+          // told again: since the first
+          yield* s.session.connection("down", error)
+          const said = yield* says(s, code, ["down", true, true])
+          assert.strictEqual(said.since, 10)
+          assert.include(said.message, "because of this")
+          yield* s.session.connection("up")
+          yield* well(s)
+        })
+    )
+  }
+
+  it.effect("disconnected without a cause", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* open(s)
+      yield* s.session.connection("down")
+      yield* says(s, "disconnected", ["down", true, true])
+    })
+  )
+
+  it.effect("topicMissing: deleted; taken away when it is assigned again", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* open(s)
+      yield* s.session.gone(at(0, 1), "recreated")
+      yield* says(s, "topicMissing", ["down", true, true])
+      yield* s.session.assign([{ partition: 0, epoch: 2, committed: 0 }])
+      yield* well(s)
+    })
+  )
+
+  it.effect("committerDead: neither live nor ready; a new layer takes it away", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ batchSize: 1 })
+      yield* open(s)
+      yield* s.session.chunk(0, 1, 0, 1)
+      s.session.answers.push(() => {
+        throw new Error("broken")
+      })
+      yield* s.desk.finish(0, 0)
+      yield* says(s, "committerDead", ["down", false, false])
+      const t = yield* scripted()
+      yield* open(t)
+      yield* well(t)
+    })
+  )
+
+  it.effect(
+    "failed: the consumer ended by failure while its scope is open; neither live nor ready; a new layer takes it away",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* scripted()
+        yield* open(s)
+        yield* s.session.chunk(0, 1, 0, 1)
+        yield* s.desk.end(0, 0, Exit.fail(new Boom()))
+        const reason = yield* says(s, "failed", ["down", false, false])
+        assert.include(reason.message, "t/0 offset 0")
+        yield* pass(3_600_000)
+        yield* says(s, "failed", ["down", false, false])
+      })
+  )
+
+  it.effect("shuttingDown: live, not ready; ends with the consumer", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ shutdown: "drain" })
+      yield* open(s)
+      yield* s.session.chunk(0, 1, 0, 2)
+      yield* Effect.forkChild(s.close)
+      yield* turns
+      assert.strictEqual((yield* says(s, "shuttingDown", ["ok", true, false])).count, 2)
+      yield* s.desk.finishAll()
+      assert.notInclude(
+        (yield* s.consumer.health).reasons.map((r) => r.code),
+        "shuttingDown"
+      )
+    })
+  )
+
+  it.effect("the status is the worst of the reasons', live and ready hold when they hold for each", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ desk: stubborn(), concurrency: 1, stuckAfter: 10 })
+      yield* open(s)
+      yield* s.consumer.pause()
+      yield* s.session.outOfRange(at(0, 1), 0, 10, 20)
+      const health = yield* s.consumer.health
+      assert.deepInclude(health, { status: "degraded", live: true, ready: true })
+      assert.deepStrictEqual(
+        health.reasons.map((r) => r.code),
+        ["paused", "lostToRetention"]
+      )
+      yield* s.session.connection("down")
+      assert.deepInclude(yield* s.consumer.health, { status: "down", live: true, ready: true })
+    })
+  )
+
+  it.effect("readyNeeds and liveNeeds add codes", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({
+        health: { readyNeeds: ["disconnected", "paused"], liveNeeds: ["stuck"] },
+        stuckAfter: 1_000
+      })
+      yield* open(s)
+      yield* s.consumer.pause()
+      assert.deepInclude(yield* s.consumer.health, { status: "ok", live: true, ready: false })
+      yield* s.consumer.resume()
+      yield* s.session.chunk(0, 1, 0, 1)
+      yield* pass(1_000)
+      assert.deepInclude(yield* s.consumer.health, { status: "degraded", live: false, ready: true })
+      yield* s.desk.finishAll()
+      yield* well(s)
+    })
+  )
+
+  it.effect("D51: a broker outage makes nobody restart: down, live, ready; all is well when it is back", () =>
+    Effect.gen(function* () {
+      for (const protocol of ["eager", "incremental"] as const) {
+        const w = yield* world({ protocol })
+        yield* w.produce(5)
+        const a = yield* w.member("a")
+        yield* w.kafka.brokerDown
+        yield* a.desk.finish(0, 0, 1)
+        yield* passUntil("noticed", () => false, 6_000, 1_000).pipe(
+          Effect.ignore,
+          Effect.catchDefect(() => Effect.void)
+        )
+        const during = yield* a.health
+        assert.deepInclude(during, { status: "down", live: true, ready: true })
+        assert.include(
+          during.reasons.map((r) => r.code),
+          "disconnected"
+        )
+        yield* w.kafka.brokerUp
+        yield* pass(20_000)
+        assert.deepStrictEqual(yield* a.codes, [])
+        assert.strictEqual(w.committed(), 2)
+        yield* a.desk.finishAll()
+        yield* pass(20_000)
+        assert.strictEqual(w.committed(), 5)
+      }
+    })
+  )
+
+  it("every code has been caused here", () => {
+    assert.sameMembers([...caused], [...healthCodes])
+  })
+})
