@@ -1,0 +1,154 @@
+/**
+ * The packages as a user gets them: what `files` names, with the `exports` that `publishConfig` puts in place of the ones that lead to
+ * the sources, beside the packages that they need.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { execFile } from "node:child_process"
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync
+} from "node:fs"
+import { tmpdir } from "node:os"
+import { dirname, join } from "node:path"
+import { afterAll, beforeAll } from "vitest"
+
+interface Manifest {
+  readonly name: string
+  readonly private?: boolean
+  readonly files: ReadonlyArray<string>
+  readonly exports: Readonly<Record<string, unknown>>
+  readonly publishConfig: { readonly exports: Readonly<Record<string, unknown>> }
+}
+
+const root = dirname(import.meta.dirname)
+const folder = mkdtempSync(join(tmpdir(), "packages-"))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const packages = readdirSync(join(root, "packages"))
+  .map((name) => ({
+    path: join(root, "packages", name),
+    manifest: JSON.parse(readFileSync(join(root, "packages", name, "package.json"), "utf8")) as Manifest
+  }))
+  .filter(({ manifest }) => manifest.private !== true)
+
+const installed = (name: string) => join(folder, "node_modules", name)
+
+const node = (...args: ReadonlyArray<string>): Promise<{ readonly code: number; readonly output: string }> =>
+  new Promise((resolve) => {
+    execFile(process.execPath, [...args], { cwd: folder, timeout: 50_000 }, (error, stdout, stderr) =>
+      resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr })
+    )
+  })
+
+const tsc = (...args: ReadonlyArray<string>) =>
+  node(join(root, "node_modules", "typescript", "bin", "tsc"), ...args, "--pretty", "false")
+
+beforeAll(async () => {
+  const built = await tsc("-b", ...packages.map(({ path }) => path))
+  assert.strictEqual(built.code, 0, built.output)
+  for (const { manifest, path } of packages) {
+    const target = installed(manifest.name)
+    mkdirSync(target, { recursive: true })
+    for (const name of manifest.files.filter((pattern) => !pattern.startsWith("!"))) {
+      cpSync(join(path, name), join(target, name), { recursive: true })
+    }
+    writeFileSync(
+      join(target, "package.json"),
+      JSON.stringify({ ...manifest, exports: manifest.publishConfig.exports })
+    )
+  }
+  mkdirSync(installed("@effect"), { recursive: true })
+  for (const [from, name] of [
+    ["packages/kafkajs", "effect"],
+    ["packages/kafkajs", "kafkajs"],
+    [".", "@effect/vitest"]
+  ] as const) {
+    symlinkSync(realpathSync(join(root, from, "node_modules", name)), installed(name), "junction")
+  }
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }))
+}, 60_000)
+
+const program = `
+import { ConcurrentConsumer, FailurePolicy, Handler } from "@concurrent-kafka/core"
+import type { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaJs } from "@concurrent-kafka/kafkajs"
+import { MemoryKafka } from "@concurrent-kafka/testing"
+import { Deferred, Effect, Layer } from "effect"
+
+export const client: Layer.Layer<KafkaClient, unknown> = KafkaJs.layer({ brokers: ["127.0.0.1:9092"] })
+
+const all = Deferred.makeUnsafe<number>()
+let handled = 0
+const count = Handler.make("orders", (record) => {
+  if (record.partition < 0) return Effect.fail("no partition")
+  if (++handled === 20) Deferred.doneUnsafe(all, Effect.succeed(handled))
+  return Effect.void
+})
+const consumer = ConcurrentConsumer.layerHandler(count, { groupId: "count", onFailure: FailurePolicy.skip })
+// @ts-expect-error a handler that can fail needs a policy
+ConcurrentConsumer.layerHandler(count, { groupId: "count" })
+
+const orders = Effect.gen(function* () {
+  const kafka = yield* MemoryKafka
+  yield* kafka.createTopic("orders")
+  yield* kafka.produce("orders", Array.from({ length: 20 }, (_, i) => ({ value: "order " + i })))
+})
+const kafka = Layer.provideMerge(Layer.effectDiscard(orders), MemoryKafka.layer())
+console.log(await Effect.runPromise(Deferred.await(all).pipe(Effect.provide(consumer), Effect.provide(kafka))))
+`
+
+describe("the published packages", () => {
+  it("export the same modules as in the repository", () => {
+    assert.isAbove(packages.length, 2)
+    for (const { manifest } of packages) {
+      assert.deepStrictEqual(Object.keys(manifest.publishConfig.exports), Object.keys(manifest.exports), manifest.name)
+    }
+  })
+
+  it("have types for TypeScript and code for Node", { timeout: 60_000 }, async () => {
+    writeFileSync(join(folder, "program.ts"), program)
+    const compilerOptions = {
+      module: "NodeNext",
+      target: "ES2024",
+      lib: ["ES2024", "DOM"],
+      types: [],
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      // the declarations of the packages are checked too
+      skipLibCheck: false
+    }
+    writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["program.ts"] }))
+    const checked = await tsc("-p", folder)
+    assert.strictEqual(checked.output, "")
+    const ran = await node(join(folder, "program.js"))
+    assert.strictEqual(ran.output, "20\n")
+  })
+
+  it("let each public module be imported, and no internal one", { timeout: 60_000 }, async () => {
+    const modules = packages.flatMap(({ manifest: { name } }) =>
+      readdirSync(join(installed(name), "src"))
+        .filter((file) => file.endsWith(".ts"))
+        .map((file) => (file === "index.ts" ? name : `${name}/${file.slice(0, -".ts".length)}`))
+    )
+    const internals = packages.map(
+      ({ manifest: { name } }) =>
+        `${name}/internal/${readdirSync(join(installed(name), "src", "internal"))[0]!.slice(0, -".ts".length)}`
+    )
+    const code = `
+for (const name of ${JSON.stringify([...modules, ...internals])}) {
+  await import(name).catch((error) => console.log(name, error.code))
+}`
+    const { output } = await node("--input-type=module", "--eval", code)
+    assert.deepStrictEqual(
+      output.trim().split("\n"),
+      internals.map((name) => `${name} ERR_PACKAGE_PATH_NOT_EXPORTED`)
+    )
+  })
+})
