@@ -105,7 +105,8 @@ export type OnFailure<E, RP> = {
  * @category options
  */
 export interface ThisHandlerCanFail<_E> {
-  readonly onFailure: unknown
+  /** anything but `undefined`: what it is, is said beside it */
+  readonly onFailure: NonNullable<unknown>
 }
 
 /**
