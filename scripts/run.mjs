@@ -273,7 +273,11 @@ const tasks = {
   check: (args) => runFile(tool("typescript", "tsc"), ["-b", ...args]),
   lint: () => steps(pick("lint", "format", "imports")),
   format: (args) => runFile(tool("oxfmt"), args),
-  build: (args) => runFile(tool("typescript", "tsc"), ["-b", ...publicPackages(), ...args])
+  build: (args) => {
+    // what is left there of a module that is gone would be published
+    for (const folder of publicPackages()) rmSync(join(folder, "dist"), { recursive: true, force: true })
+    return runFile(tool("typescript", "tsc"), ["-b", ...publicPackages(), ...args])
+  }
 }
 
 const [name, ...args] = process.argv.slice(2)

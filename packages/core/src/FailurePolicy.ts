@@ -86,9 +86,9 @@ export const FailurePolicy: {
   /** The first failed record ends the consumer. */
   readonly stop: FailurePolicy<unknown, never>
   /** A function that decides, maybe with an effect. */
-  make<E, const D extends Decision, R = never>(
+  readonly make: <E, const D extends Decision, R = never>(
     f: (failure: Failure<E>) => D | Effect.Effect<D, never, R>
-  ): FailurePolicy<E, R>
+  ) => FailurePolicy<E, R>
 } = {
   skip: policy(() => Effect.succeed({ _tag: "Skip" })),
   stop: policy(() => Effect.succeed({ _tag: "Stop" })),

@@ -80,17 +80,17 @@ export const Handler: {
    *
    * **Cost**: use one `Effect.fnUntraced` defined once; an `Effect.gen` created in each call costs 1.2 us more a record.
    */
-  make<Eff extends Effect.Effect<unknown, unknown, unknown>>(
+  readonly make: <Eff extends Effect.Effect<unknown, unknown, unknown>>(
     topics: string | readonly [string, ...Array<string>],
     f: (record: Delivery) => Eff
-  ): Handler<Effect.Error<Eff>, Exclude<Effect.Services<Eff>, Scope.Scope>>
+  ) => Handler<Effect.Error<Eff>, Exclude<Effect.Services<Eff>, Scope.Scope>>
   /**
    * Interrupts an attempt that takes longer, and adds `HandlerTimeout` to the handler's errors, so that a policy is asked.
    *
    * An attempt that ignores the interruption is decided about all the same after `interruptGrace`; it goes on as a zombie, which
    * keeps its permit. Uninterruptible work that has been finished nevertheless says so with `record.ack`.
    */
-  timeout(duration: Duration.Input): <E, R>(self: Handler<E, R>) => Handler<E | HandlerTimeout, R>
+  readonly timeout: (duration: Duration.Input) => <E, R>(self: Handler<E, R>) => Handler<E | HandlerTimeout, R>
 } = {
   make<Eff extends Effect.Effect<unknown, unknown, unknown>>(
     topics: string | readonly [string, ...Array<string>],

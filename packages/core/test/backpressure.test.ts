@@ -106,16 +106,25 @@ describe("backpressure", () => {
         for (let p = 0; p < 3; p++) yield* s.session.chunk(p, p + 1, 0, 39)
         assert.strictEqual(s.session.paused.size, 0)
         yield* s.session.chunk(3, 4, 0, 3)
-        assert.deepStrictEqual([...s.session.paused].sort(), [0, 1, 2])
+        assert.deepStrictEqual(
+          [...s.session.paused].sort((a, b) => a - b),
+          [0, 1, 2]
+        )
         // a quarter of the limit, by four
         yield* s.session.chunk(3, 4, 3, 10)
         assert.strictEqual(s.session.paused.size, 4)
         yield* s.desk.finish(3, 0)
-        assert.deepStrictEqual([...s.session.paused].sort(), [0, 1, 2])
+        assert.deepStrictEqual(
+          [...s.session.paused].sort((a, b) => a - b),
+          [0, 1, 2]
+        )
         for (let i = 0; i < 29; i++) yield* s.desk.finish(0, i)
         for (let i = 0; i < 29; i++) yield* s.desk.finish(1, i)
         // 10 and 10 and 39 and 9: 68
-        assert.deepStrictEqual([...s.session.paused].sort(), [0, 1, 2])
+        assert.deepStrictEqual(
+          [...s.session.paused].sort((a, b) => a - b),
+          [0, 1, 2]
+        )
         for (let i = 0; i < 9; i++) yield* s.desk.finish(2, i)
         assert.strictEqual(s.session.paused.size, 0)
       })
@@ -188,7 +197,10 @@ describe("backpressure", () => {
         yield* s.session.chunk(p, p + 1, 0, 60)
         for (let i = 1; i < 30; i++) yield* s.desk.finish(p, i)
       }
-      assert.deepStrictEqual([...s.session.paused].sort(), [0, 1, 2])
+      assert.deepStrictEqual(
+        [...s.session.paused].sort((a, b) => a - b),
+        [0, 1, 2]
+      )
       for (let from = 0; from < 200; from += 20) {
         yield* s.session.chunk(3, 4, from, from + 20)
         assert.isFalse(s.session.paused.has(3))

@@ -10,10 +10,12 @@ const lagging = (clock: Clock.Clock) => {
   return {
     lag,
     clock: {
-      ...clock,
       currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() - lag.millis,
       currentTimeMillis: Effect.map(clock.currentTimeMillis, (now) => now - lag.millis),
       currentTimeNanosUnsafe: () => clock.currentTimeNanosUnsafe(),
+      currentTimeNanos: clock.currentTimeNanos,
+      monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
+      monotonicTimeNanos: clock.monotonicTimeNanos,
       sleep: (duration) => clock.sleep(duration)
     } satisfies Clock.Clock
   }
