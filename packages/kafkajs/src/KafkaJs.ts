@@ -12,7 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { makeAdmin } from "./internal/admin.ts"
-import { isFatal } from "./internal/classify.ts"
+import { classify, isFatal } from "./internal/classify.ts"
 import { type Client, makeClient, requestTimeoutOf } from "./internal/client.ts"
 import { disabledAdmin, disabledSession } from "./internal/disabled.ts"
 import { checkOptions, type ClientSettings } from "./internal/options.ts"
@@ -64,7 +64,7 @@ export interface KafkaJsOptions {
 const probe = (client: Client, settings: ClientSettings): Effect.Effect<void, KafkaClientError> => {
   const attempt = Effect.gen(function* () {
     for (let failures = 1; ; failures++) {
-      const result = yield* Effect.result(ask(once(client, settings)))
+      const result = yield* Effect.result(once(client, settings))
       if (result._tag === "Success") return
       if (isFatal(result.failure)) return yield* result.failure
       last = result.failure
@@ -89,14 +89,16 @@ const probe = (client: Client, settings: ClientSettings): Effect.Effect<void, Ka
   })
 }
 
-const once = (client: Client, settings: ClientSettings) => async () => {
-  const cluster = client.openCluster(settings.connectTimeout, 0)
-  try {
-    await cluster.refresh([])
-  } finally {
-    cluster.close()
-  }
-}
+/** An attempt that is given up leaves no socket behind. */
+const once = (client: Client, settings: ClientSettings): Effect.Effect<unknown, KafkaClientError> =>
+  Effect.acquireUseRelease(
+    Effect.try({
+      try: () => client.openCluster(settings.connectTimeout, 0),
+      catch: (error) => classify(error, "open kafkajs")
+    }),
+    (cluster) => ask(() => cluster.refresh([])),
+    (cluster) => Effect.sync(() => cluster.close())
+  )
 
 const make = Effect.fnUntraced(function* (options: KafkaJsOptions) {
   const settings = yield* Effect.try({ try: () => checkOptions(options), catch: (error) => error as InvalidOptions })

@@ -90,7 +90,6 @@ layer(KafkaJs.layer({ brokers }), { excludeTestServices: true, timeout: 60_000 }
         member.session.beginUnsafe([{ ...reopened, offset: 0n }])
         yield* until("the first record again", () => member.records.length > before)
         times.push(performance.now() - began)
-        console.log(`  resume to record: ${times.map((ms) => ms.toFixed(1)).join(", ")} ms`)
         for (const ms of times) assert.isBelow(ms, 500)
       })
     )

@@ -18,8 +18,8 @@ export interface Control {
   generation: number
   /** milliseconds that the next SyncGroup is held */
   holdSync: number
-  /** milliseconds that the next JoinGroup is held */
-  holdJoin: number
+  /** the error code that the broker is made to have answered the next commit with */
+  commitAnswer: number
   readonly requests: Array<string>
   coordinator: Broker | undefined
   /** every broker object that was handed out */
@@ -42,23 +42,31 @@ const watch = (cluster: Cluster, control: Control): Cluster => {
         return around(() => original(args))
       }
     }
-    const held = (what: "holdJoin" | "holdSync") => {
-      const ms = control[what]
-      control[what] = 0
-      return new Promise<void>((resolve) => setTimeout(resolve, ms))
-    }
     wrap("joinGroup", async (call) => {
-      if (control.holdJoin > 0) await held("holdJoin")
       const joined = (await call()) as Awaited<ReturnType<Broker["joinGroup"]>>
       if (joined.memberId) control.memberId = joined.memberId
       control.generation = joined.generationId
       return joined
     })
     wrap("syncGroup", async (call) => {
-      if (control.holdSync > 0) await held("holdSync")
+      const ms = control.holdSync
+      control.holdSync = 0
+      if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms))
       return call()
     })
-    for (const name of ["heartbeat", "offsetCommit", "offsetFetch", "leaveGroup", "fetch"]) wrap(name, (call) => call())
+    wrap("offsetCommit", async (call) => {
+      const code = control.commitAnswer
+      if (code === 0) return call()
+      control.commitAnswer = 0
+      const answer = (await call()) as Awaited<ReturnType<Broker["offsetCommit"]>>
+      return {
+        responses: answer.responses.map(({ partitions, topic }) => ({
+          topic,
+          partitions: partitions.map(({ partition }) => ({ partition, errorCode: code }))
+        }))
+      }
+    })
+    for (const name of ["heartbeat", "offsetFetch", "leaveGroup", "fetch"]) wrap(name, (call) => call())
     return broker
   }
   const coordinator = cluster.coordinator.bind(cluster)
@@ -82,7 +90,7 @@ export const instrumented = (brokers: ReadonlyArray<string>): Layer.Layer<KafkaC
               memberId: "",
               generation: -1,
               holdSync: 0,
-              holdJoin: 0,
+              commitAnswer: 0,
               requests: [],
               coordinator: undefined,
               brokers: new Set()

@@ -7,7 +7,7 @@ import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import * as net from "node:net"
 import { KafkaJs } from "../src/index.ts"
-import { openParts } from "../src/internal/wire.ts"
+import { instrument, openParts } from "../src/internal/wire.ts"
 import { settingsOf } from "./support.ts"
 
 const failure = <E>(layer: Layer.Layer<KafkaClient, E>) => Effect.flip(Effect.scoped(Layer.build(layer)))
@@ -105,13 +105,21 @@ describe("settings from the environment", () => {
 /** Takes connections and says nothing. */
 const silent = Effect.acquireRelease(
   Effect.callback<{ readonly server: net.Server; readonly address: string }>((resume) => {
-    const server = net.createServer((socket) => socket.on("error", () => socket.destroy()))
+    const server = net.createServer((socket) => {
+      socket.on("error", () => socket.destroy())
+      socket.resume()
+    })
     server.listen(0, "127.0.0.1", () => {
       resume(Effect.succeed({ server, address: `127.0.0.1:${(server.address() as net.AddressInfo).port}` }))
     })
   }),
   ({ server }) => Effect.sync(() => server.close())
 )
+
+const connectionsOf = (server: net.Server) =>
+  Effect.callback<number>((resume) => {
+    server.getConnections((_, count) => resume(Effect.succeed(count)))
+  })
 
 describe("connecting", () => {
   it.live("fails after connectTimeout when nobody listens, and says where", () =>
@@ -128,11 +136,17 @@ describe("connecting", () => {
 
   it.live("fails after connectTimeout when somebody listens who never answers", () =>
     Effect.gen(function* () {
-      const { address } = yield* silent
+      const { address, server } = yield* silent
       const began = performance.now()
       const error = yield* failure(KafkaJs.layer({ brokers: [address], connectTimeout: 500 }))
       assert.strictEqual((error as KafkaClientError).reason, "Connection")
       assert.isBelow(performance.now() - began, 2000)
+      // nothing of the attempt that was given up is left
+      const end = performance.now() + 1000
+      while ((yield* connectionsOf(server)) > 0) {
+        assert.isBelow(performance.now(), end)
+        yield* Effect.sleep(5)
+      }
     })
   )
 
@@ -146,6 +160,19 @@ describe("connecting", () => {
 })
 
 describe("the client library", () => {
+  it.each<unknown>([{}, { send: Math.max }, { send: Math.max, getConnection: Math.max, pool: [{}] }])(
+    "connections that look otherwise are refused: %j",
+    (pool) => {
+      try {
+        instrument(pool as never, (call) => call)
+        assert.fail("they were taken")
+      } catch (error) {
+        assert.instanceOf(error, KafkaClientError)
+        assert.strictEqual((error as KafkaClientError).reason, "UnsupportedClient")
+      }
+    }
+  )
+
   it("another version than 2.2.4 is refused", () => {
     try {
       openParts({ brokers: ["a:1"] }, "2.2.5")

@@ -48,7 +48,6 @@ describe.skipIf(!inject("own"))("a Kafka that goes away", () => {
             yield* Effect.sleep(50)
             outcome = yield* member.commit(0, 70n, "after")
           }
-          console.log(`  a commit was taken ${Math.round(performance.now() - began)} ms after the restart`)
           assert.strictEqual(outcome.outcome, "committed")
           const again = yield* world(kafka.brokers)
           for (const partition of [0, 1, 2]) yield* again.send(topic, partition, numbers(100, 110))

@@ -140,14 +140,17 @@ const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assig
     state.generation = joined.generationId
 
     leadership.layout = undefined
-    let groupAssignment: Awaited<ReturnType<typeof assign>> = []
+    let groupAssignment: NonNullable<Awaited<ReturnType<typeof assign>>> = []
     if (joined.leaderId === joined.memberId) {
       const all = subscribedTopics(joined.members)
       yield* ask(() => state.cluster.refresh(all))
       const layout = layoutOf(state, all)
-      groupAssignment = yield* Effect.promise(() =>
+      const assigned = yield* Effect.promise(() =>
         assign(joined.groupProtocol, joined.members, topics, (topic) => layout.get(topic)?.partitions ?? 0)
       )
+      // the coordinator chooses among what all have offered; nobody else's can come out
+      if (assigned === undefined) return yield* fromCode("INCONSISTENT_GROUP_PROTOCOL", `lead group ${groupId}`)
+      groupAssignment = assigned
       leadership.layout = layout
     }
     const synced = yield* ask(() =>
@@ -156,7 +159,7 @@ const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assig
           groupId,
           generationId: state.generation,
           memberId: state.memberId,
-          groupAssignment: groupAssignment ?? []
+          groupAssignment
         })
       )
     )

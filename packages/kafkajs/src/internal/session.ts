@@ -279,17 +279,19 @@ const commit = (
     let sent = false
     const request = async () => {
       broker = await state.findCoordinator()
-      // the epoch or the generation may have ended while the coordinator was looked for
+      // generation and epochs may have ended while the coordinator was looked for
       if (state.generation !== generation || state.phase !== "member") return undefined
+      const live = send.filter(({ owned }) => state.isCurrent(owned))
+      if (live.length === 0) return { responses: [] }
       sent = true
-      for (const { entry, owned } of send) owned.doubtful.add(entry.offset)
+      for (const { entry, owned } of live) owned.doubtful.add(entry.offset)
       return await state.cluster.use(broker, "commit offsets", (b) =>
         b.offsetCommit({
           groupId: state.settings.groupId,
           groupGenerationId: generation,
           memberId,
           topics: byTopic(
-            send.map(({ entry }) => entry),
+            live.map(({ entry }) => entry),
             ({ metadata, offset, partition }) => ({ partition, offset: String(offset), metadata })
           )
         })
@@ -317,7 +319,12 @@ const commit = (
           let moved = false
           for (const { entry, index, owned } of send) {
             const { epoch, offset, partition, topic } = entry
-            const code = codes.get(keyOf(topic, partition)) ?? "UNKNOWN_SERVER_ERROR"
+            const answered = codes.get(keyOf(topic, partition))
+            if (answered === undefined && !state.isCurrent(owned)) {
+              outcomes[index] = { topic, partition, epoch, outcome: "stale", code: "EPOCH" }
+              continue
+            }
+            const code = answered ?? "UNKNOWN_SERVER_ERROR"
             const result = commitOutcome(code)
             outcomes[index] = { topic, partition, epoch, ...result } as CommitOutcome
             owned.doubtful.delete(offset)
