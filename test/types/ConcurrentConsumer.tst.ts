@@ -1,3 +1,4 @@
+// oxlint-disable typescript/unbound-method -- only their types are looked at
 import {
   ConcurrentConsumer,
   type ConcurrentConsumerShape,

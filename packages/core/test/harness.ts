@@ -153,6 +153,14 @@ export class Desk {
   }
 }
 
+/** Level and message of each line, into the list; nothing is printed. */
+export const logged = (lines: Array<string>): ReadonlySet<Logger.Logger<unknown, void>> =>
+  new Set([
+    Logger.make<unknown, void>((log) => {
+      lines.push(`${log.logLevel} ${String(Array.isArray(log.message) ? log.message.join(" ") : log.message)}`)
+    })
+  ])
+
 export interface MemberOptions extends Partial<GroupOptions> {
   readonly client?: ClientOptions
   readonly desk?: Desk
@@ -280,16 +288,7 @@ export const world = (
               transition: (machine, row) => void rows.push(`${machine}:${row}`),
               unexpected: (machine, state, event) => void unexpected.push(`${machine} ${state} ${event}`)
             }),
-            Context.add(
-              Logger.CurrentLoggers,
-              new Set([
-                Logger.make<unknown, void>((log) => {
-                  logs.push(
-                    `${log.logLevel} ${String(Array.isArray(log.message) ? log.message.join(" ") : log.message)}`
-                  )
-                })
-              ])
-            )
+            Context.add(Logger.CurrentLoggers, logged(logs))
           )
         )
         const own = yield* Scope.fork(scope)

@@ -336,6 +336,44 @@ describe("rebalance, exact", () => {
     })
   )
 
+  it.effect("two revokes at once, of different partitions, are drained and answered each by itself", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* s.session.assign([
+        { partition: 0, epoch: 1, committed: 0 },
+        { partition: 1, epoch: 2, committed: 0 }
+      ])
+      yield* s.session.chunk(0, 1, 0, 1)
+      yield* s.session.chunk(1, 2, 0, 1)
+      const first = yield* s.session.revoking([at(0, 1)], { exact: true })
+      yield* pass(1_000)
+      const second = yield* s.session.revoking([at(1, 2)], { exact: true })
+      yield* s.desk.finish(1, 0)
+      assert.deepStrictEqual([first.answered(), second.answered()], [false, true])
+      yield* pass(4_000)
+      assert.strictEqual(first.at(), 5_000)
+      assert.deepStrictEqual(s.session.commits, ["1=1"])
+    })
+  )
+
+  it.effect("an event that the table does not have is ignored, counted, and logged once", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ careless: true })
+      s.session.answers.push(later().answer)
+      yield* s.session.assign([{ partition: 0, epoch: 1 }])
+      // nothing is fetched before begin
+      yield* s.session.chunk(0, 1, 0, 3)
+      yield* s.session.chunk(0, 1, 3, 5)
+      assert.deepStrictEqual(s.unexpected, ["partition opening chunk", "partition opening chunk"])
+      assert.strictEqual((yield* s.consumer.snapshot).unexpectedTransitions, 2)
+      assert.deepStrictEqual(s.desk.started, [])
+      assert.strictEqual(
+        s.logs.filter((line) => line.includes('unexpected event "chunk" in state "opening"')).length,
+        1
+      )
+    })
+  )
+
   it.effect("records that had run longer than revokeDrain when the revoke came are not waited for", () =>
     Effect.gen(function* () {
       const s = yield* scripted()

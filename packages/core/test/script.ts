@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
@@ -31,7 +32,7 @@ import { Diagnostics } from "../src/Diagnostics.ts"
 import { FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import type { Capabilities, KafkaClientError } from "../src/KafkaClient.ts"
-import { type Boom, Desk, turns, wake, whileTimePasses } from "./harness.ts"
+import { type Boom, Desk, logged, turns, wake, whileTimePasses } from "./harness.ts"
 
 export const sessionSettings: SessionSettings = {
   groupId: "g",
@@ -250,6 +251,7 @@ export interface Scripted {
   readonly desk: Desk
   readonly rows: Array<string>
   readonly unexpected: Array<string>
+  readonly logs: ReadonlyArray<string>
   readonly run: Effect.Effect<void>
   readonly fiber: () => Fiber.Fiber<void, unknown>
   readonly close: Effect.Effect<void>
@@ -285,6 +287,7 @@ export const scripted = (options: ScriptOptions = {}): Effect.Effect<Scripted, n
     const session = yield* played(settings, enabled)
     const rows: Array<string> = []
     const unexpected: Array<string> = []
+    const logs: Array<string> = []
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
         if (!careless) assert.deepStrictEqual(unexpected, [])
@@ -296,7 +299,8 @@ export const scripted = (options: ScriptOptions = {}): Effect.Effect<Scripted, n
         Context.add(Diagnostics, {
           transition: (machine, row) => void rows.push(`${machine}:${row}`),
           unexpected: (machine, state, event) => void unexpected.push(`${machine} ${state} ${event}`)
-        })
+        }),
+        Context.add(Logger.CurrentLoggers, logged(logs))
       )
     )
     const own = yield* Scope.fork(scope)
@@ -326,6 +330,7 @@ export const scripted = (options: ScriptOptions = {}): Effect.Effect<Scripted, n
       desk,
       rows,
       unexpected,
+      logs,
       run: Effect.andThen(run, turns),
       fiber: () => fiber!,
       close: Scope.close(own, Exit.void),

@@ -220,6 +220,49 @@ describe("shutdown", () => {
     })
   )
 
+  it.effect(
+    "closing while suspended before the start was known: ends when it comes back, there is nothing to drain",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* scripted()
+        s.session.answers.push(later().answer)
+        yield* s.session.assign([{ partition: 0, epoch: 1 }])
+        yield* s.session.revoking([at(0, 1)], { exact: false })
+        const closing = yield* Effect.forkChild(s.close)
+        yield* pass(100)
+        assert.isUndefined(closing.pollUnsafe())
+        yield* s.session.assign([{ partition: 0, epoch: 1, retained: true }])
+        yield* Fiber.join(closing)
+        assert.deepStrictEqual(s.session.begun, [])
+      })
+  )
+
+  it.effect("run after the layer has closed is refused", () =>
+    Effect.gen(function* () {
+      const w = yield* world()
+      const a = yield* w.member("a", { idle: true })
+      yield* a.close
+      const exit = yield* Effect.exit(a.consumer.run(Handler.make("t", () => Effect.void)))
+      const error = Cause.squash((exit as Exit.Failure<void, unknown>).cause) as ConsumerError
+      assert.strictEqual(error.reason._tag, "Ended")
+    })
+  )
+
+  it.effect("interrupting a run that waits for its topic, or for a join that hangs, ends at once", () =>
+    Effect.gen(function* () {
+      const w = yield* world()
+      const a = yield* w.member("a", { topics: ["not-there"] })
+      yield* pass(5_000)
+      const { millis } = yield* whileTimePasses(a.interrupt)
+      assert.strictEqual(millis, 0)
+      const s = yield* scripted({ idle: true })
+      s.session.onJoin = Effect.never
+      yield* s.run
+      yield* s.interrupt
+      assert.strictEqual(s.session.leaves, 1)
+    })
+  )
+
   it.effect("closing while a start is being established, or before any assignment, ends at once", () =>
     Effect.gen(function* () {
       const s = yield* scripted()
@@ -341,6 +384,38 @@ describe("I8: the bound of a shutdown", () => {
         const exit = yield* Fiber.await(fiber)
         assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
       })
+  )
+})
+
+describe("what is left behind", () => {
+  it.live("I8: no timer and no fiber: after closing, the process has what it had before", () =>
+    Effect.gen(function* () {
+      const timers = () => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length
+      const before = timers()
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const w = yield* world({ partitions: 3 })
+          w.expect("passedOver")
+          w.expect("backwards")
+          for (let p = 0; p < 3; p++) yield* w.produce(50, p)
+          const a = yield* w.member("a", {
+            policy: "none",
+            handler: Handler.make("t", () => Effect.sleep(5)),
+            concurrency: 20
+          })
+          yield* Effect.sleep(50)
+          yield* a.consumer.seek({ topic: "t", partition: 0 }, 3n)
+          yield* w.kafka.rebalance("g")
+          yield* Effect.sleep(20)
+          yield* a.interrupt
+          yield* a.run
+          yield* Effect.sleep(20)
+          assert.isAbove(timers(), before)
+          yield* a.close
+        })
+      )
+      assert.isAtMost(timers(), before)
+    })
   )
 })
 
