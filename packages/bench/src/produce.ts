@@ -5,6 +5,9 @@ import kafkajs from "kafkajs"
 
 const { Kafka, logLevel } = kafkajs
 
+// kafkajs 2.2 asks for a timer of -1 ms after each answer, which Node 24 warns of; a plain kafkajs has no way around it
+process.removeAllListeners("warning")
+
 export const recordBytes = 100
 
 export const produce = async (
