@@ -65,7 +65,7 @@ describe("the buffer of an epoch", () => {
         }
       }
     },
-    { arbitrary: { runs: 200 } }
+    { arbitrary: { runs: 200, size: 100 } }
   )
 
   it("names of pauses, and what a record weighs", () => {

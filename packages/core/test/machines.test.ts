@@ -230,7 +230,7 @@ describe("the machine of a record", () => {
       }
       assert.isAtMost(ends, 1)
     },
-    { arbitrary: { runs: 300 } }
+    { arbitrary: { runs: 300, size: 100 } }
   )
 })
 

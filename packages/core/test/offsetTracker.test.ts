@@ -91,7 +91,7 @@ describe("OffsetTracker", () => {
         if (open !== undefined) assert.isTrue(tracker.committable <= open.offset)
       }
     },
-    { arbitrary: { runs: 200 } }
+    { arbitrary: { runs: 200, size: 20 } }
   )
 
   it.prop(
@@ -110,7 +110,7 @@ describe("OffsetTracker", () => {
       assert.deepStrictEqual(a.tracker.runs(100), b.tracker.runs(100))
       assert.strictEqual(a.tracker.behindGap, b.tracker.behindGap)
     },
-    { arbitrary: { runs: 200 } }
+    { arbitrary: { runs: 200, size: 100 } }
   )
 
   it.prop(
@@ -144,7 +144,7 @@ describe("OffsetTracker", () => {
         agree(tracker, model)
       }
     },
-    { arbitrary: { runs: 200 } }
+    { arbitrary: { runs: 200, size: 30 } }
   )
 
   it("a chunk's end says whether committable moved by it", () => {

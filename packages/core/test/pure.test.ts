@@ -27,7 +27,7 @@ describe("LatencyWindow", () => {
         assert.isAtMost(Math.abs(found - exact), exact * 0.05)
       }
     },
-    { arbitrary: { runs: 200 } }
+    { arbitrary: { runs: 200, size: 100 } }
   )
 
   it("nothing yet is 0; what takes no time is 0; what takes for ever is in the last bucket", () => {
@@ -104,7 +104,7 @@ describe("Permits", () => {
       for (let i = 0; i < (now === "unbounded" ? 100 : now); i++) assert.isTrue(permits.acquire())
       if (now !== "unbounded") assert.isFalse(permits.acquire())
     },
-    { arbitrary: { runs: 300 } }
+    { arbitrary: { runs: 300, size: 100 } }
   )
 
   it("a block is at most an eighth of the limit, so that another user of the semaphore is not starved", () => {
@@ -145,7 +145,7 @@ describe("cutting commits into requests", () => {
       }
       if (encodedBytes(entries) <= 256 * 1024) assert.isAtMost(requests.length, 1)
     },
-    { arbitrary: { runs: 100 } }
+    { arbitrary: { runs: 100, size: 100 } }
   )
 
   it("a topic's name counts once", () => {
