@@ -252,6 +252,23 @@ describe("health", () => {
     )
   }
 
+  it.effect("disconnected: trouble is of a membership; the next run is told of it anew", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* open(s)
+      yield* s.session.connection("down")
+      yield* s.interrupt
+      yield* says(s, "idle", ["ok", true, true])
+      yield* s.run
+      yield* says(s, "starting", ["degraded", true, false])
+      yield* s.session.connection("down")
+      yield* s.session.assign([{ partition: 0, epoch: 2, committed: 0 }])
+      yield* says(s, "disconnected", ["down", true, true])
+      yield* s.session.connection("up")
+      yield* well(s)
+    })
+  )
+
   it.effect("disconnected without a cause", () =>
     Effect.gen(function* () {
       const s = yield* scripted()

@@ -110,6 +110,24 @@ describe("rebalance, eager", () => {
     })
   )
 
+  it.effect(
+    "D3: a client that cannot wait does not wait for finalizers either, and gets its answer after the flush",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* scripted({
+          desk: new Desk({ around: (_, wait) => Effect.onInterrupt(wait, () => Effect.sleep(500)) })
+        })
+        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+        yield* s.session.chunk(0, 1, 0, 3)
+        yield* s.desk.finish(0, 0)
+        const revoke = yield* s.session.revoking([at(0, 1)], { exact: true, hold: 0 })
+        assert.deepStrictEqual([revoke.at(), s.session.commits], [0, ["0=1"]])
+        assert.strictEqual((yield* s.consumer.snapshot).permits.used, 2)
+        yield* pass(500)
+        assert.strictEqual((yield* s.consumer.snapshot).permits.used, 0)
+      })
+  )
+
   it.effect("D4: a second revoking before the assignment is answered at once, without drain or flush", () =>
     Effect.gen(function* () {
       const s = yield* scripted()
@@ -353,6 +371,90 @@ describe("rebalance, exact", () => {
       yield* pass(4_000)
       assert.strictEqual(first.at(), 5_000)
       assert.deepStrictEqual(s.session.commits, ["1=1"])
+    })
+  )
+
+  it.effect("finalizers of interrupted handlers have interruptGrace before the flush of an exact revoke", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({
+        desk: new Desk({
+          around: ({ record }, wait) => Effect.onInterrupt(wait, () => Effect.sleep(record.offset === 1n ? 300 : 600))
+        })
+      })
+      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+      yield* s.session.chunk(0, 1, 0, 3)
+      yield* s.desk.finish(0, 0)
+      const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
+      yield* pass(5_599)
+      assert.isFalse(revoke.answered())
+      yield* pass(1)
+      assert.isTrue(revoke.answered())
+      assert.deepStrictEqual(s.session.commits, ["0=1"])
+      yield* pass(10_000)
+      assert.strictEqual((yield* s.consumer.snapshot).permits.byZombies, 0)
+    })
+  )
+
+  it.effect("a lost partition while the flush of another drain is tried again does not stop that", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* s.session.assign([
+        { partition: 0, epoch: 1, committed: 0 },
+        { partition: 1, epoch: 2, committed: 0 }
+      ])
+      yield* s.session.chunk(0, 1, 0, 1)
+      yield* s.session.chunk(1, 2, 0, 1)
+      yield* s.desk.finishAll()
+      s.session.answers.push(...Array.from({ length: 5 }, () => outcomes("retriable", "NOT_COORDINATOR")))
+      const revoke = yield* s.session.revoking([at(0, 1), at(1, 2)], { exact: true })
+      yield* pass(100)
+      yield* s.session.lost(at(0, 1))
+      assert.isFalse(revoke.answered())
+      yield* pass(300)
+      assert.isTrue(revoke.answered())
+      assert.strictEqual(s.session.commits.at(-1), "1=1")
+      // and where all of them are lost there is nothing to try any more
+      yield* s.session.assign([{ partition: 0, epoch: 3, committed: 0 }])
+      yield* s.session.chunk(0, 3, 0, 1)
+      yield* s.desk.finishAll()
+      s.session.answers.push(...Array.from({ length: 50 }, () => outcomes("retriable", "NOT_COORDINATOR")))
+      const second = yield* s.session.revoking([at(0, 3)], { exact: true })
+      yield* s.session.lost(at(0, 3))
+      assert.isTrue(second.answered())
+      const sent = s.session.sent.length
+      yield* pass(30_000)
+      assert.isAtMost(s.session.sent.length, sent + 1)
+    })
+  )
+
+  it.effect("a partition more or less changes what one of several may hold", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ maxHeldRecords: 100 })
+      yield* s.session.assign([
+        { partition: 0, epoch: 1, committed: 0 },
+        { partition: 1, epoch: 2, committed: 0 }
+      ])
+      yield* s.session.chunk(0, 1, 0, 60)
+      assert.deepStrictEqual([...s.session.paused], [0])
+      for (let i = 0; i < 10; i++) yield* s.desk.finish(0, i)
+      assert.deepStrictEqual([...s.session.paused], [0])
+      yield* s.session.lost(at(1, 2))
+      // alone it may hold all, and goes on at half
+      for (let i = 10; i < 12; i++) yield* s.desk.finish(0, i)
+      assert.deepStrictEqual([...s.session.paused], [])
+    })
+  )
+
+  it.effect("the last hundred rebalances are remembered", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      for (let i = 0; i < 130; i++) {
+        yield* s.session.assign([{ partition: 0, epoch: i + 1, committed: 0 }])
+        yield* pass(1)
+      }
+      const { rebalances } = yield* s.consumer.snapshot
+      assert.strictEqual(rebalances.length, 100)
+      assert.strictEqual(rebalances.at(-1)!.at, 129)
     })
   )
 

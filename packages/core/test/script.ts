@@ -205,7 +205,6 @@ export class Played {
         partitions,
         exact: options.exact,
         hold: options.hold ?? 10_000,
-        evicted: Effect.never,
         acknowledgeUnsafe: () => {
           at ??= this.now()
         }

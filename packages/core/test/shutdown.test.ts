@@ -237,6 +237,29 @@ describe("shutdown", () => {
       })
   )
 
+  it.effect(
+    "what is left in the inbox by the run before is answered or dropped: it is of a membership that is over",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* scripted()
+        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+        yield* s.interrupt
+        // nobody reads the inbox now
+        yield* s.session.assign([{ partition: 0, epoch: 2, committed: 0 }])
+        yield* s.session.chunk(0, 2, 0, 3)
+        const revoke = yield* s.session.revoking([at(0, 2)], { exact: false })
+        yield* s.session.lost(at(0, 2))
+        assert.isFalse(revoke.answered())
+        yield* s.run
+        assert.isTrue(revoke.answered())
+        assert.deepStrictEqual(s.desk.started, [])
+        assert.strictEqual((yield* s.consumer.snapshot).fenced, 3)
+        yield* s.session.assign([{ partition: 0, epoch: 3, committed: 0 }])
+        yield* s.session.chunk(0, 3, 0, 1)
+        assert.deepStrictEqual(s.desk.running, ["0:0"])
+      })
+  )
+
   it.effect("run after the layer has closed is refused", () =>
     Effect.gen(function* () {
       const w = yield* world()

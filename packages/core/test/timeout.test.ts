@@ -209,6 +209,36 @@ describe("Handler.timeout", () => {
     30_000
   )
 
+  it.effect("attempts of several limits, that begin at several times, each end at their own", () =>
+    Effect.gen(function* () {
+      const desk = new Desk()
+      const limited = (topic: string, millis: number) => Handler.make(topic, desk.handle).pipe(Handler.timeout(millis))
+      const [slow, fast] = [limited("t", 3_000), limited("u", 1_000)]
+      const handler = {
+        ...slow,
+        topics: ["t", "u"],
+        timeoutMillis: (topic: string) => (topic === "t" ? slow : fast).timeoutMillis(topic)
+      } as unknown as Handler<Boom, never>
+      const w = yield* world({ topics: ["t", "u"] })
+      w.expect("passedOver")
+      yield* w.member("a", { desk, handler, topics: ["t", "u"], policy: FailurePolicy.skip, concurrency: 100 })
+      const ends: Array<string> = []
+      for (let step = 0; step < 16; step++) {
+        if (step < 4) {
+          yield* w.produce(1, 0, "t")
+          yield* w.produce(1, 0, "u")
+        }
+        yield* pass(250)
+        for (const attempt of desk.attempts) {
+          const place = `${attempt.record.topic}${attempt.record.offset}`
+          if (!attempt.running && !ends.some((end) => end.startsWith(`${place} `)))
+            ends.push(`${place} ${(step + 1) * 250}`)
+        }
+      }
+      assert.sameMembers(ends, ["u0 1000", "u1 1250", "u2 1500", "u3 1750", "t0 3000", "t1 3250", "t2 3500", "t3 3750"])
+    })
+  )
+
   it.effect("ended attempts do not pile up in the sweeper's list while one limit is far away", () =>
     Effect.gen(function* () {
       const w = yield* world()
