@@ -250,6 +250,18 @@ export class Intake {
     return next === undefined ? p : { ...p, ...next, retained: false }
   }
 
+  /**
+   * The client learns of an eviction from its next heartbeat, and says so. Where it has not by then, the member is one after all (see
+   * `anew`), nothing would ever be heard of the partition again, and it is opened anew where we know the group to be. Its start is
+   * committed first, as always, so that one that has moved on meanwhile is not begun.
+   */
+  private holdsOn(epoch: PartitionEpoch): void {
+    this.events.after(2 * this.run.session.settings.heartbeatInterval, () => {
+      if (!this.givenUp.delete(epoch.epoch) || this.run.closing || this.run.epochs.has(keyOf(epoch))) return
+      this.reopen(epoch, (log) => log.start, epoch.committed ?? epoch.start)
+    })
+  }
+
   private retained(epoch: PartitionEpoch, p: AssignedPartition): void {
     const before = epoch.state
     const step = this.run.partition(epoch, "retained")
@@ -444,6 +456,7 @@ export class Intake {
     let inFlight = 0
     for (const p of signal.partitions) {
       const epoch = this.run.find(p)
+      this.givenUp.delete(p.epoch)
       if (epoch === undefined) this.run.row("partition", "P28", p)
       else {
         inFlight += epoch.live.length
@@ -461,6 +474,7 @@ export class Intake {
 
   private isGone(signal: Gone): void {
     const epoch = this.run.find(signal)
+    this.givenUp.delete(signal.epoch)
     if (epoch === undefined) return this.run.row("partition", "P28", signal)
     this.gone.set(keyOf(signal), { at: this.run.now(), signal })
     this.events.logError(
@@ -646,6 +660,7 @@ export class Intake {
           run.commit(epoch, "staleMember")
           this.givenUp.add(epoch.epoch)
           this.transition(epoch, "lost")
+          this.holdsOn(epoch)
         }
         return outcome.code === "FENCED_INSTANCE_ID" ? outcome.code : undefined
       case "rejected":
