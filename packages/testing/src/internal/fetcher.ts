@@ -42,12 +42,14 @@ export const fetcher = (state: SessionState): Effect.Effect<never, KafkaClientEr
       const at = held.position
       if (at === undefined || state.current(held) !== held) continue
       const topic = broker.topics.find(held.topic)
-      if (topic === undefined || topic.id !== held.topicId) {
+      const log = topic?.partitions[held.partition]
+      // a topic that was created again may have fewer partitions than it had
+      if (topic === undefined || log === undefined || topic.id !== held.topicId) {
         fetched.push({ held, at, result: { _tag: "Gone", why: topic === undefined ? "deleted" : "recreated" } })
         continue
       }
       if (left <= 0) break
-      const result = topic.partitions[held.partition]!.read(at, Math.min(left, maxChunk), isolation)
+      const result = log.read(at, Math.min(left, maxChunk), isolation)
       if (result._tag === "Records") {
         if (result.nextOffset === at) continue
         left -= result.records.length
