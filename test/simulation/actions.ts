@@ -123,6 +123,17 @@ export class Actions {
       case "storm":
         troubles.storm()
         return true
+      case "cutWhileHeld":
+        return this.some((process) => {
+          troubles.lateFetch(process)
+          if (chance.chance(0.5)) topics.truncate()
+          else topics.retention()
+        })
+      case "failover":
+        return this.some((process) => {
+          topics.write()
+          troubles.failover(process)
+        })
       case "pause":
         return this.some((process) => process.pause(!process.owner.paused))
       case "pausePartition":
@@ -181,6 +192,13 @@ export class Actions {
 
   produceEverywhere(): void {
     this.topics.produceEverywhere()
+  }
+
+  /** A commit arrives after a newer one. The result is how long that takes at most. */
+  lateCommit(): number {
+    const process = this.chance.pick(this.slots).process!
+    this.topics.produceEverywhere()
+    return this.troubles.lateCommit(process)
   }
 
   /** Why the group is not at rest. */

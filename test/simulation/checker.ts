@@ -143,6 +143,7 @@ export class Checker {
   private readonly epochs = new Map<number, EpochTruth>()
   /** for each partition and offset that the group has committed: in which term */
   private readonly stores = new Map<string, Map<bigint, number>>()
+  private readonly tools = new Map<string, bigint>()
   /** what was sent last, by client and partition */
   private readonly sends = new Map<string, Array<{ readonly epoch: EpochTruth; readonly offset: bigint }>>()
   private readonly logEnds: (
@@ -399,7 +400,8 @@ export class Checker {
     const ends = this.logEnds(epoch.topic, epoch.partition)
     if (ends === undefined) return
     const log = this.truth.logs.get(epoch.key)!
-    if (offset > ends.end && log === epoch.log && !epoch.reopened)
+    // retention may cut into a transaction that is open: then the log begins behind what a reader can see
+    if (offset > ends.end && offset > ends.start && log === epoch.log && !epoch.reopened)
       this.violation("C2", `starts ${epoch.key} behind the end, at ${offset}`)
     if (offset > ends.start) {
       const meant = epoch.reopened || (epoch.owner.startsLatest && !epoch.topicCommitted)
@@ -443,6 +445,7 @@ export class Checker {
       }
       const { epoch } = send
       epoch.stored = entry.offset
+      this.tools.delete(key)
       let stores = this.stores.get(key)
       if (stores === undefined) this.stores.set(key, (stores = new Map()))
       stores.set(entry.offset, epoch.log.term)
@@ -459,6 +462,13 @@ export class Checker {
   /** Somebody else has set the group's offset. */
   setByTool(log: LogTruth, offset: bigint): void {
     this.stores.get(keyOf(log))?.delete(offset)
+    this.tools.set(keyOf(log), offset)
+  }
+
+  /** Somebody else has set the offset, and all was done before: no member can know of it before the next rebalance. */
+  isByTool(log: LogTruth, committed: bigint | undefined): boolean {
+    if (committed === undefined || this.tools.get(keyOf(log)) !== committed) return false
+    return this.truth.missing().every((rec) => keyOf(rec) !== keyOf(log))
   }
 
   leaving(owner: Owner): void {

@@ -91,9 +91,11 @@ const rows = Object.fromEntries(
   ])
 )
 
-for (const [machine, taken] of Object.entries(rows)) table(`Rows of the ${machine} machine`, Object.entries(taken))
-table("Faults", of("fault"))
-table("What happened", of("action"))
+if (!verbose) {
+  for (const [machine, taken] of Object.entries(rows)) table(`Rows of the ${machine} machine`, Object.entries(taken))
+  table("Faults", of("fault"))
+  table("What happened", of("action"))
+}
 print(`\n${missing.length === 0 ? "Every row was taken" : `Rows not taken: ${missing.join(", ")}`}`)
 for (const [row, why] of Object.entries(unreachable)) print(`  ${row} cannot be: ${why}`)
 const sum = (of: (result: Result) => number): number => results.reduce((all, result) => all + of(result), 0)

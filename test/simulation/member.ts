@@ -375,6 +375,10 @@ export class Process {
     return this.plan.requestTimeout
   }
 
+  get heartbeatInterval(): number {
+    return this.plan.options.heartbeatInterval
+  }
+
   get isUp(): boolean {
     return this.state === "running" && this.realm.state === "running"
   }

@@ -55,6 +55,8 @@ export type Action =
   | "fatal"
   | "requestFault"
   | "storm"
+  | "cutWhileHeld"
+  | "failover"
   | "pause"
   | "pausePartition"
   | "seek"
@@ -257,7 +259,9 @@ const ofNetwork = (on: Sometimes) => ({
   commitFault: on(0.5, 1, 5),
   fatal: on(0.05, 1, 1),
   requestFault: on(0.4, 1, 4),
-  storm: on(0.2, 1, 1)
+  storm: on(0.2, 1, 1),
+  cutWhileHeld: on(0.15, 1, 1),
+  failover: on(0.15, 1, 1)
 })
 
 const ofUsers = (on: Sometimes) => ({

@@ -213,6 +213,33 @@ export class Troubles {
     })
   }
 
+  /** A fetch is answered when its partitions are being given back. */
+  lateFetch(process: Process): void {
+    const ms = process.heartbeatInterval + this.chance.int(1, 400)
+    this.script(process, "fetch", { kind: "slowRequest", ms }, 1)
+    this.disturbs(ms)
+    this.log("the group is asked to rebalance")
+    Effect.runSync(this.stage.cluster.rebalance(groupId))
+  }
+
+  /** A member is thrown out, and the coordinator goes away before it has written that down. */
+  failover(process: Process): void {
+    const { cluster, world } = this.stage
+    this.evict(process)
+    this.lasts(this.chance.int(50, 400), () => {
+      this.log("the coordinator moves")
+      Effect.runSync(cluster.brokerDown)
+      world.after(this.realm, 20, () => Effect.runSync(cluster.brokerUp))
+    })
+  }
+
+  /** The next commit of this process gets no answer, and is carried out after the one that follows it. */
+  lateCommit(process: Process): number {
+    const ms = process.requestTimeout - 100
+    this.script(process, "commit", { kind: "servedLate", ms }, 1)
+    return ms
+  }
+
   /** Nothing about the first start works at once. */
   badStart(): void {
     const { chance } = this
