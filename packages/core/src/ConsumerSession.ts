@@ -152,7 +152,8 @@ export interface Assigned {
 }
 
 /**
- * Partitions are about to be taken away. An answer (`acknowledge`) is owed in every path.
+ * Partitions are about to be taken away. An answer (`acknowledgeUnsafe`) is owed in every path. When the membership is gone
+ * meanwhile, the hold ends and `Lost` comes at once.
  *
  * @since 0.1.0
  * @category signals
@@ -164,8 +165,6 @@ export interface Revoking {
   readonly exact: boolean
   /** Milliseconds that the client can hold the rejoin at most; 0 where it cannot wait. */
   readonly hold: number
-  /** Completes when the membership is gone meanwhile: stop draining. */
-  readonly evicted: Effect.Effect<void>
   /** Lets the rejoin go on. Synchronous, idempotent. */
   readonly acknowledgeUnsafe: () => void
 }

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import kafkajs from "kafkajs"
 import { afterAll, beforeAll, inject } from "vitest"
 import { encodeBatch, writer } from "./batches.ts"
-import { breakConnections, controlOf, evict, instrumented } from "./instrumented.ts"
+import { breakConnections, evict, holdSync, instrumented } from "./instrumented.ts"
 import { createTopic, plain, unique } from "./support.ts"
 
 const brokers = inject("brokers")
@@ -71,14 +71,23 @@ const harness: ContractHarness = {
       await own.connect()
       const transaction = await own.transaction()
       await transaction.send({ topic, messages: messages(records) })
+      const partitions = [...new Set(records.map(({ partition }) => partition))]
+      const ends = async () => {
+        const found = await admin.fetchTopicOffsets(topic)
+        return partitions.map((p) => BigInt(found.find(({ partition }) => partition === p)!.high))
+      }
       const finish = (how: "commit" | "abort") => async () => {
+        const before = await ends()
         await transaction[how]()
         await own.disconnect()
+        // the coordinator answers when the end is decided, and writes the markers then
+        while (!(await ends()).every((end, i) => end > before[i]!))
+          await new Promise((resolve) => setTimeout(resolve, 10))
       }
       if (end !== "open") await finish(end)()
       return (late) => Effect.promise(finish(late))
     }),
-  holdSync: (session, ms) => Effect.sync(() => void (controlOf(session).holdSync = ms)),
+  holdSync,
   evict: (session) => evict(brokers, session),
   breakConnections
 }

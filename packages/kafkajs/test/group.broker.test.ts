@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import kafkajs from "kafkajs"
 import { inject } from "vitest"
-import { controlOf, evict, instrumented } from "./instrumented.ts"
+import { controlOf, evict, holdSync, instrumented } from "./instrumented.ts"
 import { attend, createTopic, join, settingsOf, unique, until, world } from "./support.ts"
 
 const brokers = inject("brokers")
@@ -66,33 +66,34 @@ layer(instrumented(brokers), { excludeTestServices: true, timeout: 60_000 })("a 
       yield* until("both have one", () => a.owned.length === 1 && leader.owned.length === 1)
       const { partition } = a.owned[0]!
       const control = controlOf(a.session)
-      control.holdSync = 2000
-      const joins = () => control.requests.filter((name) => name === "joinGroup").length
-      const before = joins()
+      const release = yield* holdSync(a.session)
+      const count = (request: string) => control.requests.filter((name) => name === request).length
+      const [joins, syncs] = [count("joinGroup"), count("syncGroup")]
       yield* Effect.forkScoped(join(settings))
-      yield* until("a's JoinGroup was sent", () => joins() > before)
-      const sent = control.requests.filter((name) => name === "offsetCommit").length
+      yield* until("a's JoinGroup was sent", () => count("joinGroup") > joins)
+      const sent = count("offsetCommit")
       assert.deepInclude(yield* a.commit(partition, 1n), { outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
-      yield* until("a's SyncGroup is held", () => control.holdSync === 0)
+      yield* until("a's SyncGroup is held", () => count("syncGroup") > syncs)
       assert.deepInclude(yield* a.commit(partition, 1n), { outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
-      assert.strictEqual(control.requests.filter((name) => name === "offsetCommit").length, sent)
+      assert.strictEqual(count("offsetCommit"), sent)
+      yield* release
       yield* until("a is assigned again", () => a.of("Assigned").length === 2)
       assert.isUndefined(yield* kafka.committed(settings.groupId, { topic, partition }))
     })
   )
 
-  it.effect("a missed generation gives new epochs, whatever the member claims (a SyncGroup is 4 s late)", () =>
+  it.effect("a missed generation gives new epochs, whatever the member claims (a SyncGroup is late)", () =>
     Effect.gen(function* () {
       const kafka = yield* world(brokers)
       const topic = yield* kafka.topic(12)
       for (let partition = 0; partition < 12; partition++) yield* kafka.send(topic, partition, numbers(0, 100))
-      const settings = settingsOf(unique("group"), [topic])
+      const settings = settingsOf(unique("group"), [topic], { sessionTimeout: 60_000, rebalanceTimeout: 60_000 })
       const leader = yield* join(settings)
       yield* until("the leader has all", () => leader.owned.length === 12)
       const a = yield* join(settings)
       yield* until("a has six", () => a.owned.length === 6)
       const before = new Map(a.owned.map(({ epoch, partition }) => [partition, epoch]))
-      controlOf(a.session).holdSync = 4000
+      const release = yield* holdSync(a.session)
       const scope = yield* Scope.make()
       const d = yield* Scope.provide(join(settings), scope)
       yield* until("d has four", () => d.owned.length === 4)
@@ -101,7 +102,10 @@ layer(instrumented(brokers), { excludeTestServices: true, timeout: 60_000 })("a 
       for (const partition of d.partitions()) {
         assert.strictEqual((yield* d.commit(partition, 60n, "by d")).outcome, "committed")
       }
+      const rebalances = leader.of("Revoking").length
       yield* Scope.close(scope, Exit.void)
+      yield* until("the group rebalances again", () => leader.of("Revoking").length > rebalances)
+      yield* release
       yield* until("a has its share again", () => a.of("Assigned").length >= 2 && a.owned.length === 6)
       for (const owned of a.owned) {
         assert.isFalse(owned.retained)

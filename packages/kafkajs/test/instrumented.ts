@@ -16,8 +16,8 @@ import type { Broker } from "../src/internal/wire.ts"
 export interface Control {
   memberId: string
   generation: number
-  /** milliseconds that the next SyncGroup is held */
-  holdSync: number
+  /** SyncGroups wait for this */
+  syncGate: Promise<void> | undefined
   /** the error code that the broker is made to have answered the next commit with */
   commitAnswer: number
   readonly requests: Array<string>
@@ -49,9 +49,7 @@ const watch = (cluster: Cluster, control: Control): Cluster => {
       return joined
     })
     wrap("syncGroup", async (call) => {
-      const ms = control.holdSync
-      control.holdSync = 0
-      if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms))
+      await control.syncGate
       return call()
     })
     wrap("offsetCommit", async (call) => {
@@ -89,7 +87,7 @@ export const instrumented = (brokers: ReadonlyArray<string>): Layer.Layer<KafkaC
             const control: Control = {
               memberId: "",
               generation: -1,
-              holdSync: 0,
+              syncGate: undefined,
               commitAnswer: 0,
               requests: [],
               coordinator: undefined,
@@ -111,6 +109,18 @@ export const instrumented = (brokers: ReadonlyArray<string>): Layer.Layer<KafkaC
       })
     })
   )
+
+/** Holds the session's SyncGroups; the result lets them go. */
+export const holdSync = (session: Session): Effect.Effect<Effect.Effect<void>> =>
+  Effect.sync(() => {
+    const control = controlOf(session)
+    const { promise, resolve } = Promise.withResolvers<void>()
+    control.syncGate = promise
+    return Effect.sync(() => {
+      control.syncGate = undefined
+      resolve()
+    })
+  })
 
 /** Over a connection of its own, as an operator would. */
 export const evict = (brokers: ReadonlyArray<string>, session: Session): Effect.Effect<void> =>

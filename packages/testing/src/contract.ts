@@ -58,7 +58,7 @@ export interface ContractHarness<R = never> {
   readonly deleteRecordsBefore?:
     | ((topic: string, partition: number, offset: bigint) => Effect.Effect<void, unknown, R>)
     | undefined
-  /** Writes the records in one transaction, and ends it so; `open` leaves it open, and the result ends it. */
+  /** Writes the records in one transaction, and ends it so; `open` leaves it open, and the result ends it. Ended: its markers are written. */
   readonly transaction?:
     | ((
         topic: string,
@@ -70,8 +70,8 @@ export interface ContractHarness<R = never> {
   readonly removeOffsets?:
     | ((topic: string, partition: number, offsets: ReadonlyArray<bigint>) => Effect.Effect<void, unknown, R>)
     | undefined
-  /** The session's next SyncGroup reaches the broker that many milliseconds later. Eager protocol only. */
-  readonly holdSync?: ((session: Session, ms: number) => Effect.Effect<void, unknown, R>) | undefined
+  /** From now on no SyncGroup of the session is served; the result lets them through. Eager protocol only. */
+  readonly holdSync?: ((session: Session) => Effect.Effect<Effect.Effect<void>, unknown, R>) | undefined
   /** The broker throws the session's member out of its group. */
   readonly evict?: ((session: Session) => Effect.Effect<void, unknown, R>) | undefined
   /** Breaks the session's connections once. */

@@ -9,7 +9,7 @@ contractSuite("memory, eager", {
   harness,
   protocol: "eager",
   settings,
-  patience: 5_000,
+  patience: 20_000,
   quiet: 150,
   concurrent: true
 })
@@ -19,7 +19,7 @@ contractSuite("memory, incremental", {
   harness,
   protocol: "incremental",
   settings,
-  patience: 5_000,
+  patience: 20_000,
   quiet: 150,
   concurrent: true
 })

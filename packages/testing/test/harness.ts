@@ -28,11 +28,18 @@ export const harness: ContractHarness<MemoryKafka> = {
       })
     ),
   removeOffsets: (topic, partition, offsets) => use((kafka) => kafka.removeOffsets(topic, partition, offsets)),
-  holdSync: (session, ms) =>
+  // Refused until it is released: a fault that delays has to know for how long.
+  holdSync: (session) =>
     use((kafka) =>
-      Effect.sync(() =>
-        kafka.faults.next("sync", { kind: "slowRequest", ms }, { sessionId: kafka.controlUnsafe(session).id })
-      )
+      Effect.sync(() => {
+        const release = kafka.faults.random({
+          source: { next: () => 0 },
+          weights: { sync: { code: 1 } },
+          codes: { sync: ["COORDINATOR_LOAD_IN_PROGRESS"] },
+          target: { sessionId: kafka.controlUnsafe(session).id }
+        })
+        return Effect.sync(release)
+      })
     ),
   evict: (session) => onSession(session, (control) => control.evict),
   breakConnections: (session) => onSession(session, (control) => control.breakConnections)

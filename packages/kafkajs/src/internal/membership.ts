@@ -85,7 +85,7 @@ export const membership = (state: SessionState, leadership: Leadership): Effect.
 /**
  * Waits until the engine has drained and flushed, at most `revokeTimeout`. The heartbeats of `heartbeats` go on meanwhile: to
  * them REBALANCE_IN_PROGRESS is the healthy answer, and the session is renewed by it. When they find the membership gone,
- * `evicted` completes and `Lost` follows.
+ * `Lost` is offered and the hold ends.
  */
 const hold = (state: SessionState): Effect.Effect<void> =>
   Effect.suspend(() => {
@@ -99,7 +99,6 @@ const hold = (state: SessionState): Effect.Effect<void> =>
       partitions,
       exact: false,
       hold: state.settings.revokeTimeout,
-      evicted: Deferred.await(evicted),
       acknowledgeUnsafe: () => {
         acknowledged.openUnsafe()
       }

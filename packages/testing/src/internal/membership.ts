@@ -27,28 +27,21 @@ export const revoke = (
     const waits = state.client.awaitedRevoke
     const hold = waits ? state.settings.revokeTimeout : 0
     const acknowledged = Deferred.makeUnsafe<void>()
-    const evicted = Deferred.makeUnsafe<void>()
     for (const held of going) held.revoking = true
     state.signal({
       _tag: "Revoking",
       partitions: epochsOf(going),
       exact,
       hold,
-      evicted: Deferred.await(evicted),
       // Not at once: the engine calls this from the middle of its own work.
       acknowledgeUnsafe: () => state.broker.time.defer(() => Deferred.doneUnsafe(acknowledged, Effect.void))
     })
     if (!waits) return "over"
-    const end = yield* Effect.raceAllFirst([
+    return yield* Effect.raceAllFirst([
       Effect.as(Deferred.await(acknowledged), "acknowledged" as const),
       Effect.as(state.broker.time.sleep(hold), "over" as const),
       Effect.as(beat, "evicted" as const)
-    ]).pipe(
-      // Leaving and crashing end the membership in the middle of a hold.
-      Effect.onInterrupt(() => Deferred.succeed(evicted, undefined))
-    )
-    if (end === "evicted") yield* Deferred.succeed(evicted, undefined)
-    return end
+    ])
   })
 
 /**

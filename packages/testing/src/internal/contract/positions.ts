@@ -157,12 +157,11 @@ export const positions = <R>(suite: Suite<R>): void => {
         reader.session.pauseUnsafe([partition])
         yield* quiet
         yield* fill(topic, 0, 5, 40)
-        const before = reader.records().length
         yield* harness.deleteRecordsBefore!(topic, 0, 35n)
         reader.session.resumeUnsafe([partition])
         yield* until("the rest has come", () => reader.chunks(topic, 0).at(-1)?.nextOffset === 40n)
         // The one chunk that was under way when it was paused may have brought them before they were cut.
-        if (before === 5) {
+        if (!reader.records().some(({ offset }) => offset >= 5n && offset < 35n)) {
           const [out] = reader.of("OutOfRange")
           assert.deepStrictEqual([out!.position, out!.start], [5n, 35n])
           assert.strictEqual(reader.records().length, 10)
