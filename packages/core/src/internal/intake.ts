@@ -271,6 +271,8 @@ export class Intake {
     if (step.to === "opening")
       return epoch.movedTo === undefined ? this.start([epoch], [p]) : this.move(epoch, epoch.movedTo)
     this.rebalance.left(epoch)
+    // a request of ours without an answer may have been applied meanwhile, over a newer one: then it is committed once more
+    if (epoch.sending === undefined) epoch.committed = p.committed?.offset
     if (step.to === "draining") return this.rebalance.drainForClose([epoch])
     this.held.resume(epoch, Pause.holding)
     if (epoch.tracker.committable !== epoch.committed) {
