@@ -46,8 +46,9 @@ describe("rebalance, eager", () => {
         yield* pass(1)
         assert.isTrue(revoke.answered())
         assert.deepStrictEqual(s.desk.running, ["0:0", "0:2"])
-        // finished between the generations: settled, not committed
+        // finished between the generations: settled, not committed, not by a flush either
         yield* s.desk.finish(0, 0)
+        assert.deepStrictEqual(yield* s.consumer.flush, [])
         yield* pass(20_000)
         assert.deepStrictEqual(s.session.commits, [])
         yield* s.session.assign([{ partition: 0, epoch: 1, retained: true, committed: 0 }])
@@ -234,6 +235,28 @@ describe("rebalance, eager", () => {
       yield* s.desk.finish(1, 1)
       assert.isTrue(revoke.answered())
       assert.deepStrictEqual(s.session.commits, ["1=2"])
+    })
+  )
+
+  it.effect("D6: nothing starts while a signal is only half carried out: the rest of it takes that partition too", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ concurrency: 1 })
+      yield* s.session.assign([
+        { partition: 0, epoch: 1, committed: 0 },
+        { partition: 1, epoch: 2, committed: 0 }
+      ])
+      yield* s.session.chunk(0, 1, 0, 1)
+      yield* s.session.chunk(1, 2, 0, 1)
+      yield* s.session.lost(at(0, 1), at(1, 2))
+      assert.deepStrictEqual(s.desk.started, ["0:0"])
+      yield* s.session.assign([
+        { partition: 0, epoch: 3, committed: 0 },
+        { partition: 1, epoch: 4, committed: 0 }
+      ])
+      yield* s.session.chunk(0, 3, 0, 1)
+      yield* s.session.chunk(1, 4, 0, 1)
+      yield* s.session.assign([])
+      assert.deepStrictEqual(s.desk.started, ["0:0", "0:0"])
     })
   )
 

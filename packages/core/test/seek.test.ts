@@ -6,7 +6,7 @@ import * as Fiber from "effect/Fiber"
 import type { ConsumerError } from "../src/ConsumerError.ts"
 import { KafkaClientError } from "../src/KafkaClient.ts"
 import { Desk, pass, turns, world } from "./harness.ts"
-import { at, later, scripted } from "./script.ts"
+import { at, later, outcomes, scripted } from "./script.ts"
 
 const p0 = { topic: "t", partition: 0 }
 const refused = (exit: Exit.Exit<void, ConsumerError>) => {
@@ -106,6 +106,27 @@ describe("seek", () => {
       assert.isTrue(Exit.isSuccess(yield* Fiber.await(seek)))
       assert.deepStrictEqual(s.session.begun, ["0#1@0", "0#1001@42"])
     })
+  )
+
+  it.effect(
+    "D25: a rebalance before the seek is through: retained, it begins where it was moved to, not where the group had committed",
+    () =>
+      Effect.gen(function* () {
+        for (const to of [50n, "end"] as const) {
+          const s = yield* scripted()
+          yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+          const late = later()
+          s.session.answers.push(late.answer)
+          const seek = yield* Effect.forkChild(s.consumer.seek(p0, to))
+          yield* turns
+          yield* s.session.revoking([at(0, 1001)], { exact: false })
+          yield* late.give(outcomes("deferred", "REBALANCE_IN_PROGRESS"))
+          yield* s.session.assign([{ partition: 0, epoch: 1001, retained: true, committed: 0 }])
+          yield* pass(4_000)
+          assert.deepStrictEqual(s.session.begun, ["0#1@0", to === "end" ? "0#1001@100" : "0#1001@50"])
+          assert.isTrue(Exit.isSuccess(yield* Fiber.await(seek)))
+        }
+      })
   )
 
   it.effect("a partition that is not ours, or not ours to move now: a typed error", () =>

@@ -77,6 +77,8 @@ describe("Handler.timeout", () => {
         assert.deepStrictEqual(desk.running, ["0:3", "0:4"])
         const snapshot = yield* s.consumer.snapshot
         assert.deepStrictEqual([snapshot.permits.byZombies, snapshot.fenced], [0, 1])
+        // the policy has decided: what becomes of the fiber is nothing to settle
+        assert.deepStrictEqual(snapshot.outcomes, { handled: 2, skipped: 1, filtered: 0 })
         yield* desk.finishAll()
         yield* desk.finishAll()
       })
