@@ -290,8 +290,7 @@ export const membership = <R>(suite: Suite<R>): void => {
         const a = yield* consume(group)
         yield* until("both have their share", () => a.held.size === 6 && leader.held.size === 6)
         const before = [...a.held.values()]
-        const generation = a.session.generationUnsafe()
-        const asked = a.of("Revoking").length
+        const [asked, assigned] = [a.of("Revoking").length, a.of("Assigned").length]
         const release = yield* harness.holdSync!(a.session)
         const scope = yield* Scope.make()
         const session = yield* Scope.provide(open(group), scope)
@@ -310,7 +309,7 @@ export const membership = <R>(suite: Suite<R>): void => {
         // From here on the generation that a has not seen is over, whenever its SyncGroup comes.
         yield* until("the group rebalances again", () => leader.of("Revoking").length > rebalances)
         yield* release
-        yield* until("a has its share again", () => a.session.generationUnsafe() > generation && a.held.size === 6)
+        yield* until("a has its share again", () => a.of("Assigned").length > assigned && a.held.size === 6)
         for (const partition of a.held.values()) {
           assert.isFalse(partition.retained, keyOf(partition))
           const own = before.find((one) => keyOf(one) === keyOf(partition))
