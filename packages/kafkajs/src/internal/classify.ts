@@ -4,6 +4,7 @@
  */
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import type { CommitOutcome } from "@concurrent-kafka/core/ConsumerSession"
+import { brokeOff } from "./wire.ts"
 
 type Reason = KafkaClientError["reason"]
 
@@ -46,10 +47,15 @@ export const fromCode = (code: string, what: string): KafkaClientError =>
 /**
  * Anything thrown below. What is not known is taken for trouble of the connection: it is tried again and shown, and a
  * mistake in kafkajs at a broken connection does not end a consumer.
+ *
+ * `authenticated`: the broker has taken our credentials over this connection before. kafkajs authenticates anew before each
+ * request in the last 10 s of a SASL session; twice in a second a broker refuses that (ILLEGAL_SASL_STATE), which says
+ * nothing of the credentials: another connection will do.
  */
-export const classify = (error: unknown, what: string): KafkaClientError => {
+export const classify = (error: unknown, what: string, authenticated = false): KafkaClientError => {
   for (let e = error as Thrown | null | undefined, depth = 0; e && depth < 8; e = e.cause, depth++) {
     if (e instanceof KafkaClientError) return e
+    if (e.message?.includes(brokeOff) || (authenticated && e.type === "ILLEGAL_SASL_STATE")) break
     const reason = byName[e.name ?? ""] ?? byCode[e.type ?? ""]
     if (reason) return new KafkaClientError({ reason, detail: `${what}: ${text(e)}`, cause: error })
   }
@@ -66,6 +72,7 @@ export const topicMissing = (topics: ReadonlyArray<string>): KafkaClientError =>
 /** what kafkajs's errors have */
 interface Thrown {
   readonly name?: string
+  readonly message?: string
   readonly type?: string
   readonly cause?: Thrown
 }

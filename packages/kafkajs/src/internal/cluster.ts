@@ -130,7 +130,7 @@ export class Cluster {
       return await ask(broker)
     } catch (error) {
       this.discard(broker)
-      throw classify(error, what)
+      throw classify(error, what, true)
     }
   }
 

@@ -43,6 +43,8 @@ interface Connection {
   readonly isConnected: () => boolean
   readonly connect: () => Promise<unknown>
   readonly disconnect: () => Promise<boolean>
+  send: (call: WireCall) => Promise<unknown>
+  processData: (data: Buffer) => void
   readonly socket?: { readonly destroyed: boolean; readonly destroy: (error?: Error) => void }
 }
 
@@ -199,6 +201,8 @@ export const openParts = (
   let cluster: HandedOver | undefined
   new kafkajs.Kafka(config).consumer({
     groupId: "unused",
+    // kafkajs's own default is true: asking for a topic that was deleted would bring it back
+    allowAutoTopicCreation: false,
     partitionAssigners: [
       (given) => {
         cluster = given.cluster as unknown as HandedOver
@@ -222,12 +226,20 @@ export const openParts = (
   }
 }
 
+const saslAuthenticate = 36
+
+/** How an attempt to authenticate that broke off begins, in contrast to one that the broker has refused. */
+export const brokeOff = "the authentication broke off"
+
 /**
- * Makes the answers of this pool whole (see the head of the file), and mends two things:
+ * Makes the answers of this pool whole (see the head of the file), and mends four things:
  * - Two requests that find the connection closed both open one; the socket of the first is forgotten and stays open. Here
  *   they open it together.
  * - After each answer `scheduleCheckPendingRequests` sets a timer of `-1 - Date.now()` when nothing is throttled, of which
  *   Node warns. With nothing pending there is nothing to check.
+ * - Whatever goes wrong while it authenticates is to kafkajs an authentication that failed. A broker that is shut down in
+ *   the middle of it has refused nothing.
+ * - Bytes that are no answer (a size of 0, or below it) make it throw into the socket, where nobody catches: the process ends.
  */
 export const instrument = (pool: ConnectionPool, rewrite: Rewrite): void => {
   const connections = pool?.pool
@@ -236,7 +248,11 @@ export const instrument = (pool: ConnectionPool, rewrite: Rewrite): void => {
     typeof pool.getConnection !== "function" ||
     !Array.isArray(connections) ||
     connections.some(
-      (c) => typeof c?.requestQueue?.scheduleCheckPendingRequests !== "function" || typeof c.disconnect !== "function"
+      (c) =>
+        typeof c?.requestQueue?.scheduleCheckPendingRequests !== "function" ||
+        typeof c.disconnect !== "function" ||
+        typeof c.send !== "function" ||
+        typeof c.processData !== "function"
     )
   ) {
     throw unsupported("the connections of kafkajs do not look like those of version 2.2.4")
@@ -257,7 +273,26 @@ export const instrument = (pool: ConnectionPool, rewrite: Rewrite): void => {
     }
     return connection
   }
-  for (const { requestQueue } of connections) {
+  for (const connection of connections as ReadonlyArray<Connection>) {
+    const sendAlone = connection.send.bind(connection)
+    connection.send = async (call) => {
+      try {
+        return await sendAlone(call)
+      } catch (error) {
+        const { message, type } = error as { readonly message?: string; readonly type?: string }
+        if (call.request.apiKey !== saslAuthenticate || type === "SASL_AUTHENTICATION_FAILED") throw error
+        throw new Error(`${brokeOff}: ${message}`, { cause: error })
+      }
+    }
+    const processData = connection.processData.bind(connection)
+    connection.processData = (data) => {
+      try {
+        processData(data)
+      } catch {
+        connection.socket?.destroy(new Error("the broker sent what is no answer"))
+      }
+    }
+    const { requestQueue } = connection
     const original = requestQueue.scheduleCheckPendingRequests
     requestQueue.scheduleCheckPendingRequests = function (this: RequestQueue) {
       if (this.pending.length > 0) original.call(this)
@@ -274,6 +309,8 @@ export const givenUp = "the connection was given up"
  */
 export const destroyPool = (pool: ConnectionPool): void => {
   const reason = new Error(givenUp)
+  // who still holds this broker would open a connection that nobody knows of
+  pool.getConnection = () => Promise.reject(reason)
   for (const connection of pool.pool) {
     try {
       connection.requestQueue.rejectAll(reason)
