@@ -259,10 +259,16 @@ export class Pump {
     counters.waitTime.add(this.time - at, this.time)
     const scope = Scope.makeUnsafe()
     slot.scope = scope
+    // before it runs: a handler that seeks its own partition ends its epoch here and now, and is interrupted with the others of it
+    epoch.addLive(slot)
     const fiber = Effect.runForkWith(Context.add(this.context, Scope.Scope, scope))(this.attempt(slot))
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) return this.ended(slot, exit)
     this.runs(slot, fiber, (exit) => this.ended(slot, exit))
+    if (slot.state === RecordState.stopping) {
+      fiber.interruptUnsafe()
+      return
+    }
     const limit = this.handler.timeoutMillis(record.topic)
     if (limit !== undefined) this.sweeper.watch(slot, limit)
   }
