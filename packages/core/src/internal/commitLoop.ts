@@ -20,6 +20,7 @@ import type { BatchCommitter, CommitSource } from "../BatchCommitter.ts"
 import { CommitterDied } from "../CommitterDied.ts"
 import type { CommitEntry, CommitOutcome, EpochPartition, Session } from "../ConsumerSession.ts"
 import type { CommitterSettings } from "./options.ts"
+import { keyOf } from "./state.ts"
 
 const maxRequestBytes = 256 * 1024
 /** below this an UNKNOWN_SERVER_ERROR is not about the size */
@@ -29,8 +30,6 @@ interface Flush {
   readonly partitions: ReadonlyArray<EpochPartition> | undefined
   readonly answer: Deferred.Deferred<ReadonlyArray<CommitOutcome>, CommitterDied>
 }
-
-const keyOf = (p: EpochPartition): string => `${p.topic}/${p.partition}/${p.epoch}`
 
 /** encoded, roughly; a topic's name counts once */
 export const encodedBytes = (entries: ReadonlyArray<CommitEntry>): number => {
@@ -75,7 +74,8 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
   settings: CommitterSettings
 ): Effect.fn.Return<BatchCommitter["Service"], never, Scope.Scope> {
   const clock = yield* Clock.Clock
-  const now = () => clock.currentTimeMillisUnsafe()
+  // the time of day can be set back, and nothing would be committed until it has come round again
+  const now = () => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
   const died = Deferred.makeUnsafe<never, CommitterDied>()
   const wake = Latch.makeUnsafe(false)
   let source: CommitSource | undefined
@@ -89,7 +89,8 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
   let urgent = false
   let notBefore = Number.NEGATIVE_INFINITY
   let failures = 0
-  const unanswered = new Map<string, EpochPartition>()
+  /** by topic and partition, without the epoch: an earlier epoch's request may be applied over what this one has committed */
+  const unanswered = new Set<string>()
   let repeats: Array<{ readonly at: number; readonly partition: EpochPartition }> = []
 
   const dueAt = (): number => {
@@ -128,17 +129,14 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
     for (const outcome of outcomes) {
       if (again(outcome)) {
         retriable = true
-        if (outcome.outcome === "retriable" && outcome.code === "NO_ANSWER") unanswered.set(keyOf(outcome), outcome)
+        if (outcome.outcome === "retriable" && outcome.code === "NO_ANSWER") unanswered.add(keyOf(outcome))
       } else if (outcome.outcome === "deferred") deferred = true
       else if (outcome.outcome === "committed") {
         committed = true
-        const key = keyOf(outcome)
-        const partition = unanswered.get(key)
-        if (partition !== undefined) {
-          unanswered.delete(key)
-          repeats.push({ at: now() + session.capabilities.requestTimeout, partition })
+        if (unanswered.delete(keyOf(outcome))) {
+          repeats.push({ at: now() + session.capabilities.requestTimeout, partition: outcome })
         }
-      } else unanswered.delete(keyOf(outcome))
+      }
     }
     if (committed && !retriable) failures = 0
     if (retriable) failures++

@@ -508,7 +508,7 @@ export class Intake {
     const { counters } = this.run
     const missing = range.start - range.position
     counters.lostToRetention += missing
-    counters.lostToRetentionAt = { at: this.run.now(), where: epoch }
+    counters.lostToRetentionAt = { at: this.run.now(), where: { topic: epoch.topic, partition: epoch.partition } }
     this.events.logError(
       `${missing} offsets of ${epoch.topic}/${epoch.partition} were deleted by retention before they were read (from ${range.position}, the log now begins at ${range.start})`
     )
@@ -579,7 +579,8 @@ export class Intake {
       partitions === undefined
         ? [...run.epochs.values()]
         : partitions.flatMap((p) => {
-            const epoch = run.find(p)
+            // a late request of an ended epoch is outdone by what the epoch of now has
+            const epoch = repeat ? run.epochs.get(keyOf(p)) : run.find(p)
             return epoch === undefined ? [] : [epoch]
           })
     const entries: Array<CommitEntry> = []

@@ -119,6 +119,11 @@ export class RunState {
     return this.clock.currentTimeMillisUnsafe()
   }
 
+  /** Milliseconds that only rise, for limits: the time of day can be set back. */
+  ticks(): number {
+    return Number(this.clock.monotonicTimeNanosUnsafe() / 1_000_000n)
+  }
+
   /** The living epoch with this number; late signals of an older one find nothing. */
   find(p: EpochPartition): PartitionEpoch | undefined {
     const epoch = this.epochs.get(keyOf(p))

@@ -27,7 +27,7 @@ export class Sweeper {
   }
 
   watch(slot: Slot, limit: number): void {
-    this.add(limit, { slot, until: slot.startedAt + limit })
+    this.add(limit, { slot, until: this.run.ticks() + limit })
   }
 
   private add(limit: number, watched: Watched): void {
@@ -46,14 +46,14 @@ export class Sweeper {
   private arm(until: number): void {
     if (until >= this.armedFor) return
     this.armedFor = until
-    this.after(Math.max(0, until - this.run.now()), () => {
+    this.after(Math.max(0, until - this.run.ticks()), () => {
       if (this.armedFor === until) this.sweep()
     })
   }
 
   private sweep(): void {
     this.armedFor = Number.POSITIVE_INFINITY
-    const now = this.run.now()
+    const now = this.run.ticks()
     let next = Number.POSITIVE_INFINITY
     const late: Array<Slot> = []
     for (const list of this.lists.values()) {
@@ -66,7 +66,8 @@ export class Sweeper {
       if (list.length > 0) next = Math.min(next, list[0]!.until)
     }
     if (next !== Number.POSITIVE_INFINITY) this.arm(next)
-    for (const slot of late) this.cut(slot)
+    // the end of one may end another
+    for (const slot of late) if (running(slot)) this.cut(slot)
   }
 
   private cut(slot: Slot): void {
