@@ -339,6 +339,7 @@ export class Rebalance {
       millis: now - reply.at,
       inFlight: reply.inFlight
     })
-    reply.acknowledge()
+    // a client that throws here keeps neither the epochs from ending nor the others from their answer
+    this.events.guarded(reply.acknowledge)
   }
 }

@@ -205,7 +205,15 @@ export class ConsumerRun {
   /** A fault of ours: nothing of this run can be trusted any more, so nothing is committed. */
   private defect(cause: unknown): void {
     this.failures.push(new ConsumerError({ reason: { _tag: "Defect", cause } }))
-    this.startShutdown(true)
+    if (this.shuttingDown === undefined) this.startShutdown(true)
+    // not at once: whoever says so may stand in the middle of the pump
+    else
+      this.background(
+        Effect.andThen(
+          Effect.yieldNow,
+          Effect.sync(() => this.endAll())
+        )
+      )
   }
 
   private died(error: CommitterDied): void {
@@ -251,6 +259,10 @@ export class ConsumerRun {
         const leaving = run(Effect.exit(this.options.session.leave))
         yield* bounded(joined(leaving), Math.max(left(), backstopMillis))
         leaving.interruptUnsafe()
+        // the timers of their grace end with the run: as zombies they give permit and lane to the next run when they end
+        yield* Effect.sync(() => {
+          for (const epoch of this.state.ending) this.pump.abandon(epoch)
+        })
         // last: it has served rebalances up to here
         this.over = true
         yield* bounded(Fiber.interruptAll([...this.fibers]), backstopMillis)
@@ -272,10 +284,14 @@ export class ConsumerRun {
     return this.shuttingDown
   }
 
-  /** What did not end by itself ends now, without a commit. */
+  /** What did not end by itself ends now, without a commit. A fault in one keeps neither the others nor the run from ending. */
   private endAll(): void {
     for (const epoch of [...this.state.epochs.values()]) {
-      if (this.state.partition(epoch, "failed")?.to === "ended") this.intake.ended(epoch)
+      try {
+        if (this.state.partition(epoch, "failed")?.to === "ended") this.intake.ended(epoch)
+      } catch (cause) {
+        this.failures.push(new ConsumerError({ reason: { _tag: "Defect", cause } }))
+      }
     }
   }
 
@@ -296,7 +312,14 @@ export class ConsumerRun {
   /** In the consumer's FiberSet, ended with the run at the latest. */
   private background(effect: Effect.Effect<unknown, unknown>): void {
     if (this.over) return
-    const fiber = this.options.fork(effect)
+    const fiber = this.options.fork(
+      Effect.catchCause(effect, (cause) =>
+        Effect.sync(() => {
+          // nobody waits for it: what it should have done would never happen
+          if (!Cause.hasInterruptsOnly(cause)) this.defect(Cause.squash(cause))
+        })
+      )
+    )
     if (fiber.pollUnsafe() !== undefined) return
     this.fibers.add(fiber)
     fiber.addObserver(() => this.fibers.delete(fiber))
@@ -355,16 +378,17 @@ const describe = (cause: Cause.Cause<unknown>): string =>
       if (reason._tag === "Interrupt") return "interrupted"
       const error: unknown = reason._tag === "Fail" ? reason.error : reason.defect
       const name = nameOf(error)
-      const frame =
-        error instanceof Error
-          ? error.stack
-              ?.split("\n")
-              .find((line) => /^\s+at /.test(line))
-              ?.trim()
-          : undefined
+      const frame = error instanceof Error ? frameOf(error) : undefined
       return `${reason._tag === "Fail" ? "" : "defect "}${name}${frame === undefined ? "" : ` ${frame}`}`
     })
     .join("; ")
+
+/** The stack begins with the message, and a line of that may look like a frame: frames are the last lines, and not in the message. */
+const frameOf = ({ message, stack = "" }: Error): string | undefined => {
+  const lines = stack.split("\n").map((line) => line.trim())
+  const first = lines.findLastIndex((line) => !/^at .*(:\d+:\d+|native|<anonymous>)\)?$/.test(line)) + 1
+  return lines.slice(first).find((line) => !message.includes(line))
+}
 
 const nameOf = (error: unknown): string => {
   if (typeof error !== "object" || error === null) return typeof error
