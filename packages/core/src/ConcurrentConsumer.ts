@@ -270,7 +270,6 @@ const make = Effect.fnUntraced(function* (
     ): Effect.Effect<void, ConsumerError | CommitterDied, R | RP> =>
       Effect.gen(function* () {
         if (ended !== undefined || closed) return yield* error({ _tag: "Ended" })
-        if (run !== undefined) return yield* error({ _tag: "AlreadyRunning" })
         const { topics } = session.settings
         if ([...handler.topics].sort().join() !== [...topics].sort().join()) {
           return yield* error({ _tag: "TopicsDiffer", handler: handler.topics, session: topics })
@@ -279,7 +278,9 @@ const make = Effect.fnUntraced(function* (
         const fork = yield* FiberSet.runtime(fibers)<never>()
         const diagnostics = yield* Diagnostics
         return yield* Effect.acquireUseRelease(
-          Effect.sync(() => {
+          Effect.suspend(() => {
+            // in one step with the beginning: nobody else can come in between
+            if (run !== undefined) return error({ _tag: "AlreadyRunning" })
             idleSince = undefined
             run = new ConsumerRun({
               session,
@@ -299,7 +300,7 @@ const make = Effect.fnUntraced(function* (
               context: context as Context.Context<never>,
               fork
             })
-            return run
+            return Effect.succeed(run)
           }),
           (started) => started.live,
           (started, exit) =>
