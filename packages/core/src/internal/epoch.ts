@@ -36,7 +36,7 @@ interface Buffered {
   index: number
 }
 
-/** An outcome-to-be that is under way beside the record's own fiber: closing its scope, asking the policy. */
+/** What a record waits for: its handler, the closing of its Scope, or the policy. */
 export type AnyFiber = Fiber.Fiber<unknown, unknown>
 
 export class PartitionEpoch implements EpochPartition {

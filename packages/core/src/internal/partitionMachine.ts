@@ -1,12 +1,12 @@
 /**
  * The life of one partition in one epoch, as a table. Pure: what is done at a transition is `rebalance.ts`'s and
- * `engine.ts`'s business.
+ * `intake.ts`'s business.
  *
  * States: `opening`, the start is being established; `open`, records start; `holding`, a revoke is announced, nothing
  * starts, what runs may finish; `flushing`, the drain is over and a commit is under way; `suspended`, flushed under an eager
  * protocol, nobody knows yet who owns the partition; `draining`, like holding, because the consumer closes; `ended`.
  *
- * Invariants, each with its test in `test/partitionMachine.test.ts`:
+ * Invariants, each with its test in `test/machines.test.ts`:
  * - every state reaches `ended` by `lost`, `gone` and `failed` in one step;
  * - nothing leaves `ended`;
  * - only an eager revoke leads to `suspended`.

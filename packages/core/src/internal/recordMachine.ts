@@ -5,7 +5,7 @@
  * interruption sent, the fiber has not ended. `done`: the outcome is final. `released`: not done when its epoch ended, will be
  * delivered again. `zombie`: decided or released while the fiber still runs.
  *
- * Invariants, with their tests in `test/recordMachine.test.ts`: nothing leaves `done` and `released`; an interrupted record is
+ * Invariants, with their tests in `test/machines.test.ts`: nothing leaves `done` and `released`; an interrupted record is
  * never done unless it was acknowledged or succeeded; a zombie only ends.
  */
 export const RecordState = { buffered: 0, running: 1, stopping: 2, done: 3, released: 4, zombie: 5 } as const
