@@ -126,8 +126,7 @@ export class Actions {
       case "cutWhileHeld":
         return this.some((process) => {
           troubles.lateFetch(process)
-          if (chance.chance(0.5)) topics.truncate()
-          else topics.retention()
+          topics.cut(process)
         })
       case "failover":
         return this.some((process) => {
@@ -235,6 +234,10 @@ export class Actions {
   /** Everybody is asked what he counted. */
   checkIdle(): void {
     for (const { process } of this.slots) process?.check()
+  }
+
+  unnoticed(): void {
+    for (const { owner } of this.processes) this.stage.checker.unnoticed(owner)
   }
 
   closeAll(): void {

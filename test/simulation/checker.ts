@@ -99,6 +99,10 @@ export class Owner {
   closing: string | undefined = undefined
   left = true
   paused = false
+  /** when a commit did not go through */
+  refusedAt = 0
+  /** the client has given up for good */
+  sessionEnded = false
   /** how many of each outcome the engine must have counted: at least, and at most */
   readonly handled = { least: 0, most: 0 }
   readonly skipped = { least: 0, most: 0 }
@@ -415,6 +419,8 @@ export class Checker {
   outcomes(owner: Owner, outcomes: ReadonlyArray<CommitOutcome>): void {
     for (const outcome of outcomes) {
       const epoch = owner.epochs.get(outcome.epoch)
+      // also without any fault: the group moves on while a commit is on its way
+      if (outcome.outcome !== "committed") owner.refusedAt = this.world.now
       if (epoch === undefined) continue
       if (outcome.outcome === "stale" && outcome.code !== "EPOCH") epoch.mayEnd = outcome.code
       if (outcome.outcome === "rejected" && outcome.code === "UNKNOWN_TOPIC_OR_PARTITION") epoch.mayEnd = outcome.code
@@ -471,6 +477,16 @@ export class Checker {
     return this.truth.missing().every((rec) => keyOf(rec) !== keyOf(log))
   }
 
+  /** A log was truncated, and has grown again to where its reader is before he looked: nobody can tell. */
+  unnoticed(owner: Owner): void {
+    for (const epoch of owner.epochs.values()) {
+      const log = this.truth.logs.get(epoch.key)
+      if (epoch.state === "ended" || log === undefined || log.gone || log === epoch.log) continue
+      const ends = this.logEnds(epoch.topic, epoch.partition)
+      if (ends !== undefined && epoch.position <= ends.end) log.excuse(epoch.position, "truncated under its reader")
+    }
+  }
+
   leaving(owner: Owner): void {
     for (const epoch of owner.epochs.values()) {
       if (epoch.state === "open" || epoch.state === "revoking") this.flushed(epoch, "left")
@@ -485,7 +501,7 @@ export class Checker {
    */
   private flushed(epoch: EpochTruth, how: string): void {
     if (
-      this.world.now < Math.max(this.calmSince, this.lastFault() + 30_000) ||
+      this.world.now < Math.max(this.calmSince, this.lastFault() + 30_000, epoch.owner.refusedAt + 30_000) ||
       epoch.begunAt === undefined ||
       epoch.mayEnd !== undefined
     )

@@ -116,6 +116,7 @@ export const runHistory = async (seed: number, verbose: boolean): Promise<Result
       if (lag !== undefined)
         return checker.violation("I3", `a stall: ${lag}, ${healingLimit / 1000} s after everything was healed`)
       if (actions.unrest() !== undefined) return checker.violation("I8", `no rest: ${actions.unrest()}`)
+      actions.unnoticed()
       const [missing] = truth.missing()
       if (missing !== undefined) {
         return checker.violation(

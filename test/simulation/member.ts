@@ -125,7 +125,14 @@ export class Process {
       groupId,
       topics: plan.topics.map((topic) => topic.name),
       ...(plan.filters ? { headerFilter: (record) => this.wants(record) } : {})
-    }).pipe(Layer.provide(Layer.succeed(KafkaClient, watchedClient(client, checker, this.owner))))
+    }).pipe(
+      Layer.provide(
+        Layer.succeed(
+          KafkaClient,
+          watchedClient(client, checker, this.owner, () => this.state === "interrupting")
+        )
+      )
+    )
     checker.trace.log(this.owner.name, "starts")
     this.fork(Layer.buildWithScope(layer, this.scope)).addObserver((exit) => {
       if (this.state !== "building") return
@@ -169,7 +176,7 @@ export class Process {
       )
       this.ended()
       if (cause !== undefined && !Cause.hasInterruptsOnly(cause)) {
-        if (this.owner.closing === undefined) {
+        if (this.owner.closing === undefined && !this.owner.sessionEnded) {
           checker.violation("I9", `${this.owner.name} ended by ${String(Cause.squash(cause))}`)
         }
         if (this.state === "running" || this.state === "interrupting") this.state = "failed"

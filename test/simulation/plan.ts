@@ -177,6 +177,7 @@ export const planOf = (seed: number): Plan => {
   const on: Sometimes = (probability, low, high) => maybe(chance, probability, low, high)
   // without trouble more can be asked: what is done must be committed before a partition is given up
   const troubled = chance.chance(0.7)
+  const focus = chance.chance(0.35) ? chance.pick(focuses) : {}
   return {
     seed,
     protocol: chance.pick(["eager", "incremental"]),
@@ -198,7 +199,8 @@ export const planOf = (seed: number): Plan => {
       ...ofTopics(on),
       ...ofMembers(on),
       ...(troubled ? ofNetwork(on) : {}),
-      ...ofUsers(on)
+      ...ofUsers(on),
+      ...focus
     },
     behaviours: {
       instant: 6,
@@ -225,6 +227,18 @@ export const planOf = (seed: number): Plan => {
     foreign: chance.chance(0.15)
   }
 }
+
+/** What takes several things at once to happen: tried again and again in some histories. */
+const focuses: ReadonlyArray<Partial<Record<Action, number>>> = [
+  { failover: 8 },
+  { cutWhileHeld: 8 },
+  { interrupt: 6, rerun: 6, rebalance: 3 },
+  { seek: 5, rebalance: 5 },
+  { missGeneration: 6, join: 3, close: 2 },
+  { commitFault: 12, rebalance: 2 },
+  { evict: 5, commitFault: 4 },
+  { pause: 3, pausePartition: 5, rebalance: 3, concurrency: 3 }
+]
 
 type Sometimes = (probability: number, low: number, high: number) => number
 

@@ -27,7 +27,13 @@ const watched = <S extends Signal>(signal: S, seen: () => void): S => {
   })
 }
 
-export const watch = (checker: Checker, owner: Owner, inner: Session): Effect.Effect<Session, never, Scope.Scope> =>
+export const watch = (
+  checker: Checker,
+  owner: Owner,
+  inner: Session,
+  /** the run that leaves may be followed by another one */
+  mayRunAgain: () => boolean
+): Effect.Effect<Session, never, Scope.Scope> =>
   Effect.gen(function* () {
     const outer = yield* Queue.unbounded<Signal, KafkaClientError | Cause.Done>()
     const say = (what: string) => checker.trace.log(owner.name, what)
@@ -51,16 +57,30 @@ export const watch = (checker: Checker, owner: Owner, inner: Session): Effect.Ef
         say(`sees ${describe(signal)}`)
       })
     }
+    let newest: Signal | undefined
+    const passAll = (signals: ReadonlyArray<Signal>): void => {
+      for (const signal of signals) if (signal._tag === "Assigned") newest = signal
+      Queue.offerAllUnsafe(outer, signals.map(pass))
+    }
+    // what was on its way when the group was left: a client does not take it back
+    const leftovers = Effect.sync(() => {
+      if (newest?._tag !== "Assigned" || newest.all.length === 0 || !mayRunAgain()) return
+      const revoking: Signal = {
+        _tag: "Revoking",
+        partitions: newest.all,
+        exact: false,
+        hold: inner.settings.revokeTimeout,
+        acknowledgeUnsafe: () => {}
+      }
+      passAll([newest, revoking])
+    })
     yield* Effect.forkScoped(
-      Effect.catchCause(
-        Effect.forever(
-          Effect.map(Queue.takeAll(inner.inbox), (signals) => Queue.offerAllUnsafe(outer, signals.map(pass)))
-        ),
-        (cause) =>
-          Effect.sync(() => {
-            owner.closing ??= "the inbox ended"
-            Queue.failCauseUnsafe(outer, cause)
-          })
+      Effect.catchCause(Effect.forever(Effect.map(Queue.takeAll(inner.inbox), passAll)), (cause) =>
+        Effect.sync(() => {
+          owner.closing ??= "the inbox ended"
+          owner.sessionEnded = true
+          Queue.failCauseUnsafe(outer, cause)
+        })
       )
     )
     return {
@@ -112,16 +132,22 @@ export const watch = (checker: Checker, owner: Owner, inner: Session): Effect.Ef
           say("leaves")
           checker.leaving(owner)
         }),
-        inner.leave
+        Effect.andThen(inner.leave, leftovers)
       )
     }
   })
 
 /** A client whose sessions are watched. */
-export const watchedClient = (client: KafkaClient["Service"], checker: Checker, owner: Owner): KafkaClient["Service"] =>
+export const watchedClient = (
+  client: KafkaClient["Service"],
+  checker: Checker,
+  owner: Owner,
+  mayRunAgain: () => boolean
+): KafkaClient["Service"] =>
   KafkaClient.of({
     ...client,
-    openSession: (settings) => Effect.flatMap(client.openSession(settings), (session) => watch(checker, owner, session))
+    openSession: (settings) =>
+      Effect.flatMap(client.openSession(settings), (session) => watch(checker, owner, session, mayRunAgain))
   })
 
 const list = (partitions: ReadonlyArray<{ topic: string; partition: number; epoch: number }>): string =>

@@ -3,7 +3,7 @@
  */
 import type { NewRecord, Transaction } from "@concurrent-kafka/testing/MemoryKafka"
 import * as Effect from "effect/Effect"
-import { groupId, type Stage } from "./member.ts"
+import { groupId, type Process, type Stage } from "./member.ts"
 import type { Prng } from "./prng.ts"
 import { type Filter, keyOf, type LogTruth, type Rec } from "./truth.ts"
 
@@ -155,8 +155,20 @@ export class TopicActions {
 
   // ------------------------------------------------------------------ logs and topics
 
-  retention(): boolean {
-    const log = this.chance.pick(this.logs())
+  /** Cuts one log that this process reads: in front of where it reads, or behind. */
+  cut(process: Process): void {
+    const held = (process.session()?.heldUnsafe() ?? []).filter(
+      ({ position }) => position !== undefined && position > 0n
+    )
+    if (held.length === 0) return
+    const { partition, position, topic } = this.chance.pick(held)
+    const log = this.logs().find((one) => one.topic === topic && one.partition === partition)
+    if (log === undefined) return
+    if (this.chance.chance(0.3)) this.retention(log)
+    else this.truncate(log, BigInt(this.chance.int(0, Number(position!) - 1)))
+  }
+
+  retention(log: LogTruth | undefined = this.chance.pick(this.logs())): boolean {
     if (log === undefined) return false
     const to = this.offset(log)
     this.log(`retention cuts ${keyOf(log)} to ${to}`)
@@ -164,11 +176,11 @@ export class TopicActions {
     return true
   }
 
-  truncate(): boolean {
-    const log = this.chance.pick(this.logs())
+  truncate(log: LogTruth | undefined = this.chance.pick(this.logs()), at?: bigint): boolean {
     if (log === undefined) return false
-    const to = this.offset(log)
-    if (to === this.ends(log).end) return false
+    const { end, start } = this.ends(log)
+    const to = at === undefined ? this.offset(log) : at < start ? start : at
+    if (to >= end) return false
     this.log(`${keyOf(log)} is truncated to ${to}`)
     this.sync(this.stage.cluster.truncateTo(log.topic, log.partition, to))
     this.stage.checker.truth.truncate(log.topic, log.partition, to)

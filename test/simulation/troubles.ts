@@ -226,11 +226,22 @@ export class Troubles {
   failover(process: Process): void {
     const { cluster, world } = this.stage
     this.evict(process)
-    this.lasts(this.chance.int(50, 400), () => {
+    let moved = false
+    const move = () => {
+      if (moved) return
+      moved = true
+      forget()
       this.log("the coordinator moves")
       Effect.runSync(cluster.brokerDown)
       world.after(this.realm, 20, () => Effect.runSync(cluster.brokerUp))
+    }
+    // when it has refused a commit of that member
+    const forget = cluster.onCommitUnsafe(({ clientId, entries }) => {
+      if (clientId === process.owner.clientId && entries.some((entry) => entry.code === "UNKNOWN_MEMBER_ID")) {
+        world.after(this.realm, 1, move)
+      }
     })
+    this.lasts(this.chance.int(50, 400), move)
   }
 
   /** The next commit of this process gets no answer, and is carried out after the one that follows it. */
