@@ -260,6 +260,43 @@ describe("rebalance, eager", () => {
     })
   )
 
+  for (const protocol of ["eager", "incremental"] as const) {
+    it.effect(
+      `D6: thrown out of the group while draining (${protocol}): nothing is committed, the records come again in new epochs`,
+      () =>
+        Effect.gen(function* () {
+          const w = yield* world({ partitions: 2, protocol })
+          for (let p = 0; p < 2; p++) yield* w.produce(2, p)
+          const a = yield* w.member("a")
+          const b = yield* w.member("b")
+          yield* pass(3_000)
+          const draining = (yield* a.consumer.snapshot).partitions.filter((p) => p.state === "holding")
+          assert.isAbove(draining.length, 0)
+          const { epoch, partition } = draining[0]!
+          yield* a.desk.finish(partition, 0)
+          yield* a.session().evict
+          const before = w.kafka
+            .commitsUnsafe()
+            .flatMap((commit) => commit.entries)
+            .filter((e) => e.code === undefined).length
+          yield* pass(3_000)
+          assert.isTrue(a.desk.attempts.filter((one) => one.record.epoch === epoch).every((one) => !one.running))
+          assert.strictEqual(
+            w.kafka
+              .commitsUnsafe()
+              .flatMap((commit) => commit.entries)
+              .filter((e) => e.code === undefined).length,
+            before
+          )
+          yield* passUntil("both run again", () => a.desk.running.length + b.desk.running.length >= 4, 60_000, 1_000)
+          yield* a.desk.finishAll()
+          yield* b.desk.finishAll()
+          yield* pass(20_000)
+          assert.deepStrictEqual([w.committed(0), w.committed(1)], [2, 2])
+        })
+    )
+  }
+
   for (const [state, prepare] of [
     [
       "opening",

@@ -119,6 +119,34 @@ describe("shutdown", () => {
       })
   )
 
+  for (const protocol of ["eager", "incremental"] as const) {
+    it.effect(
+      `D9: a member that joins while another one drains at its end (${protocol}) waits for the drain, not for a timeout`,
+      () =>
+        Effect.gen(function* () {
+          const w = yield* world({ partitions: 2, protocol })
+          for (let p = 0; p < 2; p++) yield* w.produce(2, p)
+          const a = yield* w.member("a", { shutdown: "drain" })
+          yield* a.desk.finish(0, 0)
+          const closing = yield* Effect.forkChild(whileTimePasses(a.close))
+          yield* pass(500)
+          const b = yield* w.member("b")
+          yield* pass(3_000)
+          yield* a.desk.finish(0, 1)
+          yield* a.desk.finish(1, 0)
+          const { millis } = yield* Fiber.join(closing)
+          assert.isAtMost(millis, 12_000)
+          assert.deepStrictEqual([w.committed(0), w.committed(1)], [2, 1])
+          yield* pass(10_000)
+          assert.deepStrictEqual(b.desk.running, ["1:1"])
+          assert.deepStrictEqual(
+            w.kafka.groupUnsafe("g").members.map((m) => m.clientId),
+            ["b"]
+          )
+        })
+    )
+  }
+
   it.effect("a revoke that is being held when the shutdown comes is answered by the earlier of both clocks", () =>
     Effect.gen(function* () {
       for (const exact of [true, false]) {
@@ -538,6 +566,16 @@ describe("the life of run", () => {
     app((program, layer) =>
       Effect.gen(function* () {
         const fiber = yield* Effect.forkDetach(Effect.provide(program, layer))
+        yield* running
+        yield* Fiber.interrupt(fiber)
+      })
+    )
+  )
+  it.effect("Layer.launch is interrupted", () =>
+    app((program, layer) =>
+      Effect.gen(function* () {
+        const handling = Layer.effectDiscard(Effect.forkScoped(program)).pipe(Layer.provide(layer))
+        const fiber = yield* Effect.forkDetach(Layer.launch(handling))
         yield* running
         yield* Fiber.interrupt(fiber)
       })
