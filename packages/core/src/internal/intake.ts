@@ -30,6 +30,8 @@ import type { Pump } from "./pump.ts"
 import type { Rebalance } from "./rebalance.ts"
 import { keyOf, type RunState } from "./state.ts"
 
+/** questions about single partitions under way */
+const logOffsetsAtOnce = 16
 /** between two tries to establish a start */
 const openRetryMillis = 500
 
@@ -333,13 +335,10 @@ export class Intake {
     this.begin(known)
     if (unknown.length > 0) {
       const { startFrom } = this.run.settings
-      this.establish(
-        unknown.map(({ epoch }) => epoch),
-        (epoch, log) => {
-          const p = unknown.find((u) => u.epoch === epoch)!.p
-          // new in a topic that the group reads: nothing of it may be passed over
-          return startFrom === "latest" && !p.topicCommitted ? log.end : log.start
-        }
+      const assigned = new Map(unknown.map(({ epoch, p }) => [epoch, p]))
+      this.establish([...assigned.keys()], (epoch, log) =>
+        // new in a topic that the group reads: nothing of it may be passed over
+        startFrom === "latest" && !assigned.get(epoch)!.topicCommitted ? log.end : log.start
       )
     }
   }
@@ -358,16 +357,10 @@ export class Intake {
       const now = opening()
       if (now.length === 0) return Effect.void
       const unresolved = now.filter((epoch) => epoch.start === undefined)
-      const logs =
-        unresolved.length === 0
-          ? Effect.succeed([])
-          : Effect.option(this.run.session.logOffsets(unresolved)).pipe(
-              Effect.map(Option.getOrElse((): ReadonlyArray<LogOffsets> => []))
-            )
-      return Effect.flatMap(logs, (found) => {
+      return Effect.flatMap(this.logOffsets(unresolved), (found) => {
         for (const log of found) {
-          const epoch = unresolved.find((e) => e.topic === log.topic && e.partition === log.partition)
-          if (epoch !== undefined && epoch.start === undefined) epoch.start = resolve(epoch, log)
+          const epoch = this.run.epochs.get(keyOf(log))
+          if (epoch?.opening === token && epoch.start === undefined) epoch.start = resolve(epoch, log)
         }
         const ready = opening().filter((epoch) => epoch.start !== undefined)
         for (const epoch of ready) {
@@ -388,6 +381,20 @@ export class Intake {
       })
     })
     this.events.fork(attempt)
+  }
+
+  /** Where they can be read. A client answers for all or fails: one without a leader must not keep the others from opening. */
+  private logOffsets(partitions: ReadonlyArray<EpochPartition>): Effect.Effect<ReadonlyArray<LogOffsets>> {
+    const { session } = this.run
+    if (partitions.length === 0) return Effect.succeed([])
+    return Effect.catch(session.logOffsets(partitions), () =>
+      partitions.length === 1
+        ? Effect.succeed([])
+        : Effect.map(
+            Effect.forEach(partitions, (p) => this.logOffsets([p]), { concurrency: logOffsetsAtOnce }),
+            (found) => found.flat()
+          )
+    )
   }
 
   /** The start is known, and committed. */
