@@ -5,6 +5,13 @@ const brokerTests = [
   "examples/*/test/**/*.broker.test.ts",
   "test/**/*.broker.test.ts"
 ]
+const integrationTests = ["test/integration/**/*.broker.test.ts"]
+
+const onKafka = {
+  globalSetup: ["test/kafka/globalSetup.ts"],
+  testTimeout: 60_000,
+  hookTimeout: 60_000
+}
 
 export default defineConfig({
   test: {
@@ -18,14 +25,22 @@ export default defineConfig({
       },
       {
         test: {
+          ...onKafka,
           name: "broker",
           include: brokerTests,
+          exclude: ["**/node_modules/**", ...integrationTests],
+          // they wait more than they work: for sessions to end, for brokers to come back
+          maxWorkers: 2
+        }
+      },
+      {
+        test: {
+          ...onKafka,
+          name: "integration",
+          include: integrationTests,
           exclude: ["**/node_modules/**"],
-          globalSetup: ["test/kafka/globalSetup.ts"],
-          // the files share one Kafka and two cores: side by side they would only make each other late
-          fileParallelism: false,
-          testTimeout: 60_000,
-          hookTimeout: 60_000
+          // they measure, on two cores: side by side they would make each other late
+          fileParallelism: false
         }
       }
     ],

@@ -205,7 +205,8 @@ const parts = {
     return runFile(tool("tstyche"), [], { ...options, env: { TSTYCHE_TYPESCRIPT_MODULE: api } })
   },
   simulate: (options) => runFile("test/simulation/main.ts", ["--seeds", "200"], options),
-  broker: (options) => vitest("broker", [], options)
+  broker: (options) => vitest("broker", [], options),
+  integration: (options) => vitest("integration", [], options)
 }
 
 /** Runs all steps, also after one has failed, and says at the end how each went. */
@@ -223,7 +224,7 @@ const steps = async (entries, { json = false, limit, report } = {}) => {
   for (const { code, name, note, seconds } of results) {
     const outcome = code === 0 ? "ok    " : "FAILED"
     process.stdout.write(
-      `${outcome} ${name.padEnd(9)} ${seconds.toFixed(1).padStart(6)} s${note === undefined ? "" : `  ${note}`}\n`
+      `${outcome} ${name.padEnd(11)} ${seconds.toFixed(1).padStart(6)} s${note === undefined ? "" : `  ${note}`}\n`
     )
   }
   const summary = JSON.stringify({
@@ -244,7 +245,7 @@ const pick = (...names) => names.map((name) => [name, parts[name]])
 /**
  * npm test                          everything
  * npm test -- --only check,unit     some steps
- * npm test -- Offset -t "no hole"   what vitest understands: the unit and broker tests that match
+ * npm test -- Offset -t "no hole"   what vitest understands: the tests that match
  * npm test -- --json                a last line for programs
  */
 const test = (args) => {
@@ -259,7 +260,7 @@ const test = (args) => {
   }
   if (rest.length > 0) {
     const matching = (project) => [project, (options) => vitest(project, [...rest, "--passWithNoTests"], options)]
-    return steps([matching("unit"), matching("broker")], { json, limit: testLimitSeconds })
+    return steps([matching("unit"), matching("broker"), matching("integration")], { json, limit: testLimitSeconds })
   }
   return steps(pick(...Object.keys(parts)), { json, limit: testLimitSeconds, report: "test.json" })
 }
