@@ -5,6 +5,7 @@ import kafkajs from "kafkajs"
 import { inject } from "vitest"
 import { KafkaJs } from "../src/index.ts"
 import { encodeBatch, writer } from "./batches.ts"
+import { controlOf, instrumented } from "./instrumented.ts"
 import { join, settingsOf, unique, until, world } from "./support.ts"
 
 const brokers = inject("brokers")
@@ -350,3 +351,43 @@ layer(KafkaJs.layer({ brokers }), { excludeTestServices: true, timeout: 60_000 }
     )
   }
 )
+
+layer(instrumented(brokers), { excludeTestServices: true, timeout: 60_000 })("a broker that answers wrongly", (it) => {
+  const oneRecord = Effect.gen(function* () {
+    const kafka = yield* world(brokers)
+    const topic = yield* kafka.topic(1)
+    yield* kafka.send(topic, 0, ["a"])
+    const member = yield* join(settingsOf(unique("group"), [topic], { maxWait: 100 }))
+    yield* until("the record", () => member.records.length === 1)
+    return { topic, member, control: controlOf(member.session), send: kafka.send(topic, 0, ["b"]) }
+  })
+
+  it.effect("a batch that is not compressed and cannot be decoded ends the session as one that is", () =>
+    Effect.gen(function* () {
+      const { control, member, send } = yield* oneRecord
+      control.fetchAnswer = (answer) => {
+        for (const { batches } of answer.partitions) if (batches.length > 16) batches[16] = 1
+        return answer
+      }
+      yield* send
+      yield* until("the inbox has failed", () => member.ended !== undefined, 5000)
+      assert.deepInclude(member.ended, { reason: "CorruptData" })
+    })
+  )
+
+  it.effect("an answer of less than a batch is not asked for again and again without a pause", () =>
+    Effect.gen(function* () {
+      const { control, member, send } = yield* oneRecord
+      control.fetchAnswer = (answer) => ({
+        ...answer,
+        partitions: answer.partitions.map((p) => ({ ...p, batches: p.batches.subarray(0, 40) }))
+      })
+      yield* send
+      control.requests.length = 0
+      yield* Effect.sleep(1000)
+      assert.isBelow(control.requests.filter((name) => name === "fetch").length, 20)
+      control.fetchAnswer = undefined
+      yield* until("the record", () => member.records.length === 2)
+    })
+  )
+})

@@ -10,6 +10,7 @@ import { makeAdmin } from "../src/internal/admin.ts"
 import { makeClient, requestTimeoutOf } from "../src/internal/client.ts"
 import type { Cluster } from "../src/internal/cluster.ts"
 import { checkOptions } from "../src/internal/options.ts"
+import type { Fetched } from "../src/internal/fetchResponse.ts"
 import { makeSession } from "../src/internal/session.ts"
 import type { Broker } from "../src/internal/wire.ts"
 
@@ -20,6 +21,10 @@ export interface Control {
   syncGate: Promise<void> | undefined
   /** the error code that the broker is made to have answered the next commit with */
   commitAnswer: number
+  /** the error code that the broker is made to have answered every JoinGroup with */
+  joinAnswer: number
+  /** what the broker is made to have answered fetches with */
+  fetchAnswer: ((answer: Fetched) => Fetched) | undefined
   readonly requests: Array<string>
   coordinator: Broker | undefined
   /** every broker object that was handed out */
@@ -43,6 +48,16 @@ const watch = (cluster: Cluster, control: Control): Cluster => {
       }
     }
     wrap("joinGroup", async (call) => {
+      if (control.joinAnswer !== 0) {
+        return {
+          errorCode: control.joinAnswer,
+          generationId: -1,
+          groupProtocol: "",
+          leaderId: "",
+          memberId: "",
+          members: []
+        }
+      }
       const joined = (await call()) as Awaited<ReturnType<Broker["joinGroup"]>>
       if (joined.memberId) control.memberId = joined.memberId
       control.generation = joined.generationId
@@ -64,7 +79,11 @@ const watch = (cluster: Cluster, control: Control): Cluster => {
         }))
       }
     })
-    for (const name of ["heartbeat", "offsetFetch", "leaveGroup", "fetch"]) wrap(name, (call) => call())
+    wrap("fetch", async (call) => {
+      const answer = (await call()) as Fetched
+      return control.fetchAnswer?.(answer) ?? answer
+    })
+    for (const name of ["heartbeat", "offsetFetch", "leaveGroup"]) wrap(name, (call) => call())
     return broker
   }
   const coordinator = cluster.coordinator.bind(cluster)
@@ -89,6 +108,8 @@ export const instrumented = (brokers: ReadonlyArray<string>): Layer.Layer<KafkaC
               generation: -1,
               syncGate: undefined,
               commitAnswer: 0,
+              joinAnswer: 0,
+              fetchAnswer: undefined,
               requests: [],
               coordinator: undefined,
               brokers: new Set()

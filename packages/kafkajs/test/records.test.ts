@@ -292,12 +292,21 @@ describe("bytes that are no batch", () => {
     ["a length below the header's", changed(11, 3)],
     ["a record longer than the batch", changed(61, 0xfe)],
     ["a key longer than its record", changed(65, 0x7e)],
-    ["more records than there are bytes", changed(60, 9)]
+    ["more records than there are bytes", changed(60, 9)],
+    ["fewer records than it has", changed(60, 1)],
+    ["fewer records than none", changed(57, 0xff)]
   ])("%s is refused, with its place and without its content", (_, batch) => {
     const error = refused(() => decode([batch]))
     assert.strictEqual(error.reason, "CorruptData")
     assert.include(error.detail, "offset 0 of t/3")
     assert.notInclude(`${error.detail} ${String(error.cause)}`, "secret")
+  })
+
+  it("a marker that ends before it says whose transaction it ends is refused like a record", () => {
+    const empty = encodeBatch({ base: 0n, last: 0, producer: 1n, attributes: transactional | control, records: [] })
+    const error = refused(() => decode([empty], { aborted: [{ producerId: 1n, firstOffset: 0n }] }))
+    assert.strictEqual(error.reason, "CorruptData")
+    assert.include(error.detail, "offset 0 of t/3")
   })
 })
 

@@ -249,10 +249,11 @@ const take = (state: SessionState, node: Node, round: Round, fetched: Fetched): 
         yield* troubled(state, node, entry.owned, answer)
         continue
       }
-      entry.owned.errors = 0
-      if (answer.batches.length === 0) continue
-      const decoded = decode(state, answer, entry.at)
-      push(state, entry.owned, entry.at, answer, decoded instanceof Promise ? yield* ask(() => decoded) : decoded)
+      if (answer.batches.length === 0) {
+        entry.owned.errors = 0
+        continue
+      }
+      push(state, entry.owned, entry.at, answer, yield* decode(state, answer, entry.at))
       if (performance.now() - began > turn) {
         yield* Effect.yieldNow
         began = performance.now()
@@ -263,14 +264,24 @@ const take = (state: SessionState, node: Node, round: Round, fetched: Fetched): 
 const isSame = (state: SessionState, owned: Owned, position: bigint): boolean =>
   state.isCurrent(owned) && owned.position === position && !owned.stopped
 
-const decode = (state: SessionState, answer: FetchedPartition, position: bigint): Decoded | Promise<Decoded> =>
-  decodeRecords({
-    topic: answer.topic,
-    partition: answer.partition,
-    position,
-    batches: answer.batches,
-    aborted: state.settings.isolation === "read_committed" ? answer.aborted : []
-  })
+const decode = (
+  state: SessionState,
+  answer: FetchedPartition,
+  position: bigint
+): Effect.Effect<Decoded, KafkaClientError> => {
+  try {
+    const decoded = decodeRecords({
+      topic: answer.topic,
+      partition: answer.partition,
+      position,
+      batches: answer.batches,
+      aborted: state.settings.isolation === "read_committed" ? answer.aborted : []
+    })
+    return decoded instanceof Promise ? ask(() => decoded) : Effect.succeed(decoded)
+  } catch (error) {
+    return Effect.fail(error as KafkaClientError)
+  }
+}
 
 const push = (
   state: SessionState,
@@ -280,7 +291,13 @@ const push = (
   { next, records }: Decoded
 ): void => {
   // decompressing takes turns: the partition may have gone or been reopened meanwhile
-  if (!isSame(state, owned, position) || next === position) return
+  if (!isSame(state, owned, position)) return
+  if (next === position) {
+    // bytes, and no whole batch beyond the position: asked at once the broker would answer the same at once
+    owned.retryAt = performance.now() + backoff(++owned.errors)
+    return
+  }
+  owned.errors = 0
   owned.position = next
   const chunk: Chunk = {
     _tag: "Chunk",

@@ -119,6 +119,7 @@ const readHeaders = (source: Buffer, at: number): Headers => {
   const headers: Array<readonly [string, Uint8Array | null]> = []
   for (let i = 0; i < count; i++) {
     const nameLength = r.int()
+    if (nameLength < 0) throw new RangeError("a header has no name")
     const name = source.toString("utf8", r.at, (r.at += nameLength))
     const length = r.int()
     headers.push([name, length < 0 ? null : source.subarray(r.at, (r.at += length))])
@@ -141,7 +142,7 @@ export interface Source {
   readonly aborted: ReadonlyArray<AbortedTransaction>
 }
 
-/** Throws `KafkaClientError` (`CorruptData`, `MissingCodec`). A promise only when something is compressed. */
+/** Throws `KafkaClientError` (`CorruptData`, `MissingCodec`), or rejects with it. A promise only when something is compressed. */
 export const decodeRecords = (source: Source): Decoded | Promise<Decoded> => {
   const { aborted, batches, partition, position, topic } = source
   const records: Array<ConsumerRecord> = []
@@ -178,7 +179,7 @@ export const decodeRecords = (source: Source): Decoded | Promise<Decoded> => {
       }
       const producer = batches.readBigInt64BE(at + 43)
       if (isControl) {
-        if (isAbortMarker(batches, at + overhead, end)) abortedProducers.delete(producer)
+        if (isAbortMarker(batches, at + overhead, end, where)) abortedProducers.delete(producer)
       } else if ((attributes & 0x10) !== 0 && abortedProducers.has(producer)) {
         skip = true
       }
@@ -208,18 +209,29 @@ export const decodeRecords = (source: Source): Decoded | Promise<Decoded> => {
     if (last >= next) next = last + 1n
     at = end
   }
-  return pending === undefined ? { records, next } : pending.then(() => ({ records, next }))
+  if (pending === undefined) return { records, next }
+  const result = pending.then(() => ({ records, next }))
+  // who asked may be interrupted before it listens
+  result.catch(() => undefined)
+  return result
 }
 
 /** A control record's key is `version: int16, type: int16`; type 0 is abort. */
-const isAbortMarker = (buffer: Buffer, at: number, end: number): boolean => {
-  const r = new Reader(buffer, at)
-  r.int() // length
-  r.at++ // attributes
-  r.long() // timestamp
-  r.int() // offset
-  return r.int() >= 4 && r.at + 4 <= end && buffer.readInt16BE(r.at + 2) === 0
+const isAbortMarker = (buffer: Buffer, at: number, end: number, where: string): boolean => {
+  const r = new Reader(buffer.subarray(0, end), at)
+  try {
+    r.int() // length
+    r.at++ // attributes
+    r.long() // timestamp
+    r.int() // offset
+    return r.int() >= 4 && r.buffer.readInt16BE(r.at + 2) === 0
+  } catch (cause) {
+    throw corrupt(where, cause)
+  }
 }
+
+const corrupt = (where: string, cause: unknown) =>
+  new KafkaClientError({ reason: "CorruptData", detail: `${where} cannot be decoded`, cause })
 
 const readRecords = (
   buffer: Buffer,
@@ -236,6 +248,7 @@ const readRecords = (
   const from = safeBase >= 0 && position <= 0x1fffffffffffffn ? Number(position) : -1
   const r = new Reader(buffer, 0)
   try {
+    if (count < 0) throw new RangeError("a batch has less than no records")
     for (let i = 0; i < count; i++) {
       const length = r.int()
       const recordEnd = r.at + length
@@ -256,7 +269,9 @@ const readRecords = (
       out.push(new KafkaJsRecord(topic, partition, offset, key, value, batch, delta, buffer, r.at))
       r.at = recordEnd
     }
+    // the position goes on behind the batch: what is left of it would never be seen
+    if (r.at !== buffer.length) throw new RangeError("a batch has more records than it says")
   } catch (cause) {
-    throw new KafkaClientError({ reason: "CorruptData", detail: `${where} cannot be decoded`, cause })
+    throw corrupt(where, cause)
   }
 }
