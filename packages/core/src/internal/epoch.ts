@@ -91,6 +91,8 @@ export class PartitionEpoch implements EpochPartition {
   commitState: CommitState = "clean"
   /** what the broker has, as far as we know */
   committed: bigint | undefined = undefined
+  /** `committed` was to be sent once more, over a late request, and did not get through yet */
+  unsure = false
   /** offset of the request under way */
   sending: bigint | undefined = undefined
   /** the end that a reader can see */

@@ -277,7 +277,7 @@ export class Intake {
     if (epoch.sending === undefined) epoch.committed = p.committed?.offset
     if (step.to === "draining") return this.rebalance.drainForClose([epoch])
     this.held.resume(epoch, Pause.holding)
-    if (epoch.tracker.committable !== epoch.committed) {
+    if (epoch.tracker.committable !== epoch.committed || epoch.unsure) {
       if (epoch.commitState === "clean") this.run.commit(epoch, "moved")
       this.flush([epoch])
     }
@@ -600,7 +600,7 @@ export class Intake {
         offset = epoch.start!
       } else if (epoch.state === "suspended") continue
       else offset = epoch.tracker.committable
-      if (offset === epoch.committed && epoch.state !== "opening" && !repeat) {
+      if (offset === epoch.committed && epoch.state !== "opening" && !repeat && !epoch.unsure) {
         if (epoch.commitState === "dirty") run.commit(epoch, "unmoved")
         continue
       }
@@ -651,15 +651,18 @@ export class Intake {
     switch (outcome.outcome) {
       case "committed": {
         epoch.committed = offset
+        epoch.unsure = false
         const behind = epoch.state !== "opening" && epoch.tracker.committable !== offset
         run.commit(epoch, behind ? "committedBehind" : "committed")
         if (epoch.state === "opening") this.begin([epoch])
         return undefined
       }
       case "retriable":
+        epoch.unsure ||= offset === epoch.committed
         run.commit(epoch, "retriable")
         return undefined
       case "deferred":
+        epoch.unsure ||= offset === epoch.committed
         run.commit(epoch, "deferred")
         return undefined
       case "stale":
@@ -687,6 +690,7 @@ export class Intake {
             return undefined
           case "REQUEST_TOO_LARGE":
           case "OFFSET_METADATA_TOO_LARGE":
+            epoch.unsure ||= offset === epoch.committed
             run.commit(epoch, "requestTooLarge")
             return undefined
           default:
