@@ -381,4 +381,39 @@ layer(instrumented(brokers), { excludeTestServices: true, timeout: 60_000 })("a 
       assert.notInclude(yield* kafka.promise(() => kafka.admin.listTopics()), missing)
     })
   )
+
+  it.effect("a commit that is retriable may have been stored: found by the next assignment, it is our own", () =>
+    Effect.gen(function* () {
+      const kafka = yield* world(brokers)
+      const topic = yield* kafka.topic(1)
+      const settings = settingsOf(unique("group"), [topic])
+      const a = yield* join(settings)
+      yield* until("a has all", () => a.owned.length === 1)
+      const { epoch } = a.partition(0)
+      // the replicas of the offsets are late; the broker has written all the same
+      controlOf(a.session).commitAnswer = 15
+      assert.deepInclude(yield* a.commit(0, 7n), { outcome: "retriable", code: "COORDINATOR_NOT_AVAILABLE" })
+      assert.strictEqual((yield* kafka.committed(settings.groupId, { topic, partition: 0 }))?.offset, "7")
+      yield* join({ ...settings, topics: [yield* kafka.topic(1)] })
+      yield* until("assigned again", () => a.of("Assigned").length === 2)
+      assert.deepInclude(a.owned[0], { epoch, retained: true })
+    })
+  )
+
+  it.effect("a coordinator that forgets every member at once is not asked without a pause", () =>
+    Effect.gen(function* () {
+      const kafka = yield* world(brokers)
+      const topic = yield* kafka.topic(1)
+      const a = yield* attend(
+        yield* Effect.flatMap(clientOf, (client) => client.openSession(settingsOf(unique("group"), [topic])))
+      )
+      const control = controlOf(a.session)
+      control.joinAnswer = 25
+      yield* a.session.join
+      yield* Effect.sleep(1000)
+      assert.isBelow(control.requests.filter((name) => name === "joinGroup").length, 12)
+      control.joinAnswer = 0
+      yield* until("a has joined", () => a.owned.length === 1)
+    })
+  )
 })

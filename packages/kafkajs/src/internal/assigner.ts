@@ -178,5 +178,9 @@ const encodeAssignment = (assignment: Assignment): Buffer =>
     userData: Buffer.alloc(0)
   })
 
+/** Throws when it is no assignment. Without a prototype: a topic may be called "constructor". */
 export const decodeAssignment = (data: Buffer | null): Assignment =>
-  data === null || data.length === 0 ? {} : (kafkajs.AssignerProtocol.MemberAssignment.decode(data)?.assignment ?? {})
+  Object.assign(
+    Object.create(null),
+    data === null || data.length === 0 ? {} : kafkajs.AssignerProtocol.MemberAssignment.decode(data)?.assignment
+  )

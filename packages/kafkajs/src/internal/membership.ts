@@ -16,7 +16,7 @@
  */
 import type { AssignedPartition } from "@concurrent-kafka/core/ConsumerSession"
 import type { TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
-import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
@@ -55,6 +55,8 @@ export interface Leadership {
 export const membership = (state: SessionState, leadership: Leadership): Effect.Effect<never, KafkaClientError> =>
   Effect.gen(function* () {
     let failures = 0
+    /** joins in a row that only lead to the next */
+    let repeated = 0
     let held = false
     while (true) {
       state.rejoin.closeUnsafe()
@@ -71,8 +73,13 @@ export const membership = (state: SessionState, leadership: Leadership): Effect.
         yield* Effect.sleep(backoff(++failures))
         continue
       }
-      if (step.success === "again") continue
+      if (step.success === "again") {
+        // a new member joins twice, a forgotten one three times; a coordinator that goes on like this is asked with pauses
+        if (++repeated > 3) yield* Effect.sleep(backoff(repeated - 3))
+        continue
+      }
       failures = 0
+      repeated = 0
       state.works(source)
       // heartbeats go on while the committed offsets are read; a new rebalance meanwhile makes them worthless
       const announced = yield* Effect.raceFirst(announce(state), Effect.as(state.rejoin.await, false))
@@ -151,6 +158,8 @@ const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assig
       if (assigned === undefined) return yield* fromCode("INCONSISTENT_GROUP_PROTOCOL", `lead group ${groupId}`)
       groupAssignment = assigned
       leadership.layout = layout
+      // a broker that has just started may not know a topic yet: nobody is given it until the watcher has seen it
+      if ([...layout.values()].some(({ partitions }) => partitions === 0)) state.look.openUnsafe()
     }
     const synced = yield* ask(() =>
       state.cluster.use(coordinator, "sync the group", (broker) =>
@@ -164,7 +173,7 @@ const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assig
     )
     const syncCode = codeName(synced.errorCode)
     if (syncCode !== "NONE") return yield* refused(state, syncCode, "sync")
-    reconcile(state, decodeAssignment(synced.memberAssignment))
+    reconcile(state, yield* readAssignment(groupId, synced.memberAssignment))
     return "assigned" as const
   }).pipe(
     // left meanwhile: LeaveGroup would wait behind a request that the broker keeps until the others have joined
@@ -175,6 +184,17 @@ const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assig
       })
     )
   )
+
+/** The leader has written it, and may be anybody who calls his assigner as one of ours. */
+const readAssignment = (groupId: string, data: Buffer): Effect.Effect<Assignment, KafkaClientError> =>
+  Effect.try({
+    try: () => decodeAssignment(data),
+    catch: () =>
+      new KafkaClientError({
+        reason: "ProtocolMismatch",
+        detail: `the leader of group ${groupId} assigns what cannot be read; all members need ${stickyName} or ${roundRobinName}`
+      })
+  })
 
 const refused = (state: SessionState, code: string, what: "join" | "sync"): Effect.Effect<"again", KafkaClientError> =>
   Effect.suspend(() => {
@@ -206,7 +226,8 @@ const refused = (state: SessionState, code: string, what: "join" | "sync"): Effe
 
 /** What we hold, announced or not: who is given it has nothing to do with whether it is retained. */
 const claimOf = (state: SessionState) => {
-  const owned: Record<string, Array<number>> = {}
+  // without a prototype: a topic may be called "constructor"
+  const owned: Record<string, Array<number>> = Object.create(null)
   let generation = -1
   for (const o of state.owned.values()) {
     ;(owned[o.topic] ??= []).push(o.partition)

@@ -112,8 +112,10 @@ export const fetchCommitted = async (
     broker.offsetFetch({ groupId, topics: byTopic(partitions, ({ partition }) => ({ partition })) })
   )
   if (answer.errorCode) throw fromCode(codeName(answer.errorCode), what)
+  const unanswered = new Set(partitions.map(({ partition, topic }) => keyOf(topic, partition)))
   for (const { partitions, topic } of answer.responses) {
     for (const { errorCode, metadata, offset, partition } of partitions) {
+      unanswered.delete(keyOf(topic, partition))
       const code = codeName(errorCode)
       // a topic that is gone has no committed offset
       if (code === "UNKNOWN_TOPIC_OR_PARTITION") continue
@@ -122,6 +124,10 @@ export const fetchCommitted = async (
       // -1 is nothing; plain kafkajs consumers leave -2 behind when an offset was out of range, which is no offset either
       if (value >= 0n) result.set(keyOf(topic, partition), { offset: value, metadata: metadata ?? "" })
     }
+  }
+  // nothing committed lets a partition start anew, maybe at its end: that must have been said
+  for (const key of unanswered) {
+    throw new KafkaClientError({ reason: "Connection", detail: `${what}: no answer for ${key}` })
   }
   return result
 }

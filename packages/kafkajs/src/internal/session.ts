@@ -327,7 +327,8 @@ const commit = (
             const code = answered ?? "UNKNOWN_SERVER_ERROR"
             const result = commitOutcome(code)
             outcomes[index] = { topic, partition, epoch, ...result } as CommitOutcome
-            owned.doubtful.delete(offset)
+            // a coordinator that answers so (replicas late, moving) may have written the offset, and it may come to light later
+            if (result.outcome !== "retriable") owned.doubtful.delete(offset)
             if (result.outcome === "committed") owned.committed = offset
             // the next heartbeat tells whether the membership is over or only changes
             if (result.outcome === "stale" || result.outcome === "deferred") state.beat.openUnsafe()
