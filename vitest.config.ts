@@ -20,7 +20,9 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["packages/*/test/**/*.test.ts", "examples/*/test/**/*.test.ts", "test/**/*.test.ts"],
-          exclude: ["**/node_modules/**", ...brokerTests]
+          exclude: ["**/node_modules/**", ...brokerTests],
+          // more than a slow machine needs: the longest takes a second or two, and the default of 5 s has ended it under load
+          testTimeout: 60_000
         }
       },
       {
