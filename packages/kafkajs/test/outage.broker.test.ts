@@ -31,9 +31,11 @@ describe.skipIf(!inject("own"))("a Kafka that goes away", () => {
           for (const partition of [0, 1, 2]) yield* member.commit(partition, 50n, "before")
           const epochs = new Map(member.owned.map(({ epoch, partition }) => [partition, epoch]))
 
+          // a loaded machine may have had trouble before
+          const before = member.of("Connection").length
           yield* kafka.kill(0)
-          yield* until("it is told", () => member.of("Connection").length === 1)
-          const [down] = member.of("Connection")
+          yield* until("it is told", () => member.of("Connection").length > before)
+          const down = member.of("Connection")[before]
           assert.strictEqual(down!.state, "down")
           assert.include(["Connection", "Timeout"], Option.getOrThrow(down!.cause).reason)
           const during = yield* member.commit(0, 60n)
