@@ -91,6 +91,10 @@ export class Played {
   readonly sent: Array<Sent> = []
   /** used one by one, then all are committed */
   readonly answers: Array<Answer> = []
+  /** when `answers` are used up; default: all are committed */
+  always: Answer = outcomes("committed")
+  onBegin: (start: EpochPartition & { readonly offset: bigint }) => void = () => {}
+  onReopen: (before: EpochPartition, next: EpochPartition) => EpochPartition | undefined = (_, next) => next
   readonly paused = new Set<number>()
   readonly begun: Array<string> = []
   joins = 0
@@ -102,6 +106,7 @@ export class Played {
     end: 100n
   }
   nextEpoch = 1000
+  epochs: () => number = () => ++this.nextEpoch
   reopens = true
   onJoin: Effect.Effect<void, KafkaClientError> = Effect.void
   onLeave: Effect.Effect<void> = Effect.void
@@ -126,18 +131,21 @@ export class Played {
       }),
       inbox,
       generationUnsafe: () => this.generation,
-      beginUnsafe: (starts) => void this.begun.push(...starts.map((s) => `${s.partition}#${s.epoch}@${s.offset}`)),
+      beginUnsafe: (starts) => {
+        this.begun.push(...starts.map((s) => `${s.partition}#${s.epoch}@${s.offset}`))
+        for (const start of starts) this.onBegin(start)
+      },
       pauseUnsafe: (partitions) => {
         for (const p of partitions) this.paused.add(p.partition)
       },
       resumeUnsafe: (partitions) => {
         for (const p of partitions) this.paused.delete(p.partition)
       },
-      reopenUnsafe: (p) => (this.reopens ? at(p.partition, ++this.nextEpoch) : undefined),
+      reopenUnsafe: (p) => (this.reopens ? this.onReopen(p, at(p.partition, this.epochs())) : undefined),
       commit: (entries) =>
         Effect.suspend(() => {
           this.sent.push({ at: this.now(), entries })
-          const answer = (this.answers.shift() ?? outcomes("committed"))(entries)
+          const answer = (this.answers.shift() ?? this.always)(entries)
           return Effect.isEffect(answer) ? answer : Effect.succeed(answer)
         }),
       logOffsets: (partitions) =>
