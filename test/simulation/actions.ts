@@ -89,7 +89,7 @@ export class Actions {
       case "close":
         return this.some((process) => process.close(chance.chance(0.5)), isUpOrIdle)
       case "interrupt":
-        return this.some((process) => process.interrupt())
+        return this.some((process) => process.interrupt(), isOwn)
       case "rerun":
         return this.some(
           (process) => process.rerun(),
@@ -144,7 +144,7 @@ export class Actions {
       case "flush":
         return this.some((process) => process.flush())
       case "twice":
-        return this.some((process) => process.runTwice())
+        return this.some((process) => process.runTwice(), isOwn)
     }
   }
 
@@ -193,11 +193,26 @@ export class Actions {
     this.topics.produceEverywhere()
   }
 
-  /** A commit arrives after a newer one. The result is how long that takes at most. */
-  lateCommit(): number {
-    const process = this.chance.pick(this.slots).process!
-    this.topics.produceEverywhere()
-    return this.troubles.lateCommit(process)
+  /** The result is how long it lasts at most. */
+  lastTrouble(): number {
+    const { chance, topics, troubles } = this
+    const process = chance.pick(this.slots).process!
+    switch (chance.weighted({ lateCommit: 2, lateCommitInRebalance: 4, failover: 2, cutWhileHeld: 3 })) {
+      case "lateCommit":
+        topics.produceEverywhere()
+        return troubles.lateCommit(process)
+      case "lateCommitInRebalance":
+        topics.produceEverywhere()
+        return troubles.lateCommit(process) + troubles.rebalanceIn(process.requestTimeout - chance.int(0, 1_500))
+      case "failover":
+        topics.produceEverywhere()
+        troubles.failover(process)
+        return 2 * process.heartbeatInterval
+      case "cutWhileHeld":
+        troubles.lateFetch(process)
+        topics.cut(process)
+        return 0
+    }
   }
 
   /** Why the group is not at rest. */
@@ -261,5 +276,7 @@ export class Actions {
 }
 
 const isUpOrIdle = (process: Process): boolean => process.isUp || process.state === "idle"
+
+const isOwn = (process: Process): boolean => process.isOwn
 
 const isAlive = (process: Process): boolean => process.state !== "closed" && process.state !== "dead"

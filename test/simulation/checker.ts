@@ -99,6 +99,8 @@ export class Owner {
   closing: string | undefined = undefined
   left = true
   paused = false
+  /** called when it joins the group */
+  joins: () => void = () => {}
   /** when a commit did not go through */
   refusedAt = 0
   /** the client has given up for good */
@@ -471,10 +473,15 @@ export class Checker {
     this.tools.set(keyOf(log), offset)
   }
 
-  /** Somebody else has set the offset, and all was done before: no member can know of it before the next rebalance. */
-  isByTool(log: LogTruth, committed: bigint | undefined): boolean {
-    if (committed === undefined || this.tools.get(keyOf(log)) !== committed) return false
-    return this.truth.missing().every((rec) => keyOf(rec) !== keyOf(log))
+  /**
+   * All is done, and then somebody else has set the offset: a tool, or a member that still reads the topic of this name that was there
+   * before. Nobody can know of it before the next rebalance.
+   */
+  isForeign(log: LogTruth, committed: bigint | undefined): boolean {
+    if (committed === undefined) return false
+    const key = keyOf(log)
+    if (this.tools.get(key) !== committed && this.stores.get(key)?.get(committed) === log.term) return false
+    return this.truth.missing().every((rec) => keyOf(rec) !== key)
   }
 
   /** A log was truncated, and has grown again to where its reader is before he looked: nobody can tell. */

@@ -3,6 +3,7 @@
  * process under the same client id.
  */
 import { ConcurrentConsumer, type ConcurrentConsumerShape } from "@concurrent-kafka/core/ConcurrentConsumer"
+import type { ConsumerRecord } from "@concurrent-kafka/core/ConsumerRecord"
 import { ConsumerRegistry, makeRegistry } from "@concurrent-kafka/core/ConsumerRegistry"
 import { Diagnostics } from "@concurrent-kafka/core/Diagnostics"
 import { FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
@@ -52,6 +53,9 @@ export class Process {
   private readonly plan: MemberPlan
   private readonly scope = Scope.makeUnsafe()
   private readonly context: Context.Context<never>
+  private readonly registry = makeRegistry()
+  /** the whole, where it was launched as a program */
+  private program: Fiber.Fiber<unknown, unknown> | undefined
   private run: Fiber.Fiber<unknown, unknown> | undefined
   private readonly handler: ReturnType<typeof makeHandler>
   private readonly policy: ReturnType<typeof makePolicy>
@@ -62,7 +66,7 @@ export class Process {
     const { checker, coverage, world } = stage
     // a client id of its own, so that what a dead process sent is not taken for its successor's
     const name = `${clientId}.${number}`
-    this.realm = new Realm(name, world)
+    this.realm = new Realm(name, world, stage.plan.together)
     const { concurrency, ordering, startFrom } = plan.options
     this.owner = new Owner({
       name,
@@ -96,7 +100,7 @@ export class Process {
     })
     this.context = this.realm.context.pipe(
       Context.add(Random.Random, random),
-      Context.add(ConsumerRegistry, makeRegistry()),
+      Context.add(ConsumerRegistry, this.registry),
       Context.add(Logger.CurrentLoggers, new Set([logger])),
       Context.add(Diagnostics, {
         transition: (machine, row) => coverage.row(machine, row),
@@ -120,32 +124,53 @@ export class Process {
       awaitedRevoke: this.plan.awaitedRevoke,
       perPartitionCommitResult: this.plan.perPartitionCommitResult
     })
-    const layer = ConcurrentConsumer.layer({
+    const watched = Layer.succeed(
+      KafkaClient,
+      watchedClient(client, checker, this.owner, () => this.state === "interrupting")
+    )
+    const options = {
       ...this.plan.options,
       groupId,
-      topics: plan.topics.map((topic) => topic.name),
-      ...(plan.filters ? { headerFilter: (record) => this.wants(record) } : {})
-    }).pipe(
-      Layer.provide(
-        Layer.succeed(
-          KafkaClient,
-          watchedClient(client, checker, this.owner, () => this.state === "interrupting")
-        )
-      )
-    )
+      ...(plan.filters ? { headerFilter: (record: ConsumerRecord) => this.wants(record) } : {})
+    }
     checker.trace.log(this.owner.name, "starts")
-    this.fork(Layer.buildWithScope(layer, this.scope)).addObserver((exit) => {
+    if (this.plan.launched) {
+      const layer = ConcurrentConsumer.layerHandler(this.handler, {
+        ...options,
+        ...(this.policy === undefined ? {} : { onFailure: this.policy })
+      })
+      this.launch(ConcurrentConsumer.launch(Layer.provide(layer, watched)))
+      return
+    }
+    const layer = ConcurrentConsumer.layer({ ...options, topics: plan.topics.map((topic) => topic.name) })
+    this.fork(Layer.buildWithScope(Layer.provide(layer, watched), this.scope)).addObserver((exit) => {
       if (this.state !== "building") return
-      if (Exit.isSuccess(exit)) {
-        this.consumer = Context.get(exit.value, ConcurrentConsumer)
-        this.rerun()
-      } else {
-        checker.trace.log(this.owner.name, `cannot be built: ${String(Cause.squash(exit.cause))}`)
-        this.state = "failed"
-        if (!String(Cause.squash(exit.cause)).includes("Connection")) {
-          checker.violation("plan", String(Cause.squash(exit.cause)))
-        }
-      }
+      if (Exit.isFailure(exit)) return this.notBuilt(exit.cause)
+      this.consumer = Context.get(exit.value, ConcurrentConsumer)
+      this.rerun()
+    })
+  }
+
+  private notBuilt(cause: Cause.Cause<unknown>): void {
+    const { checker } = this.stage
+    const error = String(Cause.squash(cause))
+    checker.trace.log(this.owner.name, `cannot be built: ${error}`)
+    this.state = "failed"
+    if (!error.includes("Connection")) checker.violation("plan", error)
+  }
+
+  /** A whole program: it ends when it is interrupted, or by the failure of its consumer. */
+  private launch(program: Effect.Effect<never, unknown>): void {
+    this.owner.joins = () => {
+      this.consumer = Effect.runSync(this.registry.consumers)[0]
+      this.state = "running"
+      this.runs++
+    }
+    this.program = this.fork(program)
+    this.program.addObserver((exit) => {
+      if (this.realm.state === "dead" || this.state === "closing" || Exit.isSuccess(exit)) return
+      if (this.state === "building") return this.notBuilt(exit.cause)
+      this.runEnded(exit)
     })
   }
 
@@ -167,21 +192,21 @@ export class Process {
     checker.trace.log(this.owner.name, `runs, for the ${this.runs}. time`)
     const options = this.policy === undefined ? [] : ([{ onFailure: this.policy }] as const)
     this.run = this.fork(this.consumer!.run(this.handler, ...options))
-    this.run.addObserver((exit) => {
-      if (this.realm.state === "dead") return
-      const cause = Exit.isFailure(exit) ? exit.cause : undefined
-      checker.trace.log(
-        this.owner.name,
-        `run ended${cause === undefined ? "" : Cause.hasInterruptsOnly(cause) ? " by interruption" : `: ${String(Cause.squash(cause))}`}`
-      )
-      this.ended()
-      if (cause !== undefined && !Cause.hasInterruptsOnly(cause)) {
-        if (this.owner.closing === undefined && !this.owner.sessionEnded) {
-          checker.violation("I9", `${this.owner.name} ended by ${String(Cause.squash(cause))}`)
-        }
-        if (this.state === "running" || this.state === "interrupting") this.state = "failed"
-      } else if (this.state === "interrupting" || this.state === "running") this.state = "idle"
-    })
+    this.run.addObserver((exit) => this.runEnded(exit))
+  }
+
+  private runEnded(exit: Exit.Exit<unknown, unknown>): void {
+    if (this.realm.state === "dead") return
+    const { checker } = this.stage
+    const failure =
+      Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause) ? String(Cause.squash(exit.cause)) : undefined
+    checker.trace.log(this.owner.name, `run ended${failure === undefined ? "" : `: ${failure}`}`)
+    this.ended()
+    if (failure !== undefined && this.owner.closing === undefined && !this.owner.sessionEnded) {
+      checker.violation("I9", `${this.owner.name} ended by ${failure}`)
+    }
+    if (this.state === "interrupting" || this.state === "running")
+      this.state = failure === undefined ? "idle" : "failed"
   }
 
   /** After a run: nothing may be left of it but who ignores his interruption. */
@@ -216,7 +241,7 @@ export class Process {
     this.owner.closing ??= "it closes"
     const run = this.run
     if (interruptFirst && run !== undefined) run.interruptUnsafe()
-    const closing = Scope.close(this.scope, Exit.void)
+    const closing = this.program === undefined ? Scope.close(this.scope, Exit.void) : Fiber.interrupt(this.program)
     this.bounded("closing", closing, () => {
       this.state = "closed"
       this.ended()
@@ -384,6 +409,11 @@ export class Process {
 
   get heartbeatInterval(): number {
     return this.plan.options.heartbeatInterval
+  }
+
+  /** it can be run again after its run was interrupted */
+  get isOwn(): boolean {
+    return this.isUp && !this.plan.launched
   }
 
   get isUp(): boolean {

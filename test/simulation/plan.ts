@@ -85,11 +85,14 @@ export interface MemberPlan {
     readonly flushReserve: number
     readonly revokeDrain: number
     readonly maxHeldRecords: number
+    readonly maxHeldBytes: number
     readonly maxUncommitted: number
   }
   readonly timeout: number | undefined
   readonly policy: PolicyKind
   readonly requestTimeout: number
+  /** it is a program of its own, launched and interrupted as a whole */
+  readonly launched: boolean
   readonly awaitedRevoke: boolean
   readonly perPartitionCommitResult: boolean
 }
@@ -116,6 +119,8 @@ export interface Plan {
   readonly burst: number
   /** requests that fail before the first member is there */
   readonly badStart: boolean
+  /** the tasks of a fiber that are ready run together, as in Node, or each in its turn */
+  readonly together: boolean
   /** offsets that somebody committed before, with metadata that means nothing to us */
   readonly foreign: boolean
 }
@@ -145,6 +150,7 @@ const memberPlan = (
       onOutOfRange: plan.latest ? "latest" : "earliest",
       maxUncommitted: chance.pick([1, 3, 8, 50, 10_000, 10_000]),
       maxHeldRecords: chance.pick([1, 5, 20, 100, 20_000]),
+      maxHeldBytes: chance.pick([1, 30, 500, 33_554_432, 33_554_432]),
       shutdown: chance.pick(["interrupt", "drain"]),
       shutdownTimeout: least + chance.pick([1, 1000, 6000, 15_000]),
       flushReserve,
@@ -164,6 +170,7 @@ const memberPlan = (
     timeout: policy !== "none" && chance.chance(0.3) ? chance.pick([40, 400, 2500]) : undefined,
     policy,
     requestTimeout: chance.pick([1500, 5000, 12_000]),
+    launched: chance.chance(0.2),
     awaitedRevoke: !chance.chance(0.12),
     perPartitionCommitResult: !chance.chance(0.15)
   }
@@ -224,6 +231,7 @@ export const planOf = (seed: number): Plan => {
     slow,
     burst: chance.pick([3, 8, 25]),
     badStart: troubled && chance.chance(0.3),
+    together: chance.chance(0.5),
     foreign: chance.chance(0.15)
   }
 }

@@ -90,6 +90,7 @@ export const watch = (
         Effect.sync(() => {
           owner.left = false
           say("joins")
+          owner.joins()
         }),
         inner.join
       ),

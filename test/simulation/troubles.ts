@@ -241,7 +241,19 @@ export class Troubles {
         world.after(this.realm, 1, move)
       }
     })
-    this.lasts(this.chance.int(50, 400), move)
+    world.after(this.realm, this.chance.int(40, 200), () => {
+      if (process.isUp) process.flush()
+    })
+    this.lasts(this.chance.int(200, 500), move)
+  }
+
+  rebalanceIn(ms: number): number {
+    const { cluster, world } = this.stage
+    world.after(this.realm, ms, () => {
+      this.log("the group is asked to rebalance")
+      Effect.runSync(cluster.rebalance(groupId))
+    })
+    return ms
   }
 
   /** The next commit of this process gets no answer, and is carried out after the one that follows it. */

@@ -37,12 +37,14 @@ export class Realm {
   head = 0
   readonly timers = new Set<Timer>()
 
-  constructor(name: string, world: World) {
+  constructor(name: string, world: World, together = false) {
     this.name = name
     this.scheduler = {
       executionMode: "async",
       shouldYield: (fiber) => fiber.currentOpCount >= fiber.cache.maxOpsBeforeYield,
-      makeDispatcher: () => ({ scheduleTask: (task) => world.schedule(this, task), flush: () => {} })
+      makeDispatcher: together
+        ? () => new Batches(this, world)
+        : () => ({ scheduleTask: (task) => world.schedule(this, task), flush: () => {} })
     }
     const millis = () => world.now
     const nanos = () => BigInt(Math.round(world.now * 1_000_000))
@@ -71,6 +73,29 @@ export class Realm {
     const frozen = this.frozenFor - frozenBefore + (this.state === "frozen" ? now - this.frozenAt : 0)
     return now - at - frozen
   }
+}
+
+/** Everything of one dispatcher that is ready when its turn comes, at once. */
+class Batches implements Scheduler.SchedulerDispatcher {
+  private readonly realm: Realm
+  private readonly world: World
+  private tasks: Array<() => void> = []
+
+  constructor(realm: Realm, world: World) {
+    this.realm = realm
+    this.world = world
+  }
+
+  scheduleTask(task: () => void): void {
+    if (this.tasks.push(task) > 1) return
+    this.world.schedule(this.realm, () => {
+      const { tasks } = this
+      this.tasks = []
+      for (const each of tasks) if (this.realm.state !== "dead") each()
+    })
+  }
+
+  flush(): void {}
 }
 
 export class World {
