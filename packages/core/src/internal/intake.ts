@@ -25,6 +25,7 @@ import type {
 import type { KafkaClientError } from "../KafkaClient.ts"
 import type { Backpressure } from "./backpressure.ts"
 import { type Lane, Pause, PartitionEpoch, sizeOf } from "./epoch.ts"
+import { GoneTopics } from "./goneTopics.ts"
 import type { PartitionEvent } from "./partitionMachine.ts"
 import type { Pump } from "./pump.ts"
 import type { Rebalance } from "./rebalance.ts"
@@ -57,7 +58,7 @@ export class Intake {
   /** the consumer is paused by its user */
   userPaused: () => boolean
   /** partitions that are not there any more, until they are assigned again */
-  readonly gone = new Map<string, { readonly at: number; readonly signal: Gone }>()
+  readonly gone: GoneTopics
   /** epochs that were ended here, on an answer of the broker, while the client holds them on */
   private readonly givenUp = new Set<number>()
   private readonly run: RunState
@@ -83,6 +84,7 @@ export class Intake {
     this.committer = committer
     this.userPaused = userPaused
     this.events = events
+    this.gone = new GoneTopics(run, events.fork)
   }
 
   take(signals: ReadonlyArray<Signal>): void {
@@ -234,8 +236,7 @@ export class Intake {
     for (const [key, epoch] of [...run.epochs]) if (!mine.has(key)) this.transition(epoch, "reassigned")
     this.givenUp.clear()
     // a topic that was deleted and created again may come back in part: the other partitions are another member's now
-    const topics = new Set(signal.all.map(({ topic }) => topic))
-    for (const [key, { signal: gone }] of [...this.gone]) if (topics.has(gone.topic)) this.gone.delete(key)
+    this.gone.seen(new Set(signal.all.map(({ topic }) => topic)))
     // a consumer that is closing opens nothing
     if (!run.closing) this.open(fresh)
     else this.events.settled()
@@ -302,7 +303,7 @@ export class Intake {
     const epoch = new PartitionEpoch(p, this.lane(key), run.now())
     run.row("partition", "P1", p)
     run.epochs.set(key, epoch)
-    this.gone.delete(key)
+    this.gone.found(p)
     if (this.userPaused()) epoch.pauses |= Pause.user
     return epoch
   }
@@ -485,7 +486,7 @@ export class Intake {
     const epoch = this.run.find(signal)
     this.givenUp.delete(signal.epoch)
     if (epoch === undefined) return this.run.row("partition", "P28", signal)
-    this.gone.set(keyOf(signal), { at: this.run.now(), signal })
+    this.gone.add(signal)
     this.events.logError(
       signal.why === "deleted"
         ? `${signal.topic}/${signal.partition} is not there any more; what was not committed of it is lost`

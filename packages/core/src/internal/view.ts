@@ -85,7 +85,7 @@ export const healthOf = (view: Viewed, now: number): Health => {
       { ...degraded, ready: false },
       { message: "never had an assignment yet", since: view.startedAt, count: 1 }
     )
-  } else if (session.enabled && epochs.length === 0 && run?.intake.gone.size === 0) {
+  } else if (session.enabled && epochs.length === 0 && run?.intake.gone.all.length === 0) {
     add("standby", ok, {
       message: "a member of the group without partitions: there are not more partitions than other members",
       since: counters.rebalances.at(-1)?.at ?? view.startedAt,
@@ -166,7 +166,7 @@ export const healthOf = (view: Viewed, now: number): Health => {
       count: 1
     })
   }
-  const gone = [...(run?.intake.gone.values() ?? [])]
+  const gone = run?.intake.gone.all ?? []
   if (gone.length > 0) {
     add("topicMissing", down, {
       message:
