@@ -123,6 +123,8 @@ export class Actions {
       case "storm":
         troubles.storm()
         return true
+      case "clock":
+        return this.some((process) => troubles.setClock(process), isAlive)
       case "cutWhileHeld":
         return this.some((process) => {
           troubles.lateFetch(process)
@@ -226,9 +228,12 @@ export class Actions {
     const group = this.stage.cluster.groupUnsafe(groupId)
     if (group.state !== "Stable") return `the group is ${group.state}`
     for (const { process } of this.slots) {
-      const { held, permits } = process!.look()
+      const { health, held, permits } = process!.look()
       const { name } = process!.owner
       if (held.records !== 0 || held.bytes !== 0) return `${name} holds ${held.records} records, ${held.bytes} bytes`
+      // what retention took is shown for an hour
+      const trouble = health.reasons.find(({ code }) => code !== "standby" && code !== "lostToRetention")
+      if (trouble !== undefined) return `${name} is not well: ${trouble.code}, ${trouble.message}`
       if (permits.used !== 0 || permits.byZombies !== 0) {
         return `${name} uses ${permits.used} permits, ${permits.byZombies} by zombies`
       }

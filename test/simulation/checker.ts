@@ -67,6 +67,8 @@ export interface EpochTruth extends EpochPartition {
   paused: boolean
   newestStarted: bigint
   endedAt: number
+  /** where the user moves it */
+  soughtTo: bigint | undefined
   /** it may end by itself, without a signal */
   mayEnd: string | undefined
 }
@@ -75,6 +77,9 @@ interface Outstanding {
   readonly signal: Revoking
   readonly seenAt: number
   readonly frozenBefore: number
+  /** something runs that is worth waiting for, or anything at all */
+  readonly waitedFor: boolean
+  readonly running: boolean
 }
 
 /** A process, as the checker sees it. */
@@ -89,6 +94,11 @@ export class Owner {
   readonly maxUncommitted: number
   /** how long a revoke without a hold may take */
   readonly flushTime: number
+  readonly interruptGrace: number
+  readonly revokeDrain: number
+  readonly shutdownTimeout: number
+  /** its policy may take time */
+  readonly decidesLate: boolean
   limit: number
   readonly epochs = new Map<number, EpochTruth>()
   /** what the newest assignment said of each partition */
@@ -101,6 +111,12 @@ export class Owner {
   paused = false
   /** called when it joins the group */
   joins: () => void = () => {}
+  /** its user moves a partition there, just now */
+  seeksTo: bigint | undefined = undefined
+  /** when the policy said stop */
+  stoppedAt: number | undefined = undefined
+  /** when an epoch ended, or may have */
+  lastEnd = 0
   /** when a commit did not go through */
   refusedAt = 0
   /** the client has given up for good */
@@ -121,6 +137,10 @@ export class Owner {
     readonly timeout: number | undefined
     readonly maxUncommitted: number
     readonly flushTime: number
+    readonly interruptGrace: number
+    readonly revokeDrain: number
+    readonly shutdownTimeout: number
+    readonly decidesLate: boolean
   }) {
     this.name = options.name
     this.clientId = options.clientId
@@ -132,6 +152,10 @@ export class Owner {
     this.timeout = options.timeout
     this.maxUncommitted = options.maxUncommitted
     this.flushTime = options.flushTime
+    this.interruptGrace = options.interruptGrace
+    this.revokeDrain = options.revokeDrain
+    this.shutdownTimeout = options.shutdownTimeout
+    this.decidesLate = options.decidesLate
   }
 }
 
@@ -198,7 +222,16 @@ export class Checker {
         return
       }
       case "Revoking": {
-        owner.revoking.add({ signal, seenAt: this.world.now, frozenBefore: owner.realm.frozenFor })
+        const { now } = this.world
+        const epochs = new Set(signal.partitions.map((p) => p.epoch))
+        const running = [...owner.running].filter((one) => one.epoch !== undefined && epochs.has(one.epoch.epoch))
+        owner.revoking.add({
+          signal,
+          seenAt: now,
+          frozenBefore: owner.realm.frozenFor,
+          waitedFor: running.some((one) => now - one.startedAt <= owner.revokeDrain),
+          running: running.length > 0
+        })
         for (const p of signal.partitions) {
           const epoch = owner.epochs.get(p.epoch)
           if (epoch === undefined || epoch.state === "ended" || epoch.state === "suspended") continue
@@ -227,7 +260,11 @@ export class Checker {
   }
 
   acknowledged(owner: Owner, signal: Revoking): void {
-    for (const one of owner.revoking) if (one.signal === signal) owner.revoking.delete(one)
+    for (const one of owner.revoking) {
+      if (one.signal !== signal) continue
+      owner.revoking.delete(one)
+      this.inTime(owner, one)
+    }
     for (const p of signal.partitions) {
       const epoch = owner.epochs.get(p.epoch)
       if (epoch === undefined || epoch.state !== "revoking") continue
@@ -273,6 +310,7 @@ export class Checker {
       paused: false,
       newestStarted: -1n,
       endedAt: 0,
+      soughtTo: undefined,
       mayEnd: undefined
     }
     owner.epochs.set(p.epoch, epoch)
@@ -284,6 +322,7 @@ export class Checker {
     if (epoch === undefined || epoch.state === "ended") return
     epoch.state = "ended"
     epoch.endedAt = this.world.now
+    epoch.owner.lastEnd = this.world.now
   }
 
   private chunk(
@@ -342,6 +381,9 @@ export class Checker {
     const log = this.truth.logs.get(epoch.key)!
     epoch.log = log
     if (epoch.reopened) {
+      if (epoch.soughtTo !== undefined && epoch.soughtTo !== start.offset) {
+        this.violation("P22", `a partition that was moved to ${epoch.soughtTo} begins elsewhere, ${where}`)
+      }
       // one that the engine had given up on an answer of the broker, and the client holds on, goes on where the group is
       const goesOn = owner.committed.get(epoch.key) === start.offset
       if (epoch.stored !== start.offset && !goesOn) {
@@ -365,7 +407,7 @@ export class Checker {
       this.violation("P22", `${keyOf(old)}#${old.epoch} is reopened and nobody asked for it`)
     }
     this.end(before)
-    this.open(owner, next, undefined, false, true)
+    this.open(owner, next, undefined, false, true).soughtTo = owner.seeksTo
   }
 
   committing(owner: Owner, entries: ReadonlyArray<CommitEntry>): void {
@@ -423,6 +465,7 @@ export class Checker {
       const epoch = owner.epochs.get(outcome.epoch)
       // also without any fault: the group moves on while a commit is on its way
       if (outcome.outcome !== "committed") owner.refusedAt = this.world.now
+      if (outcome.outcome === "stale" || outcome.outcome === "rejected") owner.lastEnd = this.world.now
       if (epoch === undefined) continue
       if (outcome.outcome === "stale" && outcome.code !== "EPOCH") epoch.mayEnd = outcome.code
       if (outcome.outcome === "rejected" && outcome.code === "UNKNOWN_TOPIC_OR_PARTITION") epoch.mayEnd = outcome.code
@@ -507,12 +550,7 @@ export class Checker {
    * may come too late for it.
    */
   private flushed(epoch: EpochTruth, how: string): void {
-    if (
-      this.world.now < Math.max(this.calmSince, this.lastFault() + 30_000, epoch.owner.refusedAt + 30_000) ||
-      epoch.begunAt === undefined ||
-      epoch.mayEnd !== undefined
-    )
-      return
+    if (!this.isCalm(epoch.owner) || epoch.begunAt === undefined || epoch.mayEnd !== undefined) return
     if (epoch.log !== this.truth.logs.get(epoch.key)) return
     const until = this.world.now - 3 * this.commitTime - 5
     const { delivered } = epoch
@@ -532,14 +570,58 @@ export class Checker {
     }
   }
 
+  /** A revoke does not wait longer than for what is worth it (P8, P9). */
+  private inTime(owner: Owner, { frozenBefore, running, seenAt, signal, waitedFor }: Outstanding): void {
+    if (signal.hold <= 0 || waitedFor || owner.decidesLate || owner.closing !== undefined || !this.isCalm(owner)) return
+    const took = owner.realm.awakeSince(seenAt, frozenBefore, this.world.now)
+    // finalizers and commits under way, and those of the flush
+    const most = 150 + 4 * this.commitTime + (signal.exact && running ? owner.interruptGrace : 0)
+    if (took > most) this.violation("P9", `${owner.name} held a revoke for ${took} ms and had nothing to wait for`)
+  }
+
+  /** Nothing that met its requests can have held up a commit. */
+  private isCalm(owner: Owner): boolean {
+    return this.world.now >= Math.max(this.calmSince, this.lastFault() + 30_000, owner.refusedAt + 30_000)
+  }
+
+  /** Records of epochs that are over may still be held. */
+  isEnding(owner: Owner): boolean {
+    if (owner.closing !== undefined || this.world.now < owner.lastEnd + owner.interruptGrace + 5_000) return true
+    for (const epoch of owner.epochs.values()) if (epoch.state !== "ended" && epoch.mayEnd !== undefined) return true
+    return false
+  }
+
   /** Everything that a clock decides. */
   watch(owner: Owner): void {
+    this.watchAttempts(owner)
+    const { stoppedAt } = owner
+    if (stoppedAt !== undefined && this.world.now - stoppedAt > owner.shutdownTimeout + 60_000) {
+      owner.stoppedAt = undefined
+      this.violation("P26", `${owner.name} was told to stop and runs on`)
+    }
     for (const { frozenBefore, seenAt, signal } of owner.revoking) {
       const took = owner.realm.awakeSince(seenAt, frozenBefore, this.world.now)
       if (took > Math.max(signal.hold, owner.flushTime) + 50) {
         owner.revoking.clear()
         this.violation("answer", `${owner.name} did not answer a revoke of ${signal.partitions.length} for ${took} ms`)
         return
+      }
+    }
+  }
+
+  /** Who can be interrupted does not run on after his time, or that of his epoch. */
+  private watchAttempts(owner: Owner): void {
+    for (const attempt of owner.running) {
+      // an attempt that is acknowledged has no time limit any more
+      if (attempt.stubborn || attempt.acked) continue
+      const { epoch, rec, startedAt } = attempt
+      const where = `${keyOf(rec)}@${rec.offset}#${epoch?.epoch}`
+      if (epoch?.state === "ended") {
+        attempt.stubborn = true
+        this.violation("P15", `${where} runs on after its epoch`)
+      } else if (owner.timeout !== undefined && this.world.now - startedAt > owner.timeout + 5) {
+        attempt.stubborn = true
+        this.violation("R8", `${where} runs for ${this.world.now - startedAt} ms, and its limit is ${owner.timeout}`)
       }
     }
   }

@@ -177,6 +177,7 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
   }
   const stop = (): Decision => {
     owner.closing ??= "the policy says stop"
+    owner.stoppedAt ??= checker.world.now
     checker.trace.log(owner.name, "the policy says stop")
     return { _tag: "Stop" }
   }

@@ -78,7 +78,11 @@ export class Process {
       limit: concurrency === "unbounded" ? Number.POSITIVE_INFINITY : concurrency,
       timeout: plan.timeout,
       maxUncommitted: plan.options.maxUncommitted,
-      flushTime: plan.options.interruptGrace + plan.options.flushReserve
+      flushTime: plan.options.interruptGrace + plan.options.flushReserve,
+      interruptGrace: plan.options.interruptGrace,
+      revokeDrain: plan.options.revokeDrain,
+      shutdownTimeout: plan.options.shutdownTimeout,
+      decidesLate: plan.policy === "make"
     })
     const chance = new Prng(stage.plan.seed, name)
     const handling = {
@@ -202,6 +206,7 @@ export class Process {
       Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause) ? String(Cause.squash(exit.cause)) : undefined
     checker.trace.log(this.owner.name, `run ended${failure === undefined ? "" : `: ${failure}`}`)
     this.ended()
+    this.owner.stoppedAt = undefined
     if (failure !== undefined && this.owner.closing === undefined && !this.owner.sessionEnded) {
       checker.violation("I9", `${this.owner.name} ended by ${failure}`)
     }
@@ -323,7 +328,10 @@ export class Process {
     const last = epoch.delivered.at(-1)?.offset ?? 0n
     const offset = to === "offset" ? BigInt(chance.int(0, Number(last) + 3)) : to
     epoch.mayEnd = "sought"
+    this.owner.seeksTo = typeof offset === "bigint" ? offset : undefined
     this.ask(`seeks ${epoch.key} to ${offset}`, this.consumer!.seek(epoch, offset))
+    // it was reopened by now, or will not be
+    this.owner.seeksTo = undefined
   }
 
   resize(n: number | "unbounded"): void {
@@ -360,7 +368,8 @@ export class Process {
       }
     }
     const held = snapshot.partitions.reduce((sum, p) => sum + p.heldRecords, 0)
-    if (held > snapshot.held.records) {
+    const ending = checker.isEnding(owner)
+    if (held > snapshot.held.records || (held < snapshot.held.records && !ending)) {
       checker.violation("I6", `${owner.name} holds ${snapshot.held.records}, and its partitions ${held}`)
     }
   }

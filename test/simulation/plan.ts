@@ -57,6 +57,7 @@ export type Action =
   | "storm"
   | "cutWhileHeld"
   | "failover"
+  | "clock"
   | "pause"
   | "pausePartition"
   | "seek"
@@ -283,7 +284,8 @@ const ofNetwork = (on: Sometimes) => ({
   requestFault: on(0.4, 1, 4),
   storm: on(0.2, 1, 1),
   cutWhileHeld: on(0.15, 1, 1),
-  failover: on(0.15, 1, 1)
+  failover: on(0.15, 1, 1),
+  clock: on(0.15, 1, 2)
 })
 
 const ofUsers = (on: Sometimes) => ({

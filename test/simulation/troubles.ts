@@ -263,6 +263,13 @@ export class Troubles {
     return ms
   }
 
+  /** Somebody sets the time of day. */
+  setClock(process: Process): void {
+    const ms = this.chance.pick([-3_600_000, -30_000, -800, 800, 30_000, 3_600_000])
+    this.log(`the clock of ${process.owner.name} is set by ${ms}`)
+    process.realm.wallOffset += ms
+  }
+
   /** Nothing about the first start works at once. */
   badStart(): void {
     const { chance } = this

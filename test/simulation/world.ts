@@ -30,6 +30,8 @@ export class Realm {
   readonly clock: Clock.Clock
   /** what fibers of this realm begin with */
   readonly context: Context.Context<never>
+  /** its time of day was set, and is wrong by so many milliseconds */
+  wallOffset = 0
   /** how long it was frozen, in milliseconds */
   frozenFor = 0
   frozenAt = 0
@@ -46,13 +48,14 @@ export class Realm {
         ? () => new Batches(this, world)
         : () => ({ scheduleTask: (task) => world.schedule(this, task), flush: () => {} })
     }
-    const millis = () => world.now
+    const millis = () => world.now + this.wallOffset
+    const wall = () => BigInt(Math.round(millis() * 1_000_000))
     const nanos = () => BigInt(Math.round(world.now * 1_000_000))
     this.clock = {
       currentTimeMillisUnsafe: millis,
       currentTimeMillis: Effect.sync(millis),
-      currentTimeNanosUnsafe: nanos,
-      currentTimeNanos: Effect.sync(nanos),
+      currentTimeNanosUnsafe: wall,
+      currentTimeNanos: Effect.sync(wall),
       monotonicTimeNanosUnsafe: nanos,
       monotonicTimeNanos: Effect.sync(nanos),
       sleep: (duration) => {
