@@ -199,13 +199,19 @@ export class Actions {
   lastTrouble(): number {
     const { chance, topics, troubles } = this
     const process = chance.pick(this.slots).process!
-    switch (chance.weighted({ lateCommit: 2, lateCommitInRebalance: 4, failover: 2, cutWhileHeld: 3 })) {
+    switch (
+      chance.weighted({ lateCommit: 2, lateCommitInRebalance: 4, lateCommitPutOff: 2, failover: 2, cutWhileHeld: 3 })
+    ) {
       case "lateCommit":
         topics.produceEverywhere()
         return troubles.lateCommit(process)
       case "lateCommitInRebalance":
         topics.produceEverywhere()
         return troubles.lateCommit(process) + troubles.rebalanceIn(process.requestTimeout - chance.int(0, 1_500))
+      case "lateCommitPutOff":
+        topics.produceEverywhere()
+        troubles.deferIn(process.requestTimeout - 50, process)
+        return troubles.lateCommit(process) + process.requestTimeout
       case "failover":
         topics.produceEverywhere()
         troubles.failover(process)

@@ -247,6 +247,13 @@ export class Troubles {
     this.lasts(this.chance.int(200, 500), move)
   }
 
+  /** The first commit after that time is put off. */
+  deferIn(ms: number, process: Process): void {
+    this.stage.world.after(this.realm, ms, () =>
+      this.script(process, "commit", { kind: "code", code: this.chance.pick([...deferred, ...retriable]) }, 1)
+    )
+  }
+
   rebalanceIn(ms: number): number {
     const { cluster, world } = this.stage
     world.after(this.realm, ms, () => {
