@@ -263,7 +263,7 @@ export class Actions {
   }
 
   unnoticed(): void {
-    for (const { owner } of this.processes) this.stage.checker.unnoticed(owner)
+    for (const { owner } of this.processes) this.stage.checker.commits.unnoticed(owner)
   }
 
   closeAll(): void {

@@ -8,7 +8,8 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
-import type { Attempt, Checker, Owner } from "./checker.ts"
+import type { Checker } from "./checker.ts"
+import type { Attempt, Owner } from "./owner.ts"
 import type { Behaviour, Plan, PolicyKind } from "./plan.ts"
 import type { Prng } from "./prng.ts"
 import { keyOf } from "./truth.ts"
@@ -32,7 +33,7 @@ const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: D
   const moment = () => chance.skewed(1, plan.slow)
   const ack = Effect.andThen(
     Effect.sync(() => {
-      checker.acknowledges(attempt)
+      checker.attempts.acknowledges(attempt)
     }),
     delivery.ack
   )
@@ -100,7 +101,7 @@ const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: D
             behaviour === "finalizerDies"
               ? Effect.die("finalizer")
               : Effect.sync(() => {
-                  if (Exit.isSuccess(exit)) checker.done(attempt)
+                  if (Exit.isSuccess(exit)) checker.attempts.done(attempt)
                 })
           )
         ),
@@ -130,13 +131,13 @@ export const makeHandler = (h: Handling): Handler<never, never> => {
   const topics = plan.topics.map((topic) => topic.name) as [string, ...Array<string>]
   const handle = (delivery: Delivery): Body => {
     const rec = checker.recordOf(delivery)
-    const attempt = checker.starts(owner, rec, delivery.epoch)
+    const attempt = checker.attempts.starts(owner, rec, delivery.epoch)
     const behaviour = choose(h)
     checker.trace.log(owner.name, `starts ${keyOf(rec)}@${rec.offset}#${delivery.epoch} ${behaviour}`)
     const ended = (how: "success" | "failure" | "interrupted") => {
       if (attempt.ended) return
       checker.trace.log(owner.name, `ends ${keyOf(rec)}@${rec.offset}#${delivery.epoch} ${how}`)
-      checker.ends(attempt, how)
+      checker.attempts.ends(attempt, how)
     }
     let body: Body
     try {
@@ -171,7 +172,7 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
   const { chance, checker, owner } = h
   const skip = (record: Delivery): Decision => {
     const rec = checker.recordOf(record)
-    checker.skips(owner, rec, record.epoch)
+    checker.attempts.skips(owner, rec, record.epoch)
     checker.trace.log(owner.name, `skips ${keyOf(rec)}@${rec.offset}#${record.epoch}`)
     return { _tag: "Skip" }
   }
@@ -188,7 +189,7 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
       return {
         ...FailurePolicy.skip,
         decide: ({ record }) => {
-          checker.asks(owner, checker.recordOf(record), record.epoch)
+          checker.attempts.asks(owner, checker.recordOf(record), record.epoch)
           return Effect.sync(() => skip(record))
         }
       }
@@ -196,7 +197,7 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
       return { ...FailurePolicy.stop, decide: () => Effect.sync(stop) }
     case "make":
       return FailurePolicy.make(({ record }) => {
-        checker.asks(owner, checker.recordOf(record), record.epoch)
+        checker.attempts.asks(owner, checker.recordOf(record), record.epoch)
         const what = h.healed() ? "skip" : chance.weighted({ skip: 10, later: 6, stop: 0.3, die: 0.2, stopLater: 0.2 })
         switch (what) {
           case "skip":

@@ -8,7 +8,8 @@ import * as Logger from "effect/Logger"
 import * as Context from "effect/Context"
 import * as Scope from "effect/Scope"
 import { Actions } from "./actions.ts"
-import { Checker, type Violation } from "./checker.ts"
+import { Checker } from "./checker.ts"
+import type { Violation } from "./judge.ts"
 import { Coverage, type Counts } from "./coverage.ts"
 import { groupId, type Stage } from "./member.ts"
 import { type Plan, planOf } from "./plan.ts"
@@ -81,7 +82,7 @@ export const runHistory = async (seed: number, verbose: boolean): Promise<Result
         .map((e) => `${e.topic}/${e.partition}=${e.offset}${e.code === undefined ? "" : ` ${e.code}`}`)
         .join(" ")}`
     )
-    checker.stored(commit)
+    checker.commits.stored(commit)
   })
   world.onQuiet = () => actions.watch()
   const failed = () => checker.violations.length > 0
@@ -92,7 +93,7 @@ export const runHistory = async (seed: number, verbose: boolean): Promise<Result
       if (log.gone) continue
       const { end } = cluster.logOffsetsUnsafe(log.topic, log.partition)
       const committed = cluster.committedUnsafe(groupId, log.topic, log.partition)?.offset
-      if (committed !== end && !(end === 0n && committed === undefined) && !checker.isForeign(log, committed)) {
+      if (committed !== end && !(end === 0n && committed === undefined) && !checker.commits.isForeign(log, committed)) {
         return `${log.topic}/${log.partition} is committed to ${committed} of ${end}`
       }
     }

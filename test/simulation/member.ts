@@ -19,7 +19,8 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
-import { type Checker, Owner } from "./checker.ts"
+import type { Checker } from "./checker.ts"
+import { Owner } from "./owner.ts"
 import type { Coverage } from "./coverage.ts"
 import { makeHandler, makePolicy } from "./handlers.ts"
 import type { MemberPlan, Plan } from "./plan.ts"
@@ -357,7 +358,7 @@ export class Process {
     const snapshot = this.look()
     const { maxHeldRecords } = this.plan.options
     if (snapshot.unexpectedTransitions !== 0) checker.violation("table", `${owner.name}: unexpected transitions`)
-    checker.counted(owner, snapshot.outcomes)
+    checker.attempts.counted(owner, snapshot.outcomes)
     if (snapshot.permits.used < owner.running.size) {
       checker.violation("I5", `${owner.name} tells of ${snapshot.permits.used} permits, and ${owner.running.size} run`)
     }

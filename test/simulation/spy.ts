@@ -8,7 +8,8 @@ import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
-import type { Checker, Owner } from "./checker.ts"
+import type { Checker } from "./checker.ts"
+import type { Owner } from "./owner.ts"
 import { keyOf } from "./truth.ts"
 
 /** Reading its tag is the first thing that anybody does with a signal. */
@@ -40,7 +41,7 @@ export const watch = (
     const pass = (signal: Signal): Signal => {
       if (signal._tag !== "Revoking") {
         return watched(signal, () => {
-          checker.seen(owner, signal)
+          checker.sessions.seen(owner, signal)
           say(`sees ${describe(signal)}`)
         })
       }
@@ -48,12 +49,12 @@ export const watch = (
         ...signal,
         acknowledgeUnsafe: () => {
           say(`answers the revoke of ${list(signal.partitions)}`)
-          checker.acknowledged(owner, signal)
+          checker.sessions.acknowledged(owner, signal)
           signal.acknowledgeUnsafe()
         }
       }
       return watched(revoking, () => {
-        checker.seen(owner, signal)
+        checker.sessions.seen(owner, signal)
         say(`sees ${describe(signal)}`)
       })
     }
@@ -97,7 +98,7 @@ export const watch = (
       beginUnsafe: (starts) => {
         for (const start of starts) {
           say(`begins ${keyOf(start)}#${start.epoch} at ${start.offset}`)
-          checker.began(owner, start)
+          checker.commits.began(owner, start)
         }
         inner.beginUnsafe(starts)
       },
@@ -112,26 +113,26 @@ export const watch = (
       reopenUnsafe: (partition) => {
         const next = inner.reopenUnsafe(partition)
         say(`reopens ${list([partition])} as ${next?.epoch}`)
-        if (next !== undefined) checker.reopened(owner, partition, next)
+        if (next !== undefined) checker.sessions.reopened(owner, partition, next)
         return next
       },
       commit: (entries) =>
         Effect.suspend(() => {
           say(`commits ${entries.map((e) => `${keyOf(e)}#${e.epoch}=${e.offset}`).join(" ")}`)
-          checker.committing(owner, entries)
+          checker.commits.committing(owner, entries)
           return Effect.tap(inner.commit(entries), (outcomes) =>
             Effect.sync(() => {
               say(
                 `hears ${outcomes.map((o) => `${keyOf(o)} ${o.outcome}${"code" in o ? ` ${o.code}` : ""}`).join(", ")}`
               )
-              checker.outcomes(owner, outcomes)
+              checker.commits.outcomes(owner, outcomes)
             })
           )
         }),
       leave: Effect.andThen(
         Effect.sync(() => {
           say("leaves")
-          checker.leaving(owner)
+          checker.sessions.leaving(owner)
         }),
         Effect.andThen(inner.leave, leftovers)
       )

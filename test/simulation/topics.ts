@@ -238,7 +238,7 @@ export class TopicActions {
     const metadata = this.chance.pick(["", "x", "{}", "\u0000\uffff", "d".repeat(4096), "YmFzZTY0"])
     this.log(`a tool commits ${keyOf(log)} = ${offset}`)
     this.sync(this.stage.cluster.setCommitted(groupId, log.topic, log.partition, { offset, metadata }))
-    this.stage.checker.setByTool(log, offset)
+    this.stage.checker.commits.setByTool(log, offset)
     return true
   }
 

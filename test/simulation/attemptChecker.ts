@@ -1,0 +1,175 @@
+/**
+ * Each attempt of a handler: when it starts, beside whom, in which order, how it ends, and what its outcome counts for.
+ */
+import type { Judge } from "./judge.ts"
+import type { Attempt, EpochTruth, Owner } from "./owner.ts"
+import { keyOf, type Rec } from "./truth.ts"
+
+export class AttemptChecker {
+  private readonly judge: Judge
+
+  constructor(judge: Judge) {
+    this.judge = judge
+  }
+
+  starts(owner: Owner, rec: Rec, epochNumber: number): Attempt {
+    const epoch = owner.epochs.get(epochNumber)
+    const where = `${keyOf(rec)}@${rec.offset}#${epochNumber}`
+    rec.attempts++
+    const attempt: Attempt = {
+      owner,
+      rec,
+      epoch,
+      startedAt: this.judge.world.now,
+      frozenBefore: owner.realm.frozenFor,
+      stubborn: false,
+      acked: false,
+      deferred: false,
+      self: false,
+      ended: false
+    }
+    if (owner.realm.state === "dead") return attempt
+    if (owner.running.size >= owner.limit)
+      this.judge.violation("I5", `${where} starts beside ${owner.running.size} of ${owner.limit}`)
+    if (epoch === undefined) this.judge.violation("I3", `${where} starts in an unknown epoch`)
+    else {
+      if (epoch.state !== "open") this.judge.violation("P5", `${where} starts in an epoch that is ${epoch.state}`)
+      if (rec.doneIn.has(epochNumber)) this.judge.violation("I3", `${where} starts and is done already`)
+      if (rec.filter === "unwanted" && owner.filters) this.judge.violation("I10", `${where} starts and is not wanted`)
+      if (epoch.paused || owner.paused) this.judge.violation("C32", `${where} starts and is paused`)
+      this.near(owner, epoch, rec, where)
+    }
+    for (const other of owner.running) {
+      const same = other.rec.topic === rec.topic && other.rec.partition === rec.partition
+      if (same && owner.lanes)
+        this.judge.violation("I4", `${where} starts beside ${other.rec.offset}#${other.epoch?.epoch}`)
+      if (other.rec === rec && other.epoch === epoch) this.judge.violation("I4", `${where} starts twice at once`)
+    }
+    if (epoch !== undefined && owner.lanes) {
+      if (rec.offset <= epoch.newestStarted) this.judge.violation("I4", `${where} starts after ${epoch.newestStarted}`)
+      epoch.newestStarted = rec.offset
+    }
+    owner.running.add(attempt)
+    return attempt
+  }
+
+  ends(attempt: Attempt, how: "success" | "failure" | "interrupted"): void {
+    if (attempt.ended) return
+    attempt.ended = true
+    const { epoch, owner, rec } = attempt
+    owner.running.delete(attempt)
+    if (owner.realm.state === "dead") return
+    if (how === "success" && !attempt.deferred) this.done(attempt)
+    if (how !== "interrupted" || attempt.self || epoch === undefined || owner.closing !== undefined) return
+    const late = this.isLate(attempt)
+    const goes = epoch.state === "ended" || epoch.mayEnd !== undefined || (epoch.state === "revoking" && epoch.exact)
+    if (!late && !goes) {
+      this.judge.violation(
+        "I11",
+        `${keyOf(rec)}@${rec.offset}#${epoch.epoch} was interrupted, and its epoch is ${epoch.state}`
+      )
+    }
+  }
+
+  /** The handler has succeeded, and its Scope is closed. */
+  done(attempt: Attempt): void {
+    const { deferred, epoch, owner, rec } = attempt
+    if (epoch === undefined || attempt.acked) return
+    const undisturbed = epoch.state === "open" && owner.closing === undefined && epoch.mayEnd === undefined
+    this.isDone(owner, epoch, rec, owner.handled, !deferred || (undisturbed && !this.isLate(attempt)))
+  }
+
+  /** `record.ack`, which nobody hears whose epoch is over or whose time was. */
+  acknowledges(attempt: Attempt): void {
+    const { epoch, owner, rec } = attempt
+    if (epoch === undefined || attempt.acked) return
+    attempt.acked = true
+    const undisturbed = epoch.state === "open" && owner.closing === undefined && epoch.mayEnd === undefined
+    this.isDone(owner, epoch, rec, owner.handled, undisturbed && !this.isLate(attempt))
+  }
+
+  /** The policy says skip. */
+  skips(owner: Owner, rec: Rec, epochNumber: number): void {
+    const epoch = owner.epochs.get(epochNumber)
+    if (epoch !== undefined) this.isDone(owner, epoch, rec, owner.skipped, true)
+  }
+
+  /** The policy is asked. */
+  asks(owner: Owner, rec: Rec, epochNumber: number): void {
+    const epoch = owner.epochs.get(epochNumber)
+    const where = `${keyOf(rec)}@${rec.offset}#${epochNumber}`
+    if (owner.realm.state === "dead" || epoch === undefined) return
+    if (epoch.state === "ended") this.judge.violation("P28", `the policy is asked about ${where}, whose epoch is over`)
+    if (epoch.certain.has(rec)) this.judge.violation("R21", `the policy is asked about ${where}, which is done`)
+  }
+
+  private isDone(
+    owner: Owner,
+    epoch: EpochTruth,
+    rec: Rec,
+    counter: { least: number; most: number },
+    certain: boolean
+  ): void {
+    if (owner.realm.state === "dead" || epoch.state === "ended") return
+    rec.done = true
+    rec.doneIn.add(epoch.epoch)
+    counter.most++
+    if (!certain) return
+    counter.least++
+    epoch.certain.set(rec, this.judge.world.now)
+  }
+
+  private isLate({ owner, startedAt }: Attempt): boolean {
+    return owner.timeout !== undefined && this.judge.world.now - startedAt >= owner.timeout
+  }
+
+  /** How far in front of the oldest record that is not done it starts. */
+  private near(owner: Owner, epoch: EpochTruth, rec: Rec, where: string): void {
+    const { delivered, doneFrom } = epoch
+    let oldest = doneFrom
+    while (oldest < delivered.length) {
+      const one = delivered[oldest]!
+      if (!one.doneIn.has(epoch.epoch) && !(one.filter === "unwanted" && owner.filters)) break
+      oldest++
+    }
+    epoch.doneFrom = oldest
+    const distance = epoch.indexOf.get(rec)! - oldest
+    if (distance >= owner.maxUncommitted) {
+      this.judge.violation(
+        "maxUncommitted",
+        `${where} starts ${distance} records in front of the oldest that is not done`
+      )
+    }
+  }
+
+  /** Who can be interrupted does not run on after his time, or that of his epoch. */
+  watch(owner: Owner): void {
+    for (const attempt of owner.running) {
+      // an attempt that is acknowledged has no time limit any more
+      if (attempt.stubborn || attempt.acked) continue
+      const { epoch, rec, startedAt } = attempt
+      const where = `${keyOf(rec)}@${rec.offset}#${epoch?.epoch}`
+      if (epoch?.state === "ended") {
+        attempt.stubborn = true
+        this.judge.violation("P15", `${where} runs on after its epoch`)
+      } else if (owner.timeout !== undefined && this.judge.world.now - startedAt > owner.timeout + 5) {
+        attempt.stubborn = true
+        this.judge.violation(
+          "R8",
+          `${where} runs for ${this.judge.world.now - startedAt} ms, and its limit is ${owner.timeout}`
+        )
+      }
+    }
+  }
+
+  /** I10: everything that is done is counted under one outcome. */
+  counted(owner: Owner, outcomes: Readonly<Record<"handled" | "skipped" | "filtered", number>>): void {
+    for (const outcome of ["handled", "skipped", "filtered"] as const) {
+      const { least, most } = owner[outcome]
+      const told = outcomes[outcome]
+      if (told < least || told > most) {
+        this.judge.violation("I10", `${owner.name} tells of ${told} ${outcome}; there were ${least} to ${most}`)
+      }
+    }
+  }
+}

@@ -1,0 +1,208 @@
+/**
+ * Where epochs begin, and what is committed: nothing that is not done is passed (I1), nothing goes back within an epoch and nothing of
+ * an ended one is sent (I2), and what was done is there when a partition is given up (I8).
+ */
+import type { CommitEntry, CommitOutcome, EpochPartition } from "@concurrent-kafka/core/ConsumerSession"
+import type { CommitRecord } from "@concurrent-kafka/testing/MemoryKafka"
+import type { Judge } from "./judge.ts"
+import type { EpochTruth, Owner } from "./owner.ts"
+import { keyOf, type LogTruth } from "./truth.ts"
+
+export class CommitChecker {
+  private readonly judge: Judge
+  /** for each partition and offset that the group has committed: in which term */
+  private readonly stores = new Map<string, Map<bigint, number>>()
+  private readonly tools = new Map<string, bigint>()
+  /** what was sent last, by client and partition */
+  private readonly sends = new Map<string, Array<{ readonly epoch: EpochTruth; readonly offset: bigint }>>()
+
+  constructor(judge: Judge) {
+    this.judge = judge
+  }
+
+  began(owner: Owner, start: EpochPartition & { readonly offset: bigint }): void {
+    const epoch = owner.epochs.get(start.epoch)
+    const where = `${keyOf(start)}#${start.epoch} at ${start.offset}`
+    if (epoch === undefined || epoch.state === "ended")
+      return this.judge.violation("I2", `begin of an epoch that is over, ${where}`)
+    if (epoch.begunAt !== undefined) return this.judge.violation("I2", `begun twice, ${where}`)
+    epoch.begunAt = start.offset
+    epoch.position = start.offset
+    if (epoch.state === "given") epoch.state = "open"
+    const log = this.judge.truth.logs.get(epoch.key)!
+    epoch.log = log
+    if (epoch.reopened) {
+      if (epoch.soughtTo !== undefined && epoch.soughtTo !== start.offset) {
+        this.judge.violation("P22", `a partition that was moved to ${epoch.soughtTo} begins elsewhere, ${where}`)
+      }
+      // one that the engine had given up on an answer of the broker, and the client holds on, goes on where the group is
+      const goesOn = owner.committed.get(epoch.key) === start.offset
+      if (epoch.stored !== start.offset && !goesOn) {
+        this.judge.violation("C2", `a reopened epoch begins where nothing was committed, ${where}`)
+      }
+      return
+    }
+    if (epoch.committed !== undefined) {
+      if (epoch.committed !== start.offset)
+        this.judge.violation("I3", `begins not at the committed ${epoch.committed}, ${where}`)
+      const term = this.stores.get(epoch.key)?.get(start.offset)
+      if (term !== log.term) log.excuse(start.offset, "committed for a log before this one, or by somebody else")
+      return
+    }
+    if (epoch.stored !== start.offset)
+      this.judge.violation("C2", `the start is not committed before it begins, ${where}`)
+  }
+
+  committing(owner: Owner, entries: ReadonlyArray<CommitEntry>): void {
+    for (const entry of entries) {
+      const where = `${keyOf(entry)}#${entry.epoch} = ${entry.offset}`
+      const epoch = owner.epochs.get(entry.epoch)
+      if (owner.left) this.judge.violation("I2", `a commit after the group was left, ${where}`)
+      if (epoch === undefined) {
+        this.judge.violation("I2", `a commit of an unknown epoch, ${where}`)
+        continue
+      }
+      if (epoch.state === "ended" || epoch.state === "suspended") {
+        this.judge.violation("I2", `a commit of an epoch that is ${epoch.state}, ${where}`)
+      }
+      if (epoch.sent !== undefined && entry.offset < epoch.sent)
+        this.judge.violation("I2", `back from ${epoch.sent}, ${where}`)
+      epoch.sent = entry.offset
+      if (epoch.begunAt === undefined) this.startSent(epoch, entry.offset)
+      else if (entry.offset < epoch.begunAt)
+        this.judge.violation("I2", `before its beginning ${epoch.begunAt}, ${where}`)
+      else if (entry.offset > epoch.position)
+        this.judge.violation("I1", `beyond what was delivered (${epoch.position}), ${where}`)
+      while (epoch.checked < epoch.delivered.length && epoch.delivered[epoch.checked]!.offset < entry.offset) {
+        const rec = epoch.delivered[epoch.checked]!
+        if (!rec.doneIn.has(epoch.epoch) && !(rec.filter === "unwanted" && owner.filters)) {
+          this.judge.violation("I1", `passes ${epoch.key}@${rec.offset}, which is not done in this epoch, ${where}`)
+          break
+        }
+        epoch.checked++
+      }
+      const sends = this.sends.get(`${owner.clientId} ${epoch.key}`) ?? []
+      if (sends.push({ epoch, offset: entry.offset }) > 200) sends.splice(0, 100)
+      this.sends.set(`${owner.clientId} ${epoch.key}`, sends)
+    }
+  }
+
+  /** Where an epoch without a committed offset is to start. */
+  private startSent(epoch: EpochTruth, offset: bigint): void {
+    const ends = this.judge.logEnds(epoch.topic, epoch.partition)
+    if (ends === undefined) return
+    const log = this.judge.truth.logs.get(epoch.key)!
+    // retention may cut into a transaction that is open: then the log begins behind what a reader can see
+    if (offset > ends.end && offset > ends.start && log === epoch.log && !epoch.reopened)
+      this.judge.violation("C2", `starts ${epoch.key} behind the end, at ${offset}`)
+    if (offset > ends.start) {
+      const meant = epoch.reopened || (epoch.owner.startsLatest && !epoch.topicCommitted)
+      if (!meant && log === epoch.log) {
+        this.judge.violation("C2", `starts ${epoch.key} at ${offset} instead of the log's beginning ${ends.start}`)
+      }
+      log.excuse(offset, "the start that was asked for")
+    }
+  }
+
+  outcomes(owner: Owner, outcomes: ReadonlyArray<CommitOutcome>): void {
+    for (const outcome of outcomes) {
+      const epoch = owner.epochs.get(outcome.epoch)
+      // also without any fault: the group moves on while a commit is on its way
+      if (outcome.outcome !== "committed") owner.refusedAt = this.judge.world.now
+      if (outcome.outcome === "stale" || outcome.outcome === "rejected") owner.lastEnd = this.judge.world.now
+      if (epoch === undefined) continue
+      if (outcome.outcome === "stale" && outcome.code !== "EPOCH") epoch.mayEnd = outcome.code
+      if (outcome.outcome === "rejected" && outcome.code === "UNKNOWN_TOPIC_OR_PARTITION") epoch.mayEnd = outcome.code
+      if (outcome.outcome === "stale" && outcome.code === "FENCED_INSTANCE_ID") owner.closing = outcome.code
+      if (
+        outcome.outcome === "rejected" &&
+        (outcome.code === "NOT_AUTHORIZED" || outcome.code === "INVALID_GROUP_ID")
+      ) {
+        owner.closing = outcome.code
+      }
+    }
+  }
+
+  /** The broker has stored it. */
+  stored(commit: CommitRecord): void {
+    for (const entry of commit.entries) {
+      if (entry.code !== undefined) continue
+      const key = keyOf(entry)
+      const log = this.judge.truth.logs.get(key)
+      const send = this.sends.get(`${commit.clientId} ${key}`)?.findLast((one) => one.offset === entry.offset)
+      if (log === undefined) continue
+      if (send === undefined) {
+        this.judge.violation(
+          "C1",
+          `the broker has ${key} = ${entry.offset} of ${commit.clientId}, which the engine did not send`
+        )
+        continue
+      }
+      const { epoch } = send
+      epoch.stored = entry.offset
+      this.tools.delete(key)
+      let stores = this.stores.get(key)
+      if (stores === undefined) this.stores.set(key, (stores = new Map()))
+      stores.set(entry.offset, epoch.log.term)
+      if (epoch.log !== log) {
+        log.excuse(entry.offset, "committed by who read the log before this one")
+        continue
+      }
+      const missing = this.judge.truth.missingBelow(log, entry.offset)
+      if (missing !== undefined)
+        this.judge.violation("I1", `${key} = ${entry.offset} is stored and ${missing.offset} is not done`)
+    }
+  }
+
+  /** Somebody else has set the group's offset. */
+  setByTool(log: LogTruth, offset: bigint): void {
+    this.stores.get(keyOf(log))?.delete(offset)
+    this.tools.set(keyOf(log), offset)
+  }
+
+  /**
+   * All is done, and then somebody else has set the offset: a tool, or a member that still reads the topic of this name that was there
+   * before. Nobody can know of it before the next rebalance.
+   */
+  isForeign(log: LogTruth, committed: bigint | undefined): boolean {
+    if (committed === undefined) return false
+    const key = keyOf(log)
+    if (this.tools.get(key) !== committed && this.stores.get(key)?.get(committed) === log.term) return false
+    return this.judge.truth.missing().every((rec) => keyOf(rec) !== key)
+  }
+
+  /** A log was truncated, and has grown again to where its reader is before he looked: nobody can tell. */
+  unnoticed(owner: Owner): void {
+    for (const epoch of owner.epochs.values()) {
+      const log = this.judge.truth.logs.get(epoch.key)
+      if (epoch.state === "ended" || log === undefined || log.gone || log === epoch.log) continue
+      const ends = this.judge.logEnds(epoch.topic, epoch.partition)
+      if (ends !== undefined && epoch.position <= ends.end) log.excuse(epoch.position, "truncated under its reader")
+    }
+  }
+
+  /**
+   * What was done in time must be in Kafka when a partition is given up in order. What is done while the flush is under way
+   * may come too late for it.
+   */
+  flushed(epoch: EpochTruth, how: string): void {
+    if (!this.judge.isCalm(epoch.owner) || epoch.begunAt === undefined || epoch.mayEnd !== undefined) return
+    if (epoch.log !== this.judge.truth.logs.get(epoch.key)) return
+    const until = this.judge.world.now - 3 * this.judge.commitTime - 5
+    const { delivered } = epoch
+    while (epoch.prefix < delivered.length) {
+      const rec = delivered[epoch.prefix]!
+      const at = epoch.certain.get(rec)
+      if (at === undefined || at > until) break
+      epoch.prefix++
+    }
+    if (epoch.prefix === 0) return
+    const last = delivered[epoch.prefix - 1]!
+    if ((epoch.stored ?? epoch.begunAt) <= last.offset) {
+      this.judge.violation(
+        "I8",
+        `${epoch.key}#${epoch.epoch} is ${how} at ${epoch.stored}, and ${last.offset} was done before`
+      )
+    }
+  }
+}

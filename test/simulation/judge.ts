@@ -1,0 +1,58 @@
+/**
+ * Where violations go, and what all checks look at.
+ */
+import type { EpochTruth, Owner } from "./owner.ts"
+import type { Trace } from "./trace.ts"
+import type { Rec, Truth } from "./truth.ts"
+import type { World } from "./world.ts"
+
+export interface Violation {
+  readonly invariant: string
+  readonly detail: string
+  readonly at: number
+}
+
+export type LogEnds = (topic: string, partition: number) => { readonly start: bigint; readonly end: bigint } | undefined
+
+export class Judge {
+  readonly world: World
+  readonly trace: Trace
+  readonly truth: Truth
+  readonly violations: Array<Violation> = []
+  /** commits go through since this time, so that what is done must arrive */
+  calmSince = 0
+  /** when a fault met a request */
+  lastFault: () => number = () => 0
+  /** how long a commit is on its way at most, while it is calm */
+  readonly commitTime: number
+  readonly logEnds: LogEnds
+
+  constructor(world: World, trace: Trace, truth: Truth, commitTime: number, logEnds: LogEnds) {
+    this.world = world
+    this.trace = trace
+    this.truth = truth
+    this.commitTime = commitTime
+    this.logEnds = logEnds
+  }
+
+  violation(invariant: string, detail: string): void {
+    this.trace.log("CHECK", `${invariant} is broken: ${detail}`)
+    this.violations.push({ invariant, detail, at: this.world.now })
+  }
+
+  /** Nothing that met its requests can have held up a commit. */
+  isCalm(owner: Owner): boolean {
+    return this.world.now >= Math.max(this.calmSince, this.lastFault() + 30_000, owner.refusedAt + 30_000)
+  }
+
+  end(epoch: EpochTruth | undefined): void {
+    if (epoch === undefined || epoch.state === "ended") return
+    epoch.state = "ended"
+    epoch.endedAt = this.world.now
+    epoch.owner.lastEnd = this.world.now
+  }
+
+  recordOf(record: { readonly value: Uint8Array | null }): Rec {
+    return this.truth.byId[Number(new TextDecoder().decode(record.value!))]!
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * A process, its epochs and its handlers, as the checker sees them.
+ */
+import type { EpochPartition, Revoking } from "@concurrent-kafka/core/ConsumerSession"
+import type { LogTruth, Rec } from "./truth.ts"
+import type { Realm } from "./world.ts"
+
+/** One attempt to handle a record, as the handler itself sees it. */
+export interface Attempt {
+  readonly owner: Owner
+  readonly rec: Rec
+  readonly epoch: EpochTruth | undefined
+  readonly startedAt: number
+  readonly frozenBefore: number
+  /** it does not end when it is interrupted */
+  stubborn: boolean
+  acked: boolean
+  /** its outcome counts later than its end */
+  deferred: boolean
+  /** interrupted itself */
+  self: boolean
+  ended: boolean
+}
+
+export interface EpochTruth extends EpochPartition {
+  readonly owner: Owner
+  readonly key: string
+  /** the log that it reads, as far as anybody can know */
+  log: LogTruth
+  state: "given" | "open" | "revoking" | "suspended" | "ended"
+  exact: boolean
+  /** what the assignment said; nothing for an epoch that was reopened */
+  committed: bigint | undefined
+  readonly topicCommitted: boolean
+  readonly reopened: boolean
+  begunAt: bigint | undefined
+  position: bigint
+  sent: bigint | undefined
+  stored: bigint | undefined
+  readonly delivered: Array<Rec>
+  readonly indexOf: Map<Rec, number>
+  /** all of `delivered` before this index are done */
+  checked: number
+  /** done beyond doubt, and when: the engine must know it too */
+  readonly certain: Map<Rec, number>
+  /** all of `delivered` before this index are done beyond doubt */
+  prefix: number
+  /** all of `delivered` before this index are done, maybe */
+  doneFrom: number
+  /** the user paused it */
+  paused: boolean
+  newestStarted: bigint
+  endedAt: number
+  /** where the user moves it */
+  soughtTo: bigint | undefined
+  /** it may end by itself, without a signal */
+  mayEnd: string | undefined
+}
+
+/** A revoke that was not answered yet. */
+export interface Outstanding {
+  readonly signal: Revoking
+  readonly seenAt: number
+  readonly frozenBefore: number
+  /** something runs that is worth waiting for, or anything at all */
+  readonly waitedFor: boolean
+  readonly running: boolean
+}
+
+/** A process, as the checker sees it. */
+export class Owner {
+  readonly name: string
+  readonly clientId: string
+  readonly realm: Realm
+  readonly lanes: boolean
+  readonly filters: boolean
+  readonly startsLatest: boolean
+  readonly timeout: number | undefined
+  readonly maxUncommitted: number
+  /** how long a revoke without a hold may take */
+  readonly flushTime: number
+  readonly interruptGrace: number
+  readonly revokeDrain: number
+  readonly shutdownTimeout: number
+  /** its policy may take time */
+  readonly decidesLate: boolean
+  limit: number
+  readonly epochs = new Map<number, EpochTruth>()
+  /** what the newest assignment said of each partition */
+  readonly committed = new Map<string, bigint | undefined>()
+  readonly running = new Set<Attempt>()
+  readonly revoking = new Set<Outstanding>()
+  /** why it may interrupt everything and end */
+  closing: string | undefined = undefined
+  left = true
+  paused = false
+  /** called when it joins the group */
+  joins: () => void = () => {}
+  /** its user moves a partition there, just now */
+  seeksTo: bigint | undefined = undefined
+  /** when the policy said stop */
+  stoppedAt: number | undefined = undefined
+  /** when an epoch ended, or may have */
+  lastEnd = 0
+  /** when a commit did not go through */
+  refusedAt = 0
+  /** the client has given up for good */
+  sessionEnded = false
+  /** how many of each outcome the engine must have counted: at least, and at most */
+  readonly handled = { least: 0, most: 0 }
+  readonly skipped = { least: 0, most: 0 }
+  readonly filtered = { least: 0, most: 0 }
+
+  constructor(options: {
+    readonly name: string
+    readonly clientId: string
+    readonly realm: Realm
+    readonly lanes: boolean
+    readonly filters: boolean
+    readonly startsLatest: boolean
+    readonly limit: number
+    readonly timeout: number | undefined
+    readonly maxUncommitted: number
+    readonly flushTime: number
+    readonly interruptGrace: number
+    readonly revokeDrain: number
+    readonly shutdownTimeout: number
+    readonly decidesLate: boolean
+  }) {
+    this.name = options.name
+    this.clientId = options.clientId
+    this.realm = options.realm
+    this.lanes = options.lanes
+    this.filters = options.filters
+    this.startsLatest = options.startsLatest
+    this.limit = options.limit
+    this.timeout = options.timeout
+    this.maxUncommitted = options.maxUncommitted
+    this.flushTime = options.flushTime
+    this.interruptGrace = options.interruptGrace
+    this.revokeDrain = options.revokeDrain
+    this.shutdownTimeout = options.shutdownTimeout
+    this.decidesLate = options.decidesLate
+  }
+}

@@ -1,0 +1,214 @@
+/**
+ * What a session was told, when the engine looked at it, and how each revoke was answered.
+ */
+import type { EpochPartition, Revoking, Signal } from "@concurrent-kafka/core/ConsumerSession"
+import type { CommitChecker } from "./commitChecker.ts"
+import type { Judge } from "./judge.ts"
+import type { EpochTruth, Outstanding, Owner } from "./owner.ts"
+import { keyOf } from "./truth.ts"
+
+export class SessionChecker {
+  private readonly judge: Judge
+  private readonly commits: CommitChecker
+
+  constructor(judge: Judge, commits: CommitChecker) {
+    this.judge = judge
+    this.commits = commits
+  }
+
+  /** The engine looks at this signal now. */
+  seen(owner: Owner, signal: Signal): void {
+    switch (signal._tag) {
+      case "Assigned": {
+        const kept = new Set<EpochTruth>()
+        for (const p of signal.all) {
+          owner.committed.set(keyOf(p), p.committed?.offset)
+          let epoch = owner.epochs.get(p.epoch)
+          if (epoch === undefined) epoch = this.open(owner, p, p.committed?.offset, p.topicCommitted, false)
+          else if (epoch.state === "suspended" || (epoch.state === "revoking" && !epoch.exact)) {
+            epoch.state = epoch.begunAt === undefined ? "given" : "open"
+          }
+          // its own request may have arrived although nobody heard of it
+          if (epoch.begunAt === undefined && !epoch.reopened) epoch.committed = p.committed?.offset
+          kept.add(epoch)
+        }
+        for (const epoch of owner.epochs.values()) if (!kept.has(epoch)) this.judge.end(epoch)
+        return
+      }
+      case "Revoking": {
+        const { now } = this.judge.world
+        const epochs = new Set(signal.partitions.map((p) => p.epoch))
+        const running = [...owner.running].filter((one) => one.epoch !== undefined && epochs.has(one.epoch.epoch))
+        owner.revoking.add({
+          signal,
+          seenAt: now,
+          frozenBefore: owner.realm.frozenFor,
+          waitedFor: running.some((one) => now - one.startedAt <= owner.revokeDrain),
+          running: running.length > 0
+        })
+        for (const p of signal.partitions) {
+          const epoch = owner.epochs.get(p.epoch)
+          if (epoch === undefined || epoch.state === "ended" || epoch.state === "suspended") continue
+          epoch.state = "revoking"
+          epoch.exact = signal.exact
+        }
+        return
+      }
+      case "Lost":
+        for (const p of signal.partitions) this.judge.end(owner.epochs.get(p.epoch))
+        return
+      case "Gone":
+        this.judge.end(owner.epochs.get(signal.epoch))
+        return
+      case "OutOfRange": {
+        const epoch = owner.epochs.get(signal.epoch)
+        if (epoch === undefined) return
+        if (signal.position >= signal.start) epoch.mayEnd = "beyond the end"
+        else if (epoch.position < signal.start) epoch.position = signal.start
+        return
+      }
+      case "Chunk":
+        return this.chunk(owner, signal)
+      case "Connection":
+    }
+  }
+
+  acknowledged(owner: Owner, signal: Revoking): void {
+    for (const one of owner.revoking) {
+      if (one.signal !== signal) continue
+      owner.revoking.delete(one)
+      this.inTime(owner, one)
+    }
+    for (const p of signal.partitions) {
+      const epoch = owner.epochs.get(p.epoch)
+      if (epoch === undefined || epoch.state !== "revoking") continue
+      if (signal.hold > 0) this.commits.flushed(epoch, "given up")
+      if (signal.exact) this.judge.end(epoch)
+      // announced again while it is still being drained: that is answered at once, and the drain goes on
+      else if (![...owner.revoking].some((one) => one.signal.partitions.some((q) => q.epoch === p.epoch))) {
+        epoch.state = "suspended"
+      }
+    }
+  }
+
+  reopened(owner: Owner, old: EpochPartition, next: EpochPartition): void {
+    const before = owner.epochs.get(old.epoch)
+    if (before !== undefined && before.mayEnd === undefined && before.state !== "ended") {
+      this.judge.violation("P22", `${keyOf(old)}#${old.epoch} is reopened and nobody asked for it`)
+    }
+    this.judge.end(before)
+    this.open(owner, next, undefined, false, true).soughtTo = owner.seeksTo
+  }
+
+  leaving(owner: Owner): void {
+    for (const epoch of owner.epochs.values()) {
+      if (epoch.state === "open" || epoch.state === "revoking") this.commits.flushed(epoch, "left")
+      this.judge.end(epoch)
+    }
+    owner.left = true
+  }
+
+  private chunk(
+    owner: Owner,
+    chunk: {
+      readonly epoch: number
+      readonly nextOffset: bigint
+      readonly records: ReadonlyArray<{ value: Uint8Array | null }>
+    }
+  ): void {
+    const epoch = owner.epochs.get(chunk.epoch)
+    if (epoch === undefined || epoch.state === "ended") return
+    const log = this.judge.truth.logs.get(epoch.key)!
+    const recs = chunk.records.map((record) => this.judge.recordOf(record))
+    // read before the log was truncated, and on its way since
+    const stale = recs.some((rec) => log.records[log.indexOf(rec.offset)] !== rec)
+    if (log !== epoch.log && !stale) {
+      // it reads on in a log that was truncated, and nobody could tell
+      log.excuse(epoch.position, "read on over a truncation")
+      epoch.log = log
+    }
+    const given = new Set(recs)
+    for (let i = stale ? log.records.length : log.indexOf(epoch.position); i < log.records.length; i++) {
+      const rec = log.records[i]!
+      if (rec.offset >= chunk.nextOffset) break
+      if (!given.has(rec) && this.judge.truth.owed(log, rec)) {
+        this.judge.violation("delivery", `${epoch.key}@${rec.offset} is not in the chunk to ${chunk.nextOffset}`)
+      }
+    }
+    for (const rec of recs) {
+      epoch.indexOf.set(rec, epoch.delivered.push(rec) - 1)
+      if (rec.filter !== "unwanted" || !owner.filters) continue
+      owner.filtered.most++
+      if (epoch.state !== "open" || owner.closing !== undefined || epoch.mayEnd !== undefined) continue
+      owner.filtered.least++
+      epoch.certain.set(rec, this.judge.world.now)
+    }
+    epoch.position = chunk.nextOffset
+  }
+
+  /** A revoke does not wait longer than for what is worth it (P8, P9). */
+  private inTime(owner: Owner, { frozenBefore, running, seenAt, signal, waitedFor }: Outstanding): void {
+    if (signal.hold <= 0 || waitedFor || owner.decidesLate || owner.closing !== undefined || !this.judge.isCalm(owner))
+      return
+    const took = owner.realm.awakeSince(seenAt, frozenBefore, this.judge.world.now)
+    // finalizers and commits under way, and those of the flush
+    const most = 150 + 4 * this.judge.commitTime + (signal.exact && running ? owner.interruptGrace : 0)
+    if (took > most)
+      this.judge.violation("P9", `${owner.name} held a revoke for ${took} ms and had nothing to wait for`)
+  }
+
+  private open(
+    owner: Owner,
+    p: EpochPartition,
+    committed: bigint | undefined,
+    topicCommitted: boolean,
+    reopened: boolean
+  ): EpochTruth {
+    const key = keyOf(p)
+    const epoch: EpochTruth = {
+      topic: p.topic,
+      partition: p.partition,
+      epoch: p.epoch,
+      owner,
+      key,
+      log: this.judge.truth.logs.get(key)!,
+      state: "given",
+      exact: false,
+      committed,
+      topicCommitted,
+      reopened,
+      begunAt: undefined,
+      position: -1n,
+      sent: undefined,
+      stored: undefined,
+      delivered: [],
+      indexOf: new Map(),
+      checked: 0,
+      certain: new Map(),
+      prefix: 0,
+      doneFrom: 0,
+      paused: false,
+      newestStarted: -1n,
+      endedAt: 0,
+      soughtTo: undefined,
+      mayEnd: undefined
+    }
+    owner.epochs.set(p.epoch, epoch)
+    return epoch
+  }
+
+  /** A revoke is answered in every path, while the client holds it. */
+  watch(owner: Owner): void {
+    for (const { frozenBefore, seenAt, signal } of owner.revoking) {
+      const took = owner.realm.awakeSince(seenAt, frozenBefore, this.judge.world.now)
+      if (took > Math.max(signal.hold, owner.flushTime) + 50) {
+        owner.revoking.clear()
+        this.judge.violation(
+          "answer",
+          `${owner.name} did not answer a revoke of ${signal.partitions.length} for ${took} ms`
+        )
+        return
+      }
+    }
+  }
+}
