@@ -8,12 +8,13 @@ import type { Health } from "./Health.ts"
 
 /**
  * Why a partition is paused. `user`: `pause` was called. `full`: its share of the held limits is used up; only fetching stops.
- * `uncommitted`: `maxUncommitted` records lie behind the oldest one that is not done. `holding`: it is being taken away.
+ * `uncommitted`: `maxUncommitted` records lie behind the oldest one that is not done. `map`: the offset map is almost full; only what lies below the
+ * newest done record starts. `holding`: it is being taken away.
  *
  * @since 0.1.0
  * @category models
  */
-export type PauseReason = "user" | "full" | "uncommitted" | "holding"
+export type PauseReason = "user" | "full" | "uncommitted" | "map" | "holding"
 
 /**
  * How a record can be done. `handled`: by the handler. `skipped`: failed, and the policy said skip. `filtered`: not for this group.

@@ -14,7 +14,7 @@ import type { PauseReason } from "../Snapshot.ts"
 import type { Slot } from "./slot.ts"
 
 /** Pause is not a state but a set of reasons: bits, because the pump asks for each record. */
-export const Pause = { user: 1, full: 2, uncommitted: 4, holding: 8 } as const
+export const Pause = { user: 1, full: 2, uncommitted: 4, holding: 8, map: 16 } as const
 /** fetching stops when any reason is there; starting goes on while only this one is: it is how a full partition empties */
 const startsAnyway = Pause.full
 
