@@ -170,13 +170,13 @@ const mayStop = (h: Handling, why: string): void => {
 
 export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefined => {
   const { chance, checker, owner } = h
-  const skip = (record: Delivery): Decision => {
+  const skip = (record: Delivery): Decision.Skip => {
     const rec = checker.recordOf(record)
     checker.attempts.skips(owner, rec, record.epoch)
     checker.trace.log(owner.name, `skips ${keyOf(rec)}@${rec.offset}#${record.epoch}`)
     return { _tag: "Skip" }
   }
-  const stop = (): Decision => {
+  const stop = (): Decision.Stop => {
     owner.closing ??= "the policy says stop"
     owner.stoppedAt ??= checker.world.now
     checker.trace.log(owner.name, "the policy says stop")

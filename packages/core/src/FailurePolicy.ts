@@ -1,13 +1,24 @@
 /**
  * What is done about a record whose handling failed.
  *
+ * Invariants, with their tests in `test/failurePolicy.test.ts`:
+ * - a step that came to its end for a record stays there ("a schedule that has ended stays ended");
+ * - two records never share a schedule's state, nor do two steps ("two records have each their own tries");
+ * - a Park that leaves a policy always says what comes after it, and that is never another Park.
+ *
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import * as Pull from "effect/Pull"
+import * as Schedule from "effect/Schedule"
 import type { Delivery } from "./ConsumerRecord.ts"
+import { oneOf, topicNames } from "./internal/options.ts"
+import { parkLimits } from "./internal/parkLimits.ts"
+import type { KafkaProducer } from "./KafkaProducer.ts"
 
 /**
  * A failed attempt, as a policy sees it.
@@ -21,25 +32,55 @@ export interface Failure<out E> {
   readonly kind: "error" | "defect" | "interrupted"
   /** `None` unless `kind` is `"error"`. */
   readonly error: Option.Option<E>
+  /** `1` for the first. */
   readonly attempt: number
   readonly record: Delivery
   /** Milliseconds since 1970. */
   readonly firstFailedAt: number
+  /** What the steps of a policy remember of this record from one attempt to the next, within one epoch. */
+  readonly memory: Map<object, unknown>
 }
 
 /**
- * What is to be done. `Skip`: logged as an error, counted, done. `Stop`: the consumer ends with this failure; the record stays
- * uncommitted, and the next owner of the partition meets it again.
+ * How many records, and for how long, may be parked in one partition. Whichever limit is reached first sends the oldest parked
+ * record to what comes after parking; so does a full offset map.
  *
  * @since 0.1.0
  * @category models
  */
-export type Decision = Decision.Skip | Decision.Stop
+export interface ParkLimits {
+  /** Records, those that wait behind a parked one of their lane included. Default: 1,000, because they stay in memory. */
+  readonly atMost?: number | undefined
+  /** Default: 1 hour. */
+  readonly atMostFor?: Duration.Input | undefined
+}
+
+/**
+ * What is to be done about a record.
+ *
+ * - `Retry`: again after a delay; its permit is free meanwhile, its lane waits.
+ * - `Skip`: logged as an error with its cause, counted, done.
+ * - `DeadLetter`: sent to another topic, with where it came from and the error in headers; done when the broker has it.
+ * - `Park`: given up for this epoch, with its lane behind it, while others go on; needs the offset map.
+ * - `Stop`: the consumer ends with this failure; the record stays uncommitted, and the next owner of the partition meets it again.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Decision = Decision.Retry | Decision.Skip | Decision.DeadLetter | Decision.Park | Decision.Stop
 
 /**
  * @since 0.1.0
  */
 export declare namespace Decision {
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  export interface Retry {
+    readonly _tag: "Retry"
+    readonly after: Duration.Input
+  }
   /**
    * @since 0.1.0
    * @category models
@@ -54,6 +95,63 @@ export declare namespace Decision {
   export interface Stop {
     readonly _tag: "Stop"
   }
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  export interface DeadLetter {
+    readonly _tag: "DeadLetter"
+    readonly topic: string
+    /** Goes into a header, cut to 1 KiB. No data of the record belongs here. */
+    readonly reason?: string | undefined
+    /** When the broker refuses it for good. Default: Stop. */
+    readonly then?: Retry | Skip | Stop | undefined
+  }
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  export interface Park {
+    readonly _tag: "Park"
+    readonly limits?: ParkLimits | undefined
+    /** When a limit is reached. */
+    readonly then: Retry | Skip | Stop | DeadLetter
+  }
+  /**
+   * What has to be there to carry a decision out: a producer where a DeadLetter is among them.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  export type Services<D> = [
+    Extract<D | (D extends { readonly then: infer Then } ? Then : never), { readonly _tag: "DeadLetter" }>
+  ] extends [never]
+    ? never
+    : KafkaProducer
+}
+
+/**
+ * Part of a policy: it may come to its end without an answer, as a Schedule does, or answer Park without saying what comes after.
+ * Close it with `orDeadLetter`, `orSkip`, `orStop` or `orElse`: alone it is not accepted as `onFailure`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface FailureStep<in E, out R> extends Pipeable {
+  /** `undefined`: it came to its end. */
+  readonly step: (failure: Failure<E>) => Effect.Effect<FailureStep.Answer, never, R>
+  readonly parks: boolean
+}
+
+/**
+ * @since 0.1.0
+ */
+export declare namespace FailureStep {
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  export type Answer = Decision.Retry | Omit<Decision.Park, "then"> | undefined
 }
 
 /**
@@ -65,36 +163,197 @@ export declare namespace Decision {
 export interface FailurePolicy<in E, out R> extends Pipeable {
   /** A defect in it counts as `Stop`. */
   readonly decide: (failure: Failure<E>) => Effect.Effect<Decision, never, R>
+  /** Has a park step, and so needs the offset map. What a function of `make` may answer is not known. */
+  readonly parks?: boolean
 }
 
-const policy = <E, R>(decide: FailurePolicy<E, R>["decide"]): FailurePolicy<E, R> => ({
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface DeadLetterOptions {
+  /** What is done when the broker refuses the dead letter for good. Default: `"stop"`, because skipping would lose the record. */
+  readonly refused?: "stop" | "skip" | undefined
+}
+
+const policy = <E, R>(decide: FailurePolicy<E, R>["decide"], parks: boolean): FailurePolicy<E, R> => ({
   decide,
+  parks,
   pipe() {
     return pipeArguments(this, arguments)
   }
 })
 
+const step = <E, R>(answer: FailureStep<E, R>["step"], parks: boolean): FailureStep<E, R> => ({
+  step: answer,
+  parks,
+  pipe() {
+    return pipeArguments(this, arguments)
+  }
+})
+
+const always = (decision: Decision): FailurePolicy<unknown, never> => {
+  const answer = Effect.succeed(decision)
+  return policy(() => answer, false)
+}
+
+const skip = always({ _tag: "Skip" })
+const stop = always({ _tag: "Stop" })
+
+const deadLetter = (topic: string, options?: DeadLetterOptions): FailurePolicy<unknown, KafkaProducer> => {
+  topicNames("deadLetter.topic", [topic])
+  const refused = oneOf("deadLetter.refused", options?.refused, "stop", ["stop", "skip"])
+  return always({ _tag: "DeadLetter", topic, then: { _tag: refused === "skip" ? "Skip" : "Stop" } })
+}
+
+type Tries<E, R> = (failure: Failure<E>) => Effect.Effect<Decision.Retry | undefined, never, R>
+
+/** The tries that a schedule gives to one record. */
+const tries = <E, R>(
+  schedule: Schedule.Schedule<unknown, Failure<E>, never, R>
+): Effect.Effect<Tries<E, R>, never, R> =>
+  Effect.map(Schedule.toStep(schedule), (next) => {
+    // asked again after its end a schedule may go on
+    let ended = false
+    const end = (): undefined => {
+      ended = true
+      return undefined
+    }
+    return (failure) => {
+      if (ended) return Effect.succeed(undefined)
+      const delay = Effect.clockWith((clock) => next(clock.currentTimeMillisUnsafe(), failure))
+      return Pull.catchDone(
+        // an endless delay would be a record that is never decided about
+        Effect.map(delay, ([, after]) =>
+          Number.isFinite(Duration.toMillis(after)) ? { _tag: "Retry", after } : end()
+        ),
+        () => Effect.sync(end)
+      )
+    }
+  })
+
+const retry = <E = unknown, R = never>(
+  schedule: Schedule.Schedule<unknown, Failure<E>, never, R>
+): FailureStep<E, R> => {
+  const self: FailureStep<E, R> = step((failure) => {
+    // only this step writes under this key
+    const known = failure.memory.get(self) as Tries<E, R> | undefined
+    if (known !== undefined) return known(failure)
+    return Effect.flatMap(tries(schedule), (first) => {
+      failure.memory.set(self, first)
+      return first(failure)
+    })
+  }, false)
+  return self
+}
+
+const park = (limits?: ParkLimits): FailureStep<unknown, never> => {
+  const answer = Effect.succeed({ _tag: "Park" as const, limits: parkLimits(limits) })
+  return step(() => answer, true)
+}
+
+const orElse =
+  <E2, R2>(that: FailurePolicy<E2, R2>) =>
+  <E, R>(self: FailureStep<E, R>): FailurePolicy<E & E2, R | R2> =>
+    policy(
+      (failure) =>
+        Effect.flatMap(self.step(failure), (answer): Effect.Effect<Decision, never, R2> => {
+          if (answer === undefined) return that.decide(failure)
+          if (answer._tag === "Retry") return Effect.succeed(answer)
+          return Effect.map(that.decide(failure), (next) => ({
+            ...answer,
+            then: next._tag === "Park" ? next.then : next
+          }))
+        }),
+      self.parks || that.parks === true
+    )
+
 /**
- * Makes policies.
+ * Makes policies, and the steps that they are put together from.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const FailurePolicy: {
+  /**
+   * Tries again when the schedule says so, and ends when it ends or its delay is not finite. The schedule is given the `Failure`;
+   * each record has its tries for itself, anew in each epoch.
+   *
+   * **Cost**: about 4 us a failed attempt, no timer and no fiber.
+   */
+  readonly retry: <E = unknown, R = never>(
+    schedule: Schedule.Schedule<unknown, Failure<E>, never, R>
+  ) => FailureStep<E, R>
+  /**
+   * Gives the record up for this epoch, until a limit is reached. What comes after it is decided when the record is parked.
+   *
+   * **Errors**: throws `InvalidOptions` for a limit that is no integer of at least 1, or no finite duration of at least 1 ms.
+   */
+  readonly park: (limits?: ParkLimits) => FailureStep<unknown, never>
   /** Every failed record is logged as an error, counted and passed over. */
   readonly skip: FailurePolicy<unknown, never>
   /** The first failed record ends the consumer. */
   readonly stop: FailurePolicy<unknown, never>
-  /** A function that decides, maybe with an effect. */
+  /**
+   * Every failed record is sent to this topic.
+   *
+   * **Errors**: throws `InvalidOptions` when the topic's name cannot be one.
+   */
+  readonly deadLetter: (topic: string, options?: DeadLetterOptions) => FailurePolicy<unknown, KafkaProducer>
+  /** A function that decides, maybe with an effect. Where a DeadLetter is among its answers it needs a producer. */
   readonly make: <E, const D extends Decision, R = never>(
     f: (failure: Failure<E>) => D | Effect.Effect<D, never, R>
-  ) => FailurePolicy<E, R>
+  ) => FailurePolicy<E, R | Decision.Services<D>>
+  /**
+   * Sends to this topic what a step has no answer for.
+   *
+   * **Errors**: throws `InvalidOptions` when the topic's name cannot be one.
+   */
+  readonly orDeadLetter: (
+    topic: string,
+    options?: DeadLetterOptions
+  ) => <E, R>(self: FailureStep<E, R>) => FailurePolicy<E, R | KafkaProducer>
+  /** Skips what a step has no answer for. */
+  readonly orSkip: <E, R>(self: FailureStep<E, R>) => FailurePolicy<E, R>
+  /** Stops the consumer where a step has no answer. */
+  readonly orStop: <E, R>(self: FailureStep<E, R>) => FailurePolicy<E, R>
+  /**
+   * Parks what a step has no answer for; still a step, because a full park needs what comes after it.
+   *
+   * **Errors**: throws `InvalidOptions` for a limit that is no integer of at least 1, or no finite duration of at least 1 ms.
+   */
+  readonly orPark: (limits?: ParkLimits) => <E, R>(self: FailureStep<E, R>) => FailureStep<E, R>
+  /**
+   * Asks this policy about what a step has no answer for. About a record that is parked it is asked at once, for what comes after
+   * parking; when it says Park too, what comes after that Park is taken.
+   */
+  readonly orElse: <E2, R2>(
+    that: FailurePolicy<E2, R2>
+  ) => <E, R>(self: FailureStep<E, R>) => FailurePolicy<E & E2, R | R2>
 } = {
-  skip: policy(() => Effect.succeed({ _tag: "Skip" })),
-  stop: policy(() => Effect.succeed({ _tag: "Stop" })),
+  retry,
+  park,
+  skip,
+  stop,
+  deadLetter,
   make: (f) =>
     policy((failure) => {
       const answer = f(failure)
       return Effect.isEffect(answer) ? answer : Effect.succeed(answer)
-    })
+    }, false),
+  orDeadLetter: (topic, options) => orElse(deadLetter(topic, options)),
+  orSkip: orElse(skip),
+  orStop: orElse(stop),
+  orPark: (limits) => {
+    const that = park(limits)
+    return (self) =>
+      step(
+        (failure) =>
+          Effect.flatMap(self.step(failure), (answer) =>
+            answer === undefined ? that.step(failure) : Effect.succeed(answer)
+          ),
+        true
+      )
+  },
+  orElse
 }

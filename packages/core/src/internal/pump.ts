@@ -353,7 +353,8 @@ export class Pump {
       error: byOther ? Option.none() : error,
       attempt: slot.attempt,
       record: slot,
-      firstFailedAt: this.run.now()
+      firstFailedAt: this.run.now(),
+      memory: new Map()
     })
   }
 
@@ -367,7 +368,8 @@ export class Pump {
       error: Option.some(error),
       attempt: slot.attempt,
       record: slot,
-      firstFailedAt: this.run.now()
+      firstFailedAt: this.run.now(),
+      memory: new Map()
     })
   }
 
@@ -390,7 +392,7 @@ export class Pump {
     slot.deciding = false
     if (slot.state !== RecordState.running) return this.judge(slot, Exit.isSuccess(exit) ? Exit.failCause(cause) : exit)
     if (Exit.isFailure(exit)) return this.stops(slot, Cause.combine(cause, exit.cause))
-    if (exit.value._tag === "Stop") return this.stops(slot, cause)
+    if (exit.value._tag !== "Skip") return this.stops(slot, cause)
     this.events.skipped(slot, cause)
     this.done(slot, RecordEvent.skip, "skipped")
   }
