@@ -9,7 +9,8 @@ import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { Delivery } from "./ConsumerRecord.ts"
-import { millis, topicNames } from "./internal/options.ts"
+import type { Directive } from "./Directive.ts"
+import { millis, refuse, topicNames } from "./internal/options.ts"
 
 /**
  * A handler together with the topics that it handles. `E` is how it can fail, `R` what it needs.
@@ -43,6 +44,17 @@ export declare namespace Handler {
    * @category models
    */
   export type Services<H> = H extends Handler<unknown, infer R> ? R : never
+  /**
+   * The handler that a function's effect makes: its directives are taken out of the errors, and so is each attempt's Scope out of
+   * the needs.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  export type Of<Eff extends Effect.Effect<unknown, unknown, unknown>> = Handler<
+    Directive.Rest<Effect.Error<Eff>>,
+    Exclude<Effect.Services<Eff>, Scope.Scope> | Directive.Services<Effect.Error<Eff>>
+  >
 }
 
 /**
@@ -74,7 +86,8 @@ const build = <E, R>(parts: Omit<Handler<E, R>, "pipe">): Handler<E, R> => ({
  */
 export const Handler: {
   /**
-   * A handler of undecoded records. Each attempt runs in a `Scope` of its own, which is closed before its outcome counts.
+   * A handler of undecoded records. Each attempt runs in a `Scope` of its own, which is closed before its outcome counts. It may
+   * decide about its record itself, by failing with a `Directive`.
    *
    * **Errors**: throws `InvalidOptions` when a topic's name cannot be one.
    *
@@ -83,7 +96,15 @@ export const Handler: {
   readonly make: <Eff extends Effect.Effect<unknown, unknown, unknown>>(
     topics: string | readonly [string, ...Array<string>],
     f: (record: Delivery) => Eff
-  ) => Handler<Effect.Error<Eff>, Exclude<Effect.Services<Eff>, Scope.Scope>>
+  ) => Handler.Of<Eff>
+  /**
+   * One handler of all these topics, for one consumer. Each keeps its timeout.
+   *
+   * **Errors**: throws `InvalidOptions` when two of them handle the same topic.
+   */
+  readonly merge: <const Hs extends readonly [Handler.Any, ...Array<Handler.Any>]>(
+    ...handlers: Hs
+  ) => Handler<Handler.Error<Hs[number]>, Handler.Services<Hs[number]>>
   /**
    * Interrupts an attempt that takes longer, and adds `HandlerTimeout` to the handler's errors, so that a policy is asked.
    *
@@ -96,9 +117,25 @@ export const Handler: {
     topics: string | readonly [string, ...Array<string>],
     f: (record: Delivery) => Eff
   ) {
-    type Made = Handler<Effect.Error<Eff>, Exclude<Effect.Services<Eff>, Scope.Scope>>
+    type Made = Handler.Of<Eff>
     const names = topicNames("topics", typeof topics === "string" ? [topics] : topics) as Made["topics"]
     return build({ topics: names, handle: f as unknown as Made["handle"], timeoutMillis: () => undefined }) as Made
+  },
+  merge<const Hs extends readonly [Handler.Any, ...Array<Handler.Any>]>(...handlers: Hs) {
+    type Made = Handler<Handler.Error<Hs[number]>, Handler.Services<Hs[number]>>
+    const byTopic = new Map<string, Handler.Any>()
+    for (const handler of handlers) {
+      for (const topic of handler.topics) {
+        if (byTopic.has(topic)) refuse("topics", topic, "each topic in one of the merged handlers only")
+        byTopic.set(topic, handler)
+      }
+    }
+    return build({
+      topics: [...byTopic.keys()] as unknown as Made["topics"],
+      // a topic of none of them is not in `topics`, so that nobody consumes it for this handler
+      handle: (record) => byTopic.get(record.topic)!.handle(record),
+      timeoutMillis: (topic) => byTopic.get(topic)?.timeoutMillis(topic)
+    }) as Made
   },
   timeout(duration) {
     const limit = millis("timeout", duration, 0, 1)
