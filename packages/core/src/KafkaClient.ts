@@ -9,6 +9,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { TopicPartition } from "./ConsumerRecord.ts"
 import type { Committed, LogOffsets, Session, SessionSettings } from "./ConsumerSession.ts"
+import type { Producer } from "./KafkaProducer.ts"
 
 /**
  * Something went wrong between this process and Kafka.
@@ -114,6 +115,11 @@ export class KafkaClient extends Context.Service<
     readonly enabled: boolean
     /** Connects and prepares; does not join the group. Closing the scope leaves the group and disconnects. */
     readonly openSession: (settings: SessionSettings) => Effect.Effect<Session, KafkaClientError, Scope.Scope>
+    /**
+     * A producer of its own; it connects on the first send. Closing the scope waits for what is under way, at most some
+     * seconds; what is not confirmed then fails with `closed`. Most programs share one: `KafkaProducer`.
+     */
+    readonly openProducer: Effect.Effect<Producer, KafkaClientError, Scope.Scope>
     readonly openAdmin: Effect.Effect<KafkaAdmin, KafkaClientError, Scope.Scope>
   }
 >()("@concurrent-kafka/core/KafkaClient") {}

@@ -5,7 +5,9 @@
  */
 import { InvalidOptions } from "@concurrent-kafka/core/InvalidOptions"
 import { KafkaClient, KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaProducer } from "@concurrent-kafka/core/KafkaProducer"
 import * as Config from "effect/Config"
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -14,7 +16,7 @@ import * as Redacted from "effect/Redacted"
 import { makeAdmin } from "./internal/admin.ts"
 import { classify, isFatal } from "./internal/classify.ts"
 import { type Client, makeClient, requestTimeoutOf } from "./internal/client.ts"
-import { disabledAdmin, disabledSession } from "./internal/disabled.ts"
+import { disabledAdmin, disabledProducer, disabledSession } from "./internal/disabled.ts"
 import { checkOptions, type ClientSettings } from "./internal/options.ts"
 import { makeSession } from "./internal/session.ts"
 import { ask, backoff } from "./internal/state.ts"
@@ -116,6 +118,9 @@ const make = Effect.fnUntraced(function* (options: KafkaJsOptions) {
           openCluster: () => client.openCluster(requestTimeout, session.sessionTimeout)
         })
       }),
+    openProducer: Effect.fail(
+      new KafkaClientError({ reason: "UnsupportedClient", detail: "this driver does not send" })
+    ),
     openAdmin: Effect.map(
       Effect.acquireRelease(
         Effect.sync(() => client.openCluster(requestTimeoutOf(Infinity), 0)),
@@ -126,8 +131,18 @@ const make = Effect.fnUntraced(function* (options: KafkaJsOptions) {
   })
 })
 
+/** Not `KafkaProducer.layer`: a constant is built once, and two clusters in one program would share the first one's producer. */
+const withProducer = <E>(client: Effect.Effect<KafkaClient["Service"], E>) =>
+  Layer.effectContext(
+    Effect.gen(function* () {
+      const made = yield* client
+      const producer = yield* Effect.provideService(KafkaProducer.make, KafkaClient, made)
+      return Context.make(KafkaClient, made).pipe(Context.add(KafkaProducer, producer))
+    })
+  )
+
 /**
- * Provides `KafkaClient`.
+ * Provides `KafkaClient`, and a `KafkaProducer` that connects on the first send.
  *
  * **Errors**: `InvalidOptions` names the option; `KafkaClientError`: `Connection` after `connectTimeout`, `Authentication`,
  * `Authorization`, `UnsupportedClient` when kafkajs is not version 2.2.4.
@@ -135,13 +150,15 @@ const make = Effect.fnUntraced(function* (options: KafkaJsOptions) {
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: KafkaJsOptions): Layer.Layer<KafkaClient, KafkaClientError | InvalidOptions> =>
-  Layer.effect(KafkaClient, make(options))
+export const layer = (
+  options: KafkaJsOptions
+): Layer.Layer<KafkaClient | KafkaProducer, KafkaClientError | InvalidOptions> => withProducer(make(options))
 
 const disabled = KafkaClient.of({
   name: "kafkajs",
   enabled: false,
   openSession: disabledSession,
+  openProducer: Effect.succeed(disabledProducer),
   openAdmin: Effect.succeed(disabledAdmin)
 })
 
@@ -212,25 +229,26 @@ const fromEnvironment = Effect.gen(function* () {
  * | `KAFKA_SSL_CA`, `KAFKA_SSL_CERT`, `KAFKA_SSL_KEY` | PEM texts; line breaks may be written as `\n` |
  * | `KAFKA_SASL_MECHANISM` | `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` |
  * | `KAFKA_SASL_USERNAME`, `KAFKA_SASL_PASSWORD` | required with SASL |
- * | `KAFKA_ENABLED` | `false`: connects nothing, sessions never get a record |
+ * | `KAFKA_ENABLED` | `false`: connects nothing, sessions never get a record, nothing is sent |
  *
  * **Errors**: those of `layer`; `ConfigError` and `InvalidOptions` name the variable and what is accepted.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerConfig: Layer.Layer<KafkaClient, KafkaClientError | InvalidOptions | Config.ConfigError> =
-  Layer.effect(
-    KafkaClient,
-    Effect.gen(function* () {
-      const enabled = yield* Config.withDefault(Config.Boolean("KAFKA_ENABLED"), true)
-      if (!enabled) return disabled
-      return yield* make(yield* fromEnvironment).pipe(
-        Effect.mapError((error) =>
-          error._tag === "InvalidOptions" && variables[error.option] !== undefined
-            ? new InvalidOptions({ option: variables[error.option]!, value: error.value, accepted: error.accepted })
-            : error
-        )
+export const layerConfig: Layer.Layer<
+  KafkaClient | KafkaProducer,
+  KafkaClientError | InvalidOptions | Config.ConfigError
+> = withProducer(
+  Effect.gen(function* () {
+    const enabled = yield* Config.withDefault(Config.Boolean("KAFKA_ENABLED"), true)
+    if (!enabled) return disabled
+    return yield* make(yield* fromEnvironment).pipe(
+      Effect.mapError((error) =>
+        error._tag === "InvalidOptions" && variables[error.option] !== undefined
+          ? new InvalidOptions({ option: variables[error.option]!, value: error.value, accepted: error.accepted })
+          : error
       )
-    })
-  )
+    )
+  })
+)

@@ -120,6 +120,7 @@ export const instrumented = (brokers: ReadonlyArray<string>): Layer.Layer<KafkaC
               Effect.sync(() => controls.set(session, control))
             )
           }),
+        openProducer: Effect.die(new Error("only sessions are instrumented")),
         openAdmin: Effect.map(
           Effect.acquireRelease(
             Effect.sync(() => client.openCluster(10_000, 0)),

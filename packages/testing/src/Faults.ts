@@ -23,6 +23,7 @@ export type Api =
   | "commit"
   | "fetch"
   | "listOffsets"
+  | "produce"
 
 /**
  * What happens to one request. All times in milliseconds. A delay beyond the client's request timeout is no answer to the client
@@ -35,8 +36,8 @@ export type Api =
  * - `answerLost`: served, and the connection breaks before the answer.
  * - `servedLate`: the connection breaks at once, and the broker serves the request that much later all the same.
  * - `noAnswer`: not served; nothing comes until the client gives up after its request timeout.
- * - `code`: not served, answered with this error of Kafka's. On a commit with `partitions` only these entries get it, the
- *   others are served.
+ * - `code`: not served, answered with this error of Kafka's. With `partitions` only these entries of a commit, or
+ *   these partitions of a produce, get it, the others are served.
  * - `smallChunk`: at most so many records of a partition in this fetch.
  *
  * @since 0.1.0
@@ -70,7 +71,7 @@ export type FaultKind = Fault["kind"]
  * @category models
  */
 export interface Target {
-  /** as in `MemorySession.id` */
+  /** As in `MemorySession.id`; a producer's is `clientId/producer/n`, counted over the cluster. */
   readonly sessionId?: string | undefined
   readonly clientId?: string | undefined
   readonly groupId?: string | undefined

@@ -10,6 +10,7 @@
 import type { ConsumerRecord, TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
 import type { Committed, EpochPartition, LogOffsets, Session } from "@concurrent-kafka/core/ConsumerSession"
 import { type KafkaAdmin, KafkaClient, KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaProducer } from "@concurrent-kafka/core/KafkaProducer"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -17,6 +18,7 @@ import type * as Scope from "effect/Scope"
 import type { Faults } from "./Faults.ts"
 import { Broker } from "./internal/broker.ts"
 import { makeCluster } from "./internal/cluster.ts"
+import { openProducer } from "./internal/producer.ts"
 import { logOffsets, openSession } from "./internal/session.ts"
 import type { ClientSettings } from "./internal/state.ts"
 
@@ -36,6 +38,8 @@ export interface ClusterOptions {
   readonly fetchLatency?: number | undefined
   /** The same for a commit. Default 0: with more, a flush at the end of a test under TestClock waits for a clock that nobody moves. */
   readonly commitLatency?: number | undefined
+  /** The same for what a producer sends. Default 0. */
+  readonly produceLatency?: number | undefined
   /** The pause of a client after a request that failed. Default 100. */
   readonly retryBackoff?: number | undefined
   /** Records of one partition in one chunk at most. Default 500. */
@@ -46,6 +50,8 @@ export interface ClusterOptions {
   readonly maxMetadataLength?: number | undefined
   /** Bytes that one commit may take in the offsets topic; more is refused as a whole with `UNKNOWN_SERVER_ERROR`. Default 1 MiB. */
   readonly maxCommitBytes?: number | undefined
+  /** Bytes that a record may have; a larger one is refused with `MESSAGE_TOO_LARGE`. Default 1,048,588. Kafka: `message.max.bytes`. */
+  readonly maxRecordBytes?: number | undefined
   /** Bytes that a client sends in one request; it refuses more itself, with `REQUEST_TOO_LARGE`. Default 100 MiB. */
   readonly maxRequestBytes?: number | undefined
   /** How long the first members of an empty eager group are waited for. Default 0. Kafka: `group.initial.rebalance.delay.ms`. */
@@ -77,6 +83,8 @@ export interface ClientOptions {
   readonly perPartitionCommitResult?: boolean | undefined
   /** Milliseconds until a request without an answer is given up. Default 30,000. */
   readonly requestTimeout?: number | undefined
+  /** Milliseconds for which a producer tries to send a record. Default 120,000. Java: `delivery.timeout.ms`. */
+  readonly deliveryTimeout?: number | undefined
 }
 
 /**
@@ -306,7 +314,8 @@ const clientSettings = (options: ClientOptions): ClientSettings => ({
   awaitedRevoke: options.awaitedRevoke ?? true,
   commitMetadata: options.commitMetadata ?? true,
   perPartitionCommitResult: options.perPartitionCommitResult ?? true,
-  requestTimeout: options.requestTimeout ?? 30_000
+  requestTimeout: options.requestTimeout ?? 30_000,
+  deliveryTimeout: options.deliveryTimeout ?? 120_000
 })
 
 const makeAdmin = (broker: Broker): KafkaAdmin => {
@@ -341,11 +350,13 @@ export class MemoryKafka extends Context.Service<MemoryKafka, Cluster>()("@concu
         requestLatency: options.requestLatency ?? 0,
         fetchLatency: options.fetchLatency ?? 0,
         commitLatency: options.commitLatency ?? 0,
+        produceLatency: options.produceLatency ?? 0,
         retryBackoff: options.retryBackoff ?? 100,
         maxChunk: options.maxChunk ?? 500,
         maxFetchRecords: options.maxFetchRecords ?? 5000,
         maxMetadataLength: options.maxMetadataLength ?? 4096,
         maxCommitBytes: options.maxCommitBytes ?? 1_048_576,
+        maxRecordBytes: options.maxRecordBytes ?? 1_048_588,
         maxRequestBytes: options.maxRequestBytes ?? 104_857_600,
         initialRebalanceDelay: options.initialRebalanceDelay ?? 0,
         commitHistory: options.commitHistory ?? 100_000,
@@ -362,6 +373,7 @@ export class MemoryKafka extends Context.Service<MemoryKafka, Cluster>()("@concu
               name: "memory",
               enabled: true,
               openSession: (settings) => openSession(broker, client, settings),
+              openProducer: openProducer(broker, client),
               openAdmin: Effect.succeed(admin)
             })
           }
@@ -370,13 +382,19 @@ export class MemoryKafka extends Context.Service<MemoryKafka, Cluster>()("@concu
     )
 
   /** The cluster and one client of it. */
-  static readonly layer = (options: MemoryKafkaOptions = {}): Layer.Layer<MemoryKafka | KafkaClient> =>
+  static readonly layer = (options: MemoryKafkaOptions = {}): Layer.Layer<MemoryKafka | KafkaClient | KafkaProducer> =>
     Layer.provideMerge(MemoryKafka.layerClient(options), Layer.effect(MemoryKafka, MemoryKafka.make(options)))
 
   /** Another process on the cluster that is there. */
-  static readonly layerClient = (options: ClientOptions = {}): Layer.Layer<KafkaClient, never, MemoryKafka> =>
-    Layer.effect(
-      KafkaClient,
-      Effect.map(MemoryKafka, (kafka) => kafka.client(options))
+  static readonly layerClient = (
+    options: ClientOptions = {}
+  ): Layer.Layer<KafkaClient | KafkaProducer, never, MemoryKafka> =>
+    Layer.effectContext(
+      Effect.gen(function* () {
+        const client = (yield* MemoryKafka).client(options)
+        // not `KafkaProducer.layer`: a constant is built once, and two clients would share the producer of the first
+        const producer = yield* Effect.provideService(KafkaProducer.make, KafkaClient, client)
+        return Context.make(KafkaClient, client).pipe(Context.add(KafkaProducer, producer))
+      })
     )
 }

@@ -2,7 +2,6 @@ import type { TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import { assign, type Claim } from "../src/internal/assignor.ts"
-import { murmur2, partitionOf } from "../src/internal/murmur2.ts"
 
 const partitions = (topic: string, count: number): Array<TopicPartition> =>
   Array.from({ length: count }, (_, partition) => ({ topic, partition }))
@@ -79,22 +78,5 @@ describe("assign", () => {
       partitions("t", 2)
     )
     assert.strictEqual(result.get("x")!.length, 2)
-  })
-})
-
-describe("murmur2", () => {
-  it("is what Java's producer computes", () => {
-    const utf8 = new TextEncoder()
-    // Kafka's own UtilsTest.testMurmur2
-    const golden: ReadonlyArray<[string, number]> = [
-      ["21", -973932308],
-      ["foobar", -790332482],
-      ["a-little-bit-long-string", -985981536],
-      ["a-little-bit-longer-string", -1486304829],
-      ["lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971],
-      ["abc", 479470107]
-    ]
-    for (const [text, hash] of golden) assert.strictEqual(murmur2(utf8.encode(text)), hash, text)
-    assert.isTrue(partitionOf(utf8.encode("21"), 7) >= 0)
   })
 })

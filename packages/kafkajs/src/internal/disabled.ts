@@ -1,6 +1,7 @@
 /** `KAFKA_ENABLED=false`: everything is there and nothing happens. */
 import type { Session, SessionSettings, Signal } from "@concurrent-kafka/core/ConsumerSession"
 import { type KafkaAdmin, KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import type { Producer } from "@concurrent-kafka/core/KafkaProducer"
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
@@ -37,3 +38,5 @@ export const disabledAdmin: KafkaAdmin = {
   committed: () => refused,
   logOffsets: () => refused
 }
+
+export const disabledProducer: Producer = { send: () => Effect.succeed(false) }

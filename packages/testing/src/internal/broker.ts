@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { FaultBook } from "./faults.ts"
 import { Coordinator } from "./groups.ts"
+import type { Link } from "./link.ts"
 import type { SessionState } from "./state.ts"
 import * as Time from "./time.ts"
 import { Topics } from "./topics.ts"
@@ -13,11 +14,13 @@ export interface BrokerSettings {
   readonly requestLatency: number
   readonly fetchLatency: number
   readonly commitLatency: number
+  readonly produceLatency: number
   readonly retryBackoff: number
   readonly maxChunk: number
   readonly maxFetchRecords: number
   readonly maxMetadataLength: number
   readonly maxCommitBytes: number
+  readonly maxRecordBytes: number
   readonly maxRequestBytes: number
   readonly initialRebalanceDelay: number
   readonly commitHistory: number
@@ -31,9 +34,12 @@ export class Broker {
   readonly faults: FaultBook
   readonly coordinator: Coordinator
   readonly sessions: Array<SessionState> = []
+  /** of the producers that are open */
+  readonly producerLinks = new Set<Link>()
   readonly events: Array<string> = []
   isUp = true
   private epochs = 0
+  private producers = 0
 
   constructor(settings: BrokerSettings, time: Time.Time) {
     this.settings = settings
@@ -50,6 +56,10 @@ export class Broker {
     return ++this.epochs
   }
 
+  nextProducerId(): number {
+    return ++this.producers
+  }
+
   /** The line is only made when somebody wants it. */
   trace(event: () => string): void {
     if (this.settings.trace) this.events.push(`${this.time.now()} ${event()}`)
@@ -62,6 +72,7 @@ export class Broker {
     this.faults.record("broker:down", { sessionId: "", clientId: "", groupId: "" })
     this.coordinator.stop()
     for (const session of this.sessions) session.link.break()
+    for (const link of this.producerLinks) link.break()
   }
 
   up(): void {

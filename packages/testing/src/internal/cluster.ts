@@ -3,11 +3,11 @@
  */
 import type { Headers } from "@concurrent-kafka/core/ConsumerRecord"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { partitionOfKey } from "@concurrent-kafka/core/KafkaProducer"
 import * as Effect from "effect/Effect"
 import type { Cluster, GroupState, MemorySession, NewRecord, Written } from "../MemoryKafka.ts"
 import type { Broker } from "./broker.ts"
 import type { Stored, TransactionState } from "./log.ts"
-import { partitionOf } from "./murmur2.ts"
 import type { SessionState } from "./state.ts"
 import { MisuseError, type Topic } from "./topics.ts"
 
@@ -28,7 +28,7 @@ export const makeCluster = (broker: Broker): Omit<Cluster, "client" | "admin"> =
       }
       return record.partition
     }
-    return key === null ? topic.next++ % count : partitionOf(key, count)
+    return key === null ? topic.next++ % count : partitionOfKey(key, count)
   }
 
   const write = (name: string, records: Iterable<NewRecord>, transaction?: TransactionState): Array<Written> => {

@@ -28,7 +28,8 @@ const retriable: { readonly [A in Api]: ReadonlyArray<string> } = {
   offsetFetch: ["COORDINATOR_LOAD_IN_PROGRESS", "NOT_COORDINATOR", "UNSTABLE_OFFSET_COMMIT"],
   commit: ["COORDINATOR_LOAD_IN_PROGRESS", "NOT_COORDINATOR", "REQUEST_TIMED_OUT"],
   fetch: ["NOT_LEADER_OR_FOLLOWER", "KAFKA_STORAGE_ERROR"],
-  listOffsets: ["NOT_LEADER_OR_FOLLOWER"]
+  listOffsets: ["NOT_LEADER_OR_FOLLOWER"],
+  produce: ["NOT_LEADER_OR_FOLLOWER", "NOT_ENOUGH_REPLICAS", "REQUEST_TIMED_OUT"]
 }
 
 const matches = (target: Target, requester: Requester): boolean =>

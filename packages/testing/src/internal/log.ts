@@ -32,6 +32,15 @@ interface Batch {
   removed: Set<number> | undefined
 }
 
+/** What the broker knows of an idempotent producer in this partition: its last batches, oldest first. */
+interface ProducerState {
+  readonly epoch: number
+  readonly batches: Array<{ readonly sequence: number; readonly count: number; readonly base: bigint }>
+}
+
+/** as many as a broker remembers */
+const rememberedBatches = 5
+
 export type Read =
   | { readonly _tag: "OutOfRange" }
   | { readonly _tag: "Records"; readonly records: ReadonlyArray<ConsumerRecord>; readonly nextOffset: bigint }
@@ -46,6 +55,7 @@ export class PartitionLog {
   end: bigint
   private readonly batches: Array<Batch> = []
   private readonly open = new Map<TransactionState, bigint>()
+  private readonly producers = new Map<number, ProducerState>()
   /** Called at each change; `data` when something new can be read, else the log was cut. */
   readonly watchers = new Set<(change: "data" | "cut") => void>()
 
@@ -72,6 +82,33 @@ export class PartitionLog {
     if (transaction !== undefined && !this.open.has(transaction)) this.open.set(transaction, base)
     this.write(count, false, read, transaction)
     return base
+  }
+
+  /**
+   * Of an idempotent producer: what it has sent before is there once, and what leaves a gap is refused. A producer that is not
+   * known may begin anywhere. The result is Kafka's name of the error.
+   */
+  appendSequenced(
+    producer: { readonly id: number; readonly epoch: number; readonly sequence: number },
+    records: ReadonlyArray<Stored>
+  ): string | undefined {
+    const { epoch, id, sequence } = producer
+    const count = records.length
+    let state = this.producers.get(id)
+    if (state !== undefined && epoch < state.epoch) return "INVALID_PRODUCER_EPOCH"
+    if (state === undefined || epoch > state.epoch) {
+      if (state !== undefined && sequence !== 0) return "OUT_OF_ORDER_SEQUENCE_NUMBER"
+      state = { epoch, batches: [] }
+      this.producers.set(id, state)
+    } else {
+      const { batches } = state
+      if (batches.some((batch) => batch.sequence === sequence && batch.count === count)) return undefined
+      const last = batches.at(-1)
+      if (last !== undefined && sequence !== last.sequence + last.count) return "OUT_OF_ORDER_SEQUENCE_NUMBER"
+    }
+    state.batches.push({ sequence, count, base: this.append(count, (index) => records[index]!) })
+    if (state.batches.length > rememberedBatches) state.batches.shift()
+    return undefined
   }
 
   /** Ends a transaction here. Without one it is a marker that only takes an offset. */
@@ -174,6 +211,9 @@ export class PartitionLog {
     }
     this.end = end
     for (const [transaction, first] of this.open) if (first >= end) this.open.delete(transaction)
+    for (const { batches } of this.producers.values()) {
+      while (batches.length > 0 && batches.at(-1)!.base >= end) batches.pop()
+    }
     this.changed("cut")
   }
 

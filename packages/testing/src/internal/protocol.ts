@@ -107,3 +107,39 @@ export const fateOf = (code: Code | undefined): Fate => {
       return { outcome: "retriable", code }
   }
 }
+
+/**
+ * What becomes of a batch by the code in the answer to its Produce. `again`: it was not stored, and a retry helps. `doubt`: a
+ * retry helps, and it may have been stored. `sequence`: the broker expects another sequence number.
+ */
+export type ProduceFate = "stored" | "refused" | "split" | "sequence" | "doubt" | "again"
+
+export const produceFateOf = (code: Code | undefined): ProduceFate => {
+  switch (code) {
+    case undefined:
+    case "DUPLICATE_SEQUENCE_NUMBER":
+      return "stored"
+    case "MESSAGE_TOO_LARGE":
+    case "RECORD_LIST_TOO_LARGE":
+      return "split"
+    case "OUT_OF_ORDER_SEQUENCE_NUMBER":
+    case "UNKNOWN_PRODUCER_ID":
+    case "INVALID_PRODUCER_EPOCH":
+      return "sequence"
+    case "CLUSTER_AUTHORIZATION_FAILED":
+    case "INVALID_RECORD":
+    case "INVALID_TIMESTAMP":
+    case "INVALID_TOPIC_EXCEPTION":
+    case "POLICY_VIOLATION":
+    case "TOPIC_AUTHORIZATION_FAILED":
+    case "UNSUPPORTED_FOR_MESSAGE_FORMAT":
+      return "refused"
+    case "CORRUPT_MESSAGE":
+    case "LEADER_NOT_AVAILABLE":
+    case "NOT_ENOUGH_REPLICAS":
+    case "UNKNOWN_TOPIC_OR_PARTITION":
+      return "again"
+    default:
+      return "doubt"
+  }
+}

@@ -53,6 +53,7 @@ export interface ClientSettings {
   readonly commitMetadata: boolean
   readonly perPartitionCommitResult: boolean
   readonly requestTimeout: number
+  readonly deliveryTimeout: number
 }
 
 type Trouble = "topics" | "coordinator" | "protocol" | "records"

@@ -1,5 +1,5 @@
 /**
- * The hash that Java's default partitioner uses, so that a key lands in the partition in which a real producer would put it.
+ * The hash by which producers of Java and of kafkajs place records, so that a key is in the same partition whoever writes it.
  * Source: `org.apache.kafka.common.utils.Utils.murmur2`.
  */
 export const murmur2 = (data: Uint8Array): number => {
@@ -20,5 +20,3 @@ export const murmur2 = (data: Uint8Array): number => {
   h = Math.imul(h, m)
   return h ^ (h >>> 15)
 }
-
-export const partitionOf = (key: Uint8Array, partitions: number): number => (murmur2(key) & 0x7fffffff) % partitions
