@@ -94,7 +94,7 @@ export class PartitionEpoch implements EpochPartition {
   /** `committed` was to be sent once more, over a late request, and did not get through yet */
   unsure = false
   /** offset of the request under way */
-  sending: bigint | undefined = undefined
+  request: bigint | undefined = undefined
   /** the end that a reader can see */
   end: bigint | undefined = undefined
 

@@ -12,8 +12,6 @@ import type {
   Assigned,
   AssignedPartition,
   Chunk,
-  CommitEntry,
-  CommitOutcome,
   Connection,
   EpochPartition,
   Gone,
@@ -24,6 +22,7 @@ import type {
 } from "../ConsumerSession.ts"
 import type { KafkaClientError } from "../KafkaClient.ts"
 import type { Backpressure } from "./backpressure.ts"
+import type { Commits } from "./commits.ts"
 import { type Lane, Pause, PartitionEpoch, sizeOf } from "./epoch.ts"
 import { GoneTopics } from "./goneTopics.ts"
 import type { PartitionEvent } from "./partitionMachine.ts"
@@ -65,6 +64,7 @@ export class Intake {
   private readonly held: Backpressure
   private readonly pump: Pump
   private readonly rebalance: Rebalance
+  private readonly commits: Commits
   private readonly committer: BatchCommitter["Service"]
   private readonly events: IntakeEvents
 
@@ -73,6 +73,7 @@ export class Intake {
     held: Backpressure,
     pump: Pump,
     rebalance: Rebalance,
+    commits: Commits,
     committer: BatchCommitter["Service"],
     userPaused: () => boolean,
     events: IntakeEvents
@@ -81,6 +82,7 @@ export class Intake {
     this.held = held
     this.pump = pump
     this.rebalance = rebalance
+    this.commits = commits
     this.committer = committer
     this.userPaused = userPaused
     this.events = events
@@ -253,6 +255,13 @@ export class Intake {
     return next === undefined ? p : { ...p, ...next, retained: false }
   }
 
+  /** The broker has answered a commit with it, before the client knows. */
+  evicted(epoch: PartitionEpoch): void {
+    this.givenUp.add(epoch.epoch)
+    this.transition(epoch, "lost")
+    this.holdsOn(epoch)
+  }
+
   /**
    * The client learns of an eviction from its next heartbeat, and says so. Where it has not by then, the member is one after all (see
    * `anew`), nothing would ever be heard of the partition again, and it is opened anew where we know the group to be. Its start is
@@ -274,14 +283,10 @@ export class Intake {
     if (step.to === "opening")
       return epoch.movedTo === undefined ? this.start([epoch], [p]) : this.move(epoch, epoch.movedTo)
     this.rebalance.left(epoch)
-    // a request of ours without an answer may have been applied meanwhile, over a newer one: then it is committed once more
-    if (epoch.sending === undefined) epoch.committed = p.committed?.offset
+    this.commits.retained(epoch, p.committed)
     if (step.to === "draining") return this.rebalance.drainForClose([epoch])
     this.held.resume(epoch, Pause.holding)
-    if (epoch.tracker.committable !== epoch.committed || epoch.unsure) {
-      if (epoch.commitState === "clean") this.run.commit(epoch, "moved")
-      this.flush([epoch])
-    }
+    this.commits.catchUp(epoch)
     this.pump.advanced(epoch, 0)
     this.pump.offer(epoch)
     const { keptRange } = epoch
@@ -399,7 +404,7 @@ export class Intake {
   }
 
   /** The start is known, and committed. */
-  private begin(epochs: ReadonlyArray<PartitionEpoch>): void {
+  begin(epochs: ReadonlyArray<PartitionEpoch>): void {
     const starts: Array<EpochPartition & { readonly offset: bigint }> = []
     for (const epoch of epochs) {
       if (this.run.partition(epoch, "startKnown") === undefined) continue
@@ -428,7 +433,7 @@ export class Intake {
     const { run } = this
     const key = keyOf(epoch)
     if (run.epochs.get(key) === epoch) run.epochs.delete(key)
-    if (epoch.commitState !== "over") run.commit(epoch, "ended")
+    this.commits.ended(epoch)
     epoch.pauses |= Pause.holding
     epoch.filterDefects = undefined
     this.pump.drop(epoch)
@@ -442,14 +447,6 @@ export class Intake {
         this.pump.abandon(epoch)
         this.over(epoch)
       })
-    }
-    // nothing is left that could be committed, so no success will ever end the row of failures
-    if (
-      run.counters.commitFailures > 0 &&
-      ![...run.epochs.values()].some(({ commitState }) => commitState !== "clean")
-    ) {
-      run.counters.commitFailures = 0
-      run.counters.commitFailingSince = undefined
     }
     // a partition less: the others' share of the held limits is larger
     for (const other of run.epochs.values()) if (other.full) this.held.check(other)
@@ -482,7 +479,8 @@ export class Intake {
     })
   }
 
-  private isGone(signal: Gone): void {
+  /** The client says so, or the broker that refuses a commit. */
+  isGone(signal: Gone): void {
     const epoch = this.run.find(signal)
     this.givenUp.delete(signal.epoch)
     if (epoch === undefined) return this.run.row("partition", "P28", signal)
@@ -569,135 +567,5 @@ export class Intake {
     // the client has seen the topics again; their partitions may be other members' now
     if (this.trouble?.error?.reason === "TopicMissing" && error?.reason !== "TopicMissing") this.gone.clear()
     this.trouble = signal.state === "up" ? undefined : { since: this.trouble?.since ?? this.run.now(), error }
-  }
-
-  // ------------------------------------------------------------------ commits
-
-  private flush(epochs: ReadonlyArray<PartitionEpoch>): void {
-    this.events.fork(Effect.ignore(this.committer.flush(epochs)))
-  }
-
-  /** The committer asks: what can be committed now, of these or of all. Offset and metadata are taken together. */
-  readonly entries = (
-    partitions: ReadonlyArray<EpochPartition> | undefined,
-    repeat: boolean
-  ): ReadonlyArray<CommitEntry> => {
-    const { run } = this
-    const asked =
-      partitions === undefined
-        ? [...run.epochs.values()]
-        : partitions.flatMap((p) => {
-            // a late request of an ended epoch is outdone by what the epoch of now has
-            const epoch = repeat ? run.epochs.get(keyOf(p)) : run.find(p)
-            return epoch === undefined ? [] : [epoch]
-          })
-    const entries: Array<CommitEntry> = []
-    for (const epoch of new Set(asked)) {
-      // refused for good, while the consumer that ends by it still flushes its other partitions
-      if (epoch.commitState === "over") continue
-      let offset: bigint
-      if (epoch.state === "opening") {
-        if (!epoch.commitStart) continue
-        offset = epoch.start!
-      } else if (epoch.state === "suspended") continue
-      else offset = epoch.tracker.committable
-      if (offset === epoch.committed && epoch.state !== "opening" && !repeat && !epoch.unsure) {
-        if (epoch.commitState === "dirty") run.commit(epoch, "unmoved")
-        continue
-      }
-      if (epoch.commitState === "deferred") run.commit(epoch, "decideAgain")
-      if (!run.commit(epoch, "taken")) continue
-      epoch.sending = offset
-      entries.push({ topic: epoch.topic, partition: epoch.partition, epoch: epoch.epoch, offset, metadata: "" })
-    }
-    return entries
-  }
-
-  /** What became of a request. */
-  readonly settled = (outcomes: ReadonlyArray<CommitOutcome>, millis: number): void =>
-    this.events.guarded(() => {
-      const { counters } = this.run
-      const now = this.run.now()
-      if (outcomes.every((o) => o.outcome === "committed")) {
-        counters.commitsOk++
-        counters.commitFailures = 0
-        counters.commitFailingSince = undefined
-        counters.lastCommitAt = now
-        counters.lastCommitMillis = millis
-      } else {
-        counters.commitsFailed++
-        if (outcomes.some((o) => o.outcome === "retriable" || o.outcome === "rejected")) {
-          counters.commitFailures++
-          counters.commitFailingSince ??= now
-        }
-      }
-      let refused: string | undefined
-      for (const outcome of outcomes) refused = this.outcome(outcome) ?? refused
-      if (refused !== undefined) {
-        this.events.fail(new ConsumerError({ reason: { _tag: "CommitRefused", code: refused } }))
-      }
-    })
-
-  /** Gives back the code of a refusal that ends the consumer. */
-  private outcome(outcome: CommitOutcome): string | undefined {
-    const { run } = this
-    const epoch = run.find(outcome)
-    if (epoch === undefined || epoch.sending === undefined) {
-      run.row("partition", "P28", outcome)
-      run.counters.fenced++
-      return undefined
-    }
-    const offset = epoch.sending
-    epoch.sending = undefined
-    switch (outcome.outcome) {
-      case "committed": {
-        epoch.committed = offset
-        epoch.unsure = false
-        const behind = epoch.state !== "opening" && epoch.tracker.committable !== offset
-        run.commit(epoch, behind ? "committedBehind" : "committed")
-        if (epoch.state === "opening") this.begin([epoch])
-        return undefined
-      }
-      case "retriable":
-        epoch.unsure ||= offset === epoch.committed
-        run.commit(epoch, "retriable")
-        return undefined
-      case "deferred":
-        epoch.unsure ||= offset === epoch.committed
-        run.commit(epoch, "deferred")
-        return undefined
-      case "stale":
-        if (outcome.code === "EPOCH") {
-          run.commit(epoch, "staleEpoch")
-          run.counters.fenced++
-        } else {
-          run.commit(epoch, "staleMember")
-          this.givenUp.add(epoch.epoch)
-          this.transition(epoch, "lost")
-          this.holdsOn(epoch)
-        }
-        return outcome.code === "FENCED_INSTANCE_ID" ? outcome.code : undefined
-      case "rejected":
-        switch (outcome.code) {
-          case "UNKNOWN_TOPIC_OR_PARTITION":
-            run.commit(epoch, "unknownTopic")
-            this.isGone({
-              _tag: "Gone",
-              topic: epoch.topic,
-              partition: epoch.partition,
-              epoch: epoch.epoch,
-              why: "deleted"
-            })
-            return undefined
-          case "REQUEST_TOO_LARGE":
-          case "OFFSET_METADATA_TOO_LARGE":
-            epoch.unsure ||= offset === epoch.committed
-            run.commit(epoch, "requestTooLarge")
-            return undefined
-          default:
-            run.commit(epoch, "refused")
-            return outcome.code
-        }
-    }
   }
 }

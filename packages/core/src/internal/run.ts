@@ -29,6 +29,7 @@ import type { FailurePolicy } from "../FailurePolicy.ts"
 import type { Handler } from "../Handler.ts"
 import { KafkaClientError } from "../KafkaClient.ts"
 import { Backpressure } from "./backpressure.ts"
+import { Commits } from "./commits.ts"
 import { type Lane, Pause } from "./epoch.ts"
 import { Intake } from "./intake.ts"
 import type { Permits } from "./permits.ts"
@@ -69,6 +70,7 @@ export type RunFailure = ConsumerError | CommitterDied
 export class ConsumerRun {
   readonly state: RunState
   readonly held: Backpressure
+  readonly commits: Commits
   readonly intake: Intake
   readonly pump: Pump
   /** ends with success when the run was closed, with failure when it failed; after the shutdown */
@@ -141,14 +143,32 @@ export class ConsumerRun {
       after,
       guarded: (then) => this.guarded(then)
     })
-    this.intake = new Intake(this.state, this.held, this.pump, this.rebalance, options.committer, options.userPaused, {
+    this.commits = new Commits(this.state, options.committer, {
       fork: (effect) => this.background(effect),
-      after,
       guarded: (then) => this.guarded(then),
       fail: (error) => this.fail(error),
-      logError: (message) => this.log(Effect.logError(message)),
-      settled: () => this.checkQuiet()
+      started: (epoch) => this.intake.begin([epoch]),
+      evicted: (epoch) => this.intake.evicted(epoch),
+      gone: ({ epoch, partition, topic }) =>
+        this.intake.isGone({ _tag: "Gone", topic, partition, epoch, why: "deleted" })
     })
+    this.intake = new Intake(
+      this.state,
+      this.held,
+      this.pump,
+      this.rebalance,
+      this.commits,
+      options.committer,
+      options.userPaused,
+      {
+        fork: (effect) => this.background(effect),
+        after,
+        guarded: (then) => this.guarded(then),
+        fail: (error) => this.fail(error),
+        logError: (message) => this.log(Effect.logError(message)),
+        settled: () => this.checkQuiet()
+      }
+    )
   }
 
   /** Joins the group and handles; ends when the run was closed or has failed. */
@@ -168,7 +188,7 @@ export class ConsumerRun {
     )
     this.background(Effect.catch(committer.died, (error) => Effect.sync(() => this.died(error))))
     const join = Effect.andThen(
-      Scope.provide(committer.attach({ take: this.intake.entries, settled: this.intake.settled }), this.scope),
+      Scope.provide(committer.attach({ take: this.commits.entries, settled: this.commits.settled }), this.scope),
       session.join
     )
     this.background(

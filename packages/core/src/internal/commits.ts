@@ -1,0 +1,177 @@
+/**
+ * What can be committed, and what becomes of it: the committer asks `entries` once per request and tells `settled` the answer.
+ *
+ * Invariants, with their tests:
+ * - an entry is taken from one moment: what moves meanwhile is committed next (test/commits.test.ts, I1 and I2);
+ * - between two generations, and of an epoch that is over, nothing is taken (test/rebalance.test.ts);
+ * - what becomes of one entry changes nothing for the others (test/commits.test.ts).
+ */
+import * as Effect from "effect/Effect"
+import type { BatchCommitter } from "../BatchCommitter.ts"
+import { ConsumerError } from "../ConsumerError.ts"
+import type { CommitEntry, CommitOutcome, Committed, EpochPartition } from "../ConsumerSession.ts"
+import type { PartitionEpoch } from "./epoch.ts"
+import { keyOf, type RunState } from "./state.ts"
+
+export interface CommitEvents {
+  readonly fork: (effect: Effect.Effect<unknown>) => void
+  readonly guarded: (then: () => void) => void
+  readonly fail: (error: ConsumerError) => void
+  /** the start of an epoch that opens is committed */
+  readonly started: (epoch: PartitionEpoch) => void
+  /** the broker knows this membership no more */
+  readonly evicted: (epoch: PartitionEpoch) => void
+  /** the broker knows no such partition */
+  readonly gone: (epoch: PartitionEpoch) => void
+}
+
+export class Commits {
+  private readonly run: RunState
+  private readonly committer: BatchCommitter["Service"]
+  private readonly events: CommitEvents
+
+  constructor(run: RunState, committer: BatchCommitter["Service"], events: CommitEvents) {
+    this.run = run
+    this.committer = committer
+    this.events = events
+  }
+
+  /** The committer asks: what can be committed now, of these or of all. Offset and metadata are taken together. */
+  readonly entries = (
+    partitions: ReadonlyArray<EpochPartition> | undefined,
+    repeat: boolean
+  ): ReadonlyArray<CommitEntry> => {
+    const { run } = this
+    const asked =
+      partitions === undefined
+        ? [...run.epochs.values()]
+        : partitions.flatMap((p) => {
+            // a late request of an ended epoch is outdone by what the epoch of now has
+            const epoch = repeat ? run.epochs.get(keyOf(p)) : run.find(p)
+            return epoch === undefined ? [] : [epoch]
+          })
+    const entries: Array<CommitEntry> = []
+    for (const epoch of new Set(asked)) {
+      // refused for good, while the consumer that ends by it still flushes its other partitions
+      if (epoch.commitState === "over") continue
+      let offset: bigint
+      if (epoch.state === "opening") {
+        if (!epoch.commitStart) continue
+        offset = epoch.start!
+      } else if (epoch.state === "suspended") continue
+      else offset = epoch.tracker.committable
+      if (offset === epoch.committed && epoch.state !== "opening" && !repeat && !epoch.unsure) {
+        if (epoch.commitState === "dirty") run.commit(epoch, "unmoved")
+        continue
+      }
+      if (epoch.commitState === "deferred") run.commit(epoch, "decideAgain")
+      if (!run.commit(epoch, "taken")) continue
+      epoch.request = offset
+      entries.push({ topic: epoch.topic, partition: epoch.partition, epoch: epoch.epoch, offset, metadata: "" })
+    }
+    return entries
+  }
+
+  /** What became of a request. */
+  readonly settled = (outcomes: ReadonlyArray<CommitOutcome>, millis: number): void =>
+    this.events.guarded(() => {
+      const { counters } = this.run
+      const now = this.run.now()
+      if (outcomes.every((o) => o.outcome === "committed")) {
+        counters.commitsOk++
+        counters.commitFailures = 0
+        counters.commitFailingSince = undefined
+        counters.lastCommitAt = now
+        counters.lastCommitMillis = millis
+      } else {
+        counters.commitsFailed++
+        if (outcomes.some((o) => o.outcome === "retriable" || o.outcome === "rejected")) {
+          counters.commitFailures++
+          counters.commitFailingSince ??= now
+        }
+      }
+      let refused: string | undefined
+      for (const outcome of outcomes) refused = this.outcome(outcome) ?? refused
+      if (refused !== undefined) {
+        this.events.fail(new ConsumerError({ reason: { _tag: "CommitRefused", code: refused } }))
+      }
+    })
+
+  /** Gives back the code of a refusal that ends the consumer. */
+  private outcome(outcome: CommitOutcome): string | undefined {
+    const { run } = this
+    const epoch = run.find(outcome)
+    if (epoch === undefined || epoch.request === undefined) {
+      run.row("partition", "P28", outcome)
+      run.counters.fenced++
+      return undefined
+    }
+    const offset = epoch.request
+    epoch.request = undefined
+    switch (outcome.outcome) {
+      case "committed": {
+        epoch.committed = offset
+        epoch.unsure = false
+        const behind = epoch.state !== "opening" && epoch.tracker.committable !== offset
+        run.commit(epoch, behind ? "committedBehind" : "committed")
+        if (epoch.state === "opening") this.events.started(epoch)
+        return undefined
+      }
+      case "retriable":
+        epoch.unsure ||= offset === epoch.committed
+        run.commit(epoch, "retriable")
+        return undefined
+      case "deferred":
+        epoch.unsure ||= offset === epoch.committed
+        run.commit(epoch, "deferred")
+        return undefined
+      case "stale":
+        if (outcome.code === "EPOCH") {
+          run.commit(epoch, "staleEpoch")
+          run.counters.fenced++
+        } else {
+          run.commit(epoch, "staleMember")
+          this.events.evicted(epoch)
+        }
+        return outcome.code === "FENCED_INSTANCE_ID" ? outcome.code : undefined
+      case "rejected":
+        switch (outcome.code) {
+          case "UNKNOWN_TOPIC_OR_PARTITION":
+            run.commit(epoch, "unknownTopic")
+            this.events.gone(epoch)
+            return undefined
+          case "REQUEST_TOO_LARGE":
+          case "OFFSET_METADATA_TOO_LARGE":
+            epoch.unsure ||= offset === epoch.committed
+            run.commit(epoch, "requestTooLarge")
+            return undefined
+          default:
+            run.commit(epoch, "refused")
+            return outcome.code
+        }
+    }
+  }
+
+  /** The partition came back retained. A request without an answer may have been applied meanwhile, over a newer one. */
+  retained(epoch: PartitionEpoch, committed: Committed | undefined): void {
+    if (epoch.request === undefined) epoch.committed = committed?.offset
+  }
+
+  /** Commits at once what has moved while nothing could be committed. */
+  catchUp(epoch: PartitionEpoch): void {
+    if (epoch.tracker.committable === epoch.committed && !epoch.unsure) return
+    if (epoch.commitState === "clean") this.run.commit(epoch, "moved")
+    this.events.fork(Effect.ignore(this.committer.flush([epoch])))
+  }
+
+  /** The epoch is over: what is under way is not waited for. */
+  ended(epoch: PartitionEpoch): void {
+    if (epoch.commitState !== "over") this.run.commit(epoch, "ended")
+    // nothing is left that could be committed, so no success will ever end the row of failures
+    const { counters, epochs } = this.run
+    if (counters.commitFailures > 0 && ![...epochs.values()].some(({ commitState }) => commitState !== "clean")) {
+      counters.commitFailures = 0
+      counters.commitFailingSince = undefined
+    }
+  }
+}
