@@ -28,7 +28,8 @@ import { Diagnostics } from "./Diagnostics.ts"
 import type { FailurePolicy } from "./FailurePolicy.ts"
 import type { Handler } from "./Handler.ts"
 import type { Health, HealthOptions } from "./Health.ts"
-import { type Lane, Pause, type PartitionEpoch } from "./internal/epoch.ts"
+import { Pause, type PartitionEpoch } from "./internal/epoch.ts"
+import type { Lanes } from "./internal/lanes.ts"
 import { limit, validateConsumer, validated } from "./internal/options.ts"
 import { Permits } from "./internal/permits.ts"
 import { ConsumerRun } from "./internal/run.ts"
@@ -38,6 +39,24 @@ import { healthOf, snapshotOf, type Viewed } from "./internal/view.ts"
 import { InvalidOptions } from "./InvalidOptions.ts"
 import type { KafkaClient, KafkaClientError } from "./KafkaClient.ts"
 import type { Snapshot } from "./Snapshot.ts"
+
+/**
+ * Which records of a partition run one after another, in offset order, over retries and rebalances of this process too.
+ *
+ * - `"unordered"`: none.
+ * - `"key"`: those with the same key; records without a key run at once.
+ * - `"partition"`: all.
+ * - a function: those for which it answers the same text. What it throws is a failure of the record.
+ *
+ * Concurrency is bound by the number of different keys then, see the health code `laneBound`. A lane is of one partition of one topic:
+ * when a topic gets more partitions, keys move, and nobody can keep their order over that.
+ *
+ * **Cost**: `"key"` and a function take some tenths of a microsecond a record.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export type Ordering = "unordered" | "key" | "partition" | ((record: ConsumerRecord) => string)
 
 /**
  * How a consumer handles records. Each default has its reason beside it.
@@ -50,12 +69,18 @@ export interface ConsumerOptions {
   readonly name?: string | undefined
   /** Handlers at once. Default 10: enough to hide a slow service, too few to overrun it. Can be changed while running. */
   readonly concurrency?: number | "unbounded" | undefined
-  /** Default `"unordered"`. `"partition"`: one at a time per partition, in offset order. */
-  readonly ordering?: "unordered" | "partition" | undefined
+  /** Default `"unordered"`: no record waits for another. */
+  readonly ordering?: Ordering | undefined
   /** Where a partition without a committed offset starts; the start is committed at once. Default `"earliest"`: `"latest"` hides what was produced before. Java: `auto.offset.reset`. */
   readonly startFrom?: "earliest" | "latest" | "fail" | undefined
   /** When the position lies behind the end of the log (truncation, recreated topic). Default `"earliest"`. */
   readonly onOutOfRange?: "earliest" | "latest" | "fail" | undefined
+  /**
+   * Records that have finished behind a gap are written into the commit's metadata, so that the next owner does not run them again.
+   * Default `"own"`: only maps that carry this library's check are trusted. `"all"`: also those of the Java Parallel Consumer, for a
+   * migration. `"off"`: none is written or read.
+   */
+  readonly offsetMap?: "own" | "all" | "off" | undefined
   /** Records between the committable offset and the newest started one, per partition: what can be delivered again after a crash. Default 10,000. */
   readonly maxUncommitted?: number | undefined
   /** Records buffered and in flight. Default 20,000. Fetching pauses there and goes on at half; of several partitions one takes at most half, and a quarter is kept for those that hold little. */
@@ -212,7 +237,7 @@ const make = Effect.fnUntraced(function* (
   const now = (): number => clock.currentTimeMillisUnsafe()
   const counters = new Counters()
   const permits = new Permits(settings.concurrency)
-  const lanes = new Map<string, Lane>()
+  const lanes = new Map<string, Lanes>()
   const zombies = new Set<Slot>()
   const warned = new Set<string>()
   const name = settings.name ?? registry.nameFor(session.settings.groupId)

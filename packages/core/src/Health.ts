@@ -14,8 +14,9 @@ import type { TopicPartition } from "./ConsumerRecord.ts"
  * | `opening` (a start is being established) | ok; degraded once that failed | yes | yes |
  * | `starting` (never had an assignment) | degraded | yes | no |
  * | `stuck` (one attempt runs longer than `stuckAfter`), `lostToRetention` (the log was cut below our position, for an hour) | degraded | yes | yes |
+ * | `retrying`, `parked` (records that failed wait for their retry, or are parked), `laneBound` (for ten seconds permits have been free while records waited for others of their lane) | degraded | yes | yes |
  * | `zombie` (a handler ignores its interruption) | degraded; down when they hold all permits | yes; no when they hold all permits | yes |
- * | `commitsFailing`, `disconnected`, `protocolMismatch`, `topicMissing` | down | yes | yes; no before the first assignment |
+ * | `deadLetterFailing`, `commitsFailing`, `disconnected`, `protocolMismatch`, `topicMissing` | down | yes | yes; no before the first assignment |
  * | `committerDead`, `failed` | down | no | no |
  * | `shuttingDown` | ok | yes | no |
  *
@@ -33,8 +34,12 @@ export type HealthCode =
   | "paused"
   | "idle"
   | "stuck"
+  | "retrying"
+  | "parked"
+  | "laneBound"
   | "lostToRetention"
   | "zombie"
+  | "deadLetterFailing"
   | "commitsFailing"
   | "disconnected"
   | "protocolMismatch"
@@ -97,8 +102,12 @@ export const healthCodes: ReadonlyArray<HealthCode> = [
   "paused",
   "idle",
   "stuck",
+  "retrying",
+  "parked",
+  "laneBound",
   "lostToRetention",
   "zombie",
+  "deadLetterFailing",
   "commitsFailing",
   "disconnected",
   "protocolMismatch",

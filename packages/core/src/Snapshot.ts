@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type { TopicPartition } from "./ConsumerRecord.ts"
 import type { EpochPartition } from "./ConsumerSession.ts"
 import type { Health } from "./Health.ts"
 
@@ -17,12 +18,13 @@ import type { Health } from "./Health.ts"
 export type PauseReason = "user" | "full" | "uncommitted" | "map" | "holding"
 
 /**
- * How a record can be done. `handled`: by the handler. `skipped`: failed, and the policy said skip. `filtered`: not for this group.
+ * How a record can be done. `handled`: by the handler. `skipped`: failed, and the policy said skip. `deadLettered`: failed, and the
+ * broker has its dead letter. `filtered`: not for this group.
  *
  * @since 0.1.0
  * @category models
  */
-export type Outcome = "handled" | "skipped" | "filtered"
+export type Outcome = "handled" | "skipped" | "deadLettered" | "filtered"
 
 /**
  * The oldest record of a partition that is not done.
@@ -32,7 +34,7 @@ export type Outcome = "handled" | "skipped" | "filtered"
  */
 export interface OldestRecord {
   readonly offset: bigint
-  readonly state: "buffered" | "running" | "stopping"
+  readonly state: "buffered" | "running" | "stopping" | "waiting" | "sending" | "parked"
   readonly attempt: number
   /** When this state began, our clock, milliseconds since 1970. */
   readonly since: number
@@ -60,10 +62,28 @@ export interface PartitionSnapshot extends EpochPartition {
   readonly gaps: number
   readonly buffered: number
   readonly running: number
+  /** Failed, and waiting for their retry. */
+  readonly waiting: number
+  /** Dead letters on their way. */
+  readonly sending: number
+  readonly parked: number
   readonly zombies: number
   readonly heldRecords: number
   readonly heldBytes: number
   readonly oldest: OldestRecord | undefined
+}
+
+/**
+ * A lane in which records wait.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HotLane extends TopicPartition {
+  /** Stands for the key: a hash of it, another one in each process. */
+  readonly lane: string
+  /** Records that wait in it. */
+  readonly waiting: number
 }
 
 /**
@@ -104,6 +124,8 @@ export interface Snapshot {
   }
   readonly outcomes: Readonly<Record<Outcome, number>>
   readonly attempts: number
+  /** Of these, those after the first of their record. */
+  readonly retries: number
   /** Attempts that this library interrupted. */
   readonly interrupted: number
   /** Chunks, outcomes and answers that came after their epoch had ended, and were dropped. */
@@ -127,6 +149,8 @@ export interface Snapshot {
   }
   /** The last 100. */
   readonly rebalances: ReadonlyArray<RebalanceSnapshot>
+  /** The lanes with the most waiting records, at most five. */
+  readonly hotLanes: ReadonlyArray<HotLane>
   readonly partitions: ReadonlyArray<PartitionSnapshot>
   readonly health: Health
 }

@@ -8,7 +8,7 @@ import type { CommitOutcome } from "../src/ConsumerSession.ts"
 import { type Failure, FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import { KafkaClientError } from "../src/KafkaClient.ts"
-import { Boom, Desk, type Member, pass, turns, world } from "./harness.ts"
+import { Boom, Desk, type Member, pass, turns, world, ended } from "./harness.ts"
 import { at, outcomes, type Scripted, scripted } from "./script.ts"
 
 const errorOf = (member: Member | Scripted) =>
@@ -48,7 +48,7 @@ describe("failures", () => {
       })
       yield* pass(10_000)
       assert.strictEqual(w.committed(), 30)
-      assert.deepStrictEqual((yield* a.consumer.snapshot).outcomes, { handled: 6, skipped: 24, filtered: 0 })
+      assert.deepStrictEqual((yield* a.consumer.snapshot).outcomes, ended({ handled: 6, skipped: 24 }))
       assert.strictEqual(kinds.filter((k) => k === "error Some").length, 12)
       assert.strictEqual(kinds.filter((k) => k === "defect None").length, 12)
       assert.isUndefined(a.fiber().pollUnsafe())
@@ -222,7 +222,7 @@ describe("failures", () => {
       assert.strictEqual(failures[0]!.kind, "defect")
       assert.strictEqual(Number(failures[0]!.record.offset), 2)
       assert.strictEqual(w.committed(), 6)
-      assert.deepStrictEqual((yield* a.consumer.snapshot).outcomes, { handled: 4, skipped: 1, filtered: 1 })
+      assert.deepStrictEqual((yield* a.consumer.snapshot).outcomes, ended({ handled: 4, skipped: 1, filtered: 1 }))
     })
   )
 
@@ -240,7 +240,7 @@ describe("failures", () => {
         policy: FailurePolicy.skip
       })
       yield* pass(10_000)
-      assert.deepStrictEqual((yield* a.consumer.snapshot).outcomes, { handled: 2, skipped: 1, filtered: 0 })
+      assert.deepStrictEqual((yield* a.consumer.snapshot).outcomes, ended({ handled: 2, skipped: 1 }))
     })
   )
 
@@ -388,7 +388,7 @@ describe("failures", () => {
         yield* s.session.lost(at(0, 1))
         yield* s.session.chunk(0, 1, 8, 10)
         const snapshot = yield* s.consumer.snapshot
-        assert.deepStrictEqual(snapshot.outcomes, { handled: 1, skipped: 1, filtered: 1 })
+        assert.deepStrictEqual(snapshot.outcomes, ended({ handled: 1, skipped: 1, filtered: 1 }))
         assert.deepInclude(snapshot, { attempts: 6, interrupted: 4, released: 5, fenced: 2 })
         const { filtered, handled, skipped } = snapshot.outcomes
         assert.strictEqual(handled + skipped + filtered + snapshot.released, 8)

@@ -28,6 +28,7 @@ import { FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import type { HealthCode } from "../src/Health.ts"
 import { KafkaClient } from "../src/KafkaClient.ts"
+import type { Outcome } from "../src/Snapshot.ts"
 
 /**
  * The first sleep under a TestClock that was never moved starts a warning, in an interruptible region of its own: in a finalizer of an
@@ -55,6 +56,15 @@ export const passUntil = (what: string, isSo: () => boolean, most = 120_000, ste
     assert.isTrue(isSo(), `${what}, within ${most} ms`)
     return passed
   })
+
+/** Outcomes of a snapshot: these, and none of the others. */
+export const ended = (some: Partial<Record<Outcome, number>>): Record<Outcome, number> => ({
+  handled: 0,
+  skipped: 0,
+  deadLettered: 0,
+  filtered: 0,
+  ...some
+})
 
 export class Boom extends Error {
   readonly _tag = "Boom"

@@ -38,7 +38,7 @@ const wrong: ReadonlyArray<readonly [option: string, options: object, accepted: 
   ["concurrency", { concurrency: 0 }, "at least 1"],
   ["concurrency", { concurrency: 1.5 }, "at least 1"],
   ["concurrency", { concurrency: "lots" }, "unbounded"],
-  ["ordering", { ordering: "keys" }, '"unordered" or "partition"'],
+  ["ordering", { ordering: "keys" }, '"unordered", "key", "partition", or a function'],
   ["startFrom", { startFrom: "middle" }, '"earliest" or "latest" or "fail"'],
   ["onOutOfRange", { onOutOfRange: "none" }, '"earliest" or "latest" or "fail"'],
   ["maxUncommitted", { maxUncommitted: 0 }, "at least 1"],

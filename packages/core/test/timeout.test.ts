@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { type Failure, FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler, HandlerTimeout } from "../src/Handler.ts"
-import { type Boom, Desk, pass, turns, world } from "./harness.ts"
+import { type Boom, Desk, pass, turns, world, ended } from "./harness.ts"
 import { at, scripted } from "./script.ts"
 
 const timed = (desk: Desk, millis: number) =>
@@ -37,7 +37,7 @@ describe("Handler.timeout", () => {
       assert.isTrue(error._tag === "Some" && error.value instanceof HandlerTimeout && error.value.afterMillis === 1_000)
       assert.isTrue(error._tag === "Some" && String(error.value).includes("1000 ms"))
       const snapshot = yield* s.consumer.snapshot
-      assert.deepStrictEqual(snapshot.outcomes, { handled: 1, skipped: 1, filtered: 0 })
+      assert.deepStrictEqual(snapshot.outcomes, ended({ handled: 1, skipped: 1 }))
       assert.strictEqual(snapshot.interrupted, 1)
       yield* pass(10_000)
       assert.deepStrictEqual(s.session.commits, ["0=2"])
@@ -78,7 +78,7 @@ describe("Handler.timeout", () => {
         const snapshot = yield* s.consumer.snapshot
         assert.deepStrictEqual([snapshot.permits.byZombies, snapshot.fenced], [0, 1])
         // the policy has decided: what becomes of the fiber is nothing to settle
-        assert.deepStrictEqual(snapshot.outcomes, { handled: 2, skipped: 1, filtered: 0 })
+        assert.deepStrictEqual(snapshot.outcomes, ended({ handled: 2, skipped: 1 }))
         yield* desk.finishAll()
         yield* desk.finishAll()
       })
@@ -200,7 +200,7 @@ describe("Handler.timeout", () => {
         assert.deepStrictEqual(desk.running, [])
         assert.strictEqual(desk.interrupted.length, 2_003)
         const { outcomes } = yield* a.consumer.snapshot
-        assert.deepStrictEqual(outcomes, { handled: 1_002, skipped: 2_003, filtered: 0 })
+        assert.deepStrictEqual(outcomes, ended({ handled: 1_002, skipped: 2_003 }))
         // attempts that come later have a time of their own
         yield* w.produce(1, 0, "t")
         yield* pass(1_999)

@@ -7,7 +7,9 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type { ConsumerRecord } from "../ConsumerRecord.ts"
 import type { EpochPartition, LogOffsets } from "../ConsumerSession.ts"
+import { Backlog } from "./backlog.ts"
 import type { CommitState } from "./commitMachine.ts"
+import type { Lanes } from "./lanes.ts"
 import { OffsetTracker } from "./offsetTracker.ts"
 import type { EndReason, PartitionState } from "./partitionMachine.ts"
 import type { PauseReason } from "../Snapshot.ts"
@@ -15,26 +17,14 @@ import type { Slot } from "./slot.ts"
 
 /** Pause is not a state but a set of reasons: bits, because the pump asks for each record. */
 export const Pause = { user: 1, full: 2, uncommitted: 4, holding: 8, map: 16 } as const
-/** fetching stops when any reason is there; starting goes on while only this one is: it is how a full partition empties */
-const startsAnyway = Pause.full
+/**
+ * Fetching stops when any reason is there. Starting goes on while only these are: it is how a full partition empties, and the other two
+ * are about records beyond a limit, while those below it, retries above all, are what takes the reason away.
+ */
+const startsAnyway = Pause.full | Pause.uncommitted | Pause.map
 
 export const pauseNames = (pauses: number): ReadonlyArray<PauseReason> =>
   (Object.keys(Pause) as Array<PauseReason>).filter((name) => (pauses & Pause[name]) !== 0)
-
-/** Records that must run one after another. Outlives epochs, because a zombie keeps its lane (I4). */
-export interface Lane {
-  /** fibers that hold it */
-  holders: number
-}
-
-/** A chunk whose records wait to be started. */
-interface Buffered {
-  readonly records: ReadonlyArray<ConsumerRecord>
-  /** seq of the first record */
-  readonly seq: number
-  readonly at: number
-  index: number
-}
 
 /** What a record waits for: its handler, the closing of its Scope, or the policy. */
 export type AnyFiber = Fiber.Fiber<unknown, unknown>
@@ -60,10 +50,17 @@ export class PartitionEpoch implements EpochPartition {
   /** which attempt establishes the start */
   opening: object | undefined = undefined
 
-  readonly lane: Lane | undefined
+  /** what waits to be started */
+  readonly backlog: Backlog
   /** attempts with a fiber, zombies aside; the place in it is the slot's `index` */
   readonly live: Array<Slot> = []
   zombies = 0
+  /** failed, and waiting for the time of their retry, or for their turn after it */
+  readonly waiting = new Set<Slot>()
+  /** dead letters on their way */
+  readonly sending = new Set<Slot>()
+  /** the longest parked first */
+  readonly parked = new Set<Slot>()
 
   /** the drain that it is part of */
   drain: object | undefined = undefined
@@ -84,7 +81,6 @@ export class PartitionEpoch implements EpochPartition {
 
   heldRecords = 0
   heldBytes = 0
-  buffered = 0
   /** seq of the newest started record + 1 */
   startedSeq = 0
 
@@ -98,18 +94,11 @@ export class PartitionEpoch implements EpochPartition {
   /** the end that a reader can see */
   end: bigint | undefined = undefined
 
-  /** records whose filter died: their attempt fails with it */
-  filterDefects: Map<number, unknown> | undefined = undefined
-
-  private chunks: Array<Buffered> = []
-  private head = 0
-  private again: Array<{ readonly record: ConsumerRecord; readonly seq: number; readonly at: number }> = []
-
-  constructor(at: EpochPartition, lane: Lane | undefined, now: number) {
+  constructor(at: EpochPartition, lanes: Lanes | undefined, now: number) {
     this.topic = at.topic
     this.partition = at.partition
     this.epoch = at.epoch
-    this.lane = lane
+    this.backlog = new Backlog(lanes)
     this.openedAt = now
   }
 
@@ -131,81 +120,14 @@ export class PartitionEpoch implements EpochPartition {
     this.unstarted = false
   }
 
-  /** Whether its next record may start, permits aside. */
+  /** Handlers and dead letters: what a drain waits for. */
+  get inFlight(): number {
+    return this.live.length + this.sending.size
+  }
+
+  /** Whether a record may start now, as far as can be said without looking for it, permits aside. */
   get runnable(): boolean {
-    return (
-      this.buffered > 0 &&
-      this.state === "open" &&
-      (this.pauses & ~startsAnyway) === 0 &&
-      (this.lane === undefined || this.lane.holders === 0)
-    )
-  }
-
-  /** Registered records that wait to be started, in offset order. */
-  buffer(records: ReadonlyArray<ConsumerRecord>, seq: number, at: number): void {
-    this.buffered += records.length
-    this.chunks.push({ records, seq, at, index: 0 })
-  }
-
-  /** An interrupted record of an epoch that goes on: next in turn. */
-  putBack(record: ConsumerRecord, seq: number, at: number): void {
-    this.buffered++
-    this.again.push({ record, seq, at })
-  }
-
-  /** seq of the record that `take` gives next */
-  get nextSeq(): number {
-    const again = this.again[0]
-    if (again !== undefined) return again.seq
-    const chunk = this.chunks[this.head]
-    return chunk === undefined ? this.tracker.next : chunk.seq + chunk.index
-  }
-
-  taken = { record: undefined as unknown as ConsumerRecord, seq: 0, at: 0 }
-
-  /** The next record, into `taken`: no allocation. Call it only while `buffered > 0`. */
-  take(): void {
-    this.buffered--
-    const { taken } = this
-    const again = this.again.shift()
-    if (again !== undefined) {
-      taken.record = again.record
-      taken.seq = again.seq
-      taken.at = again.at
-      return
-    }
-    const chunk = this.chunks[this.head]!
-    taken.record = chunk.records[chunk.index]!
-    taken.seq = chunk.seq + chunk.index
-    taken.at = chunk.at
-    if (++chunk.index === chunk.records.length) {
-      this.chunks[this.head] = undefined as unknown as Buffered
-      if (++this.head > 64) {
-        this.chunks = this.chunks.slice(this.head)
-        this.head = 0
-      }
-    }
-  }
-
-  /** Gives up what is buffered. */
-  drop(each: (record: ConsumerRecord) => void): void {
-    for (const { record } of this.again) each(record)
-    for (let i = this.head; i < this.chunks.length; i++) {
-      const chunk = this.chunks[i]!
-      for (let j = chunk.index; j < chunk.records.length; j++) each(chunk.records[j]!)
-    }
-    this.again = []
-    this.chunks = []
-    this.head = 0
-    this.buffered = 0
-  }
-
-  /** The oldest record that is not started, for health and snapshots. */
-  oldestBuffered(): { readonly record: ConsumerRecord; readonly at: number } | undefined {
-    const again = this.again[0]
-    if (again !== undefined) return again
-    const chunk = this.chunks[this.head]
-    return chunk === undefined ? undefined : { record: chunk.records[chunk.index]!, at: chunk.at }
+    return this.state === "open" && (this.pauses & ~startsAnyway) === 0 && this.backlog.some
   }
 
   addLive(slot: Slot): void {

@@ -23,8 +23,9 @@ import type {
 import type { KafkaClientError } from "../KafkaClient.ts"
 import type { Backpressure } from "./backpressure.ts"
 import type { Commits } from "./commits.ts"
-import { type Lane, Pause, PartitionEpoch, sizeOf } from "./epoch.ts"
+import { Pause, PartitionEpoch, sizeOf } from "./epoch.ts"
 import { GoneTopics } from "./goneTopics.ts"
+import { Lanes } from "./lanes.ts"
 import type { PartitionEvent } from "./partitionMachine.ts"
 import type { Pump } from "./pump.ts"
 import type { Rebalance } from "./rebalance.ts"
@@ -160,7 +161,7 @@ export class Intake {
     if (records.length > 0) {
       if (this.run.diagnostics !== undefined) for (const _ of records) this.run.row("record", "R3", epoch)
       this.held.add(epoch, records.length, bytes)
-      if (this.run.settings.headerFilter === undefined) epoch.buffer(records, first, this.run.now())
+      if (this.run.settings.headerFilter === undefined) epoch.backlog.add(records, first, this.run.now())
       else this.filter(epoch, records, first, this.run.settings.headerFilter)
       this.held.check(epoch)
       this.pump.offer(epoch)
@@ -192,18 +193,17 @@ export class Intake {
       try {
         isWanted = wanted(records[i]!)
       } catch (defect) {
-        const defects = (epoch.filterDefects ??= new Map())
-        defects.set(first + i, defect)
+        epoch.backlog.defective(first + i, defect)
       }
       if (isWanted) continue
-      if (i > from) epoch.buffer(records.slice(from, i), first + from, now)
+      if (i > from) epoch.backlog.add(records.slice(from, i), first + from, now)
       from = i + 1
       filtered++
       this.run.row("record", "R2", epoch)
       this.held.remove(epoch, sizeOf(records[i]!))
       advanced += epoch.tracker.settle(first + i)
     }
-    if (from < records.length) epoch.buffer(from === 0 ? records : records.slice(from), first + from, now)
+    if (from < records.length) epoch.backlog.add(from === 0 ? records : records.slice(from), first + from, now)
     this.run.counters.filtered += filtered
     if (advanced > 0) this.pump.advanced(epoch, advanced)
   }
@@ -305,7 +305,7 @@ export class Intake {
   private make(p: EpochPartition): PartitionEpoch {
     const { run } = this
     const key = keyOf(p)
-    const epoch = new PartitionEpoch(p, this.lane(key), run.now())
+    const epoch = new PartitionEpoch(p, this.lanes(key), run.now())
     run.row("partition", "P1", p)
     run.epochs.set(key, epoch)
     this.gone.found(p)
@@ -313,11 +313,12 @@ export class Intake {
     return epoch
   }
 
-  private lane(key: string): Lane | undefined {
-    if (this.run.settings.ordering !== "partition") return undefined
-    let lane = this.run.lanes.get(key)
-    if (lane === undefined) this.run.lanes.set(key, (lane = { holders: 0 }))
-    return lane
+  private lanes(key: string): Lanes | undefined {
+    const { laneOf, ordering } = this.run.settings
+    if (laneOf === undefined) return undefined
+    let lanes = this.run.lanes.get(key)
+    if (lanes === undefined) this.run.lanes.set(key, (lanes = new Lanes(laneOf, ordering === "partition")))
+    return lanes
   }
 
   /** Where there is a committed offset that is the start; else it is resolved and committed, before anything is fetched. */
@@ -435,7 +436,7 @@ export class Intake {
     if (run.epochs.get(key) === epoch) run.epochs.delete(key)
     this.commits.ended(epoch)
     epoch.pauses |= Pause.holding
-    epoch.filterDefects = undefined
+    epoch.backlog.defects = undefined
     this.pump.drop(epoch)
     run.ending.add(epoch)
     // first: an interruption may end the last fiber at once, which is not the end of a drain that this epoch was part of
@@ -466,7 +467,7 @@ export class Intake {
       this.givenUp.delete(p.epoch)
       if (epoch === undefined) this.run.row("partition", "P28", p)
       else {
-        inFlight += epoch.live.length
+        inFlight += epoch.inFlight
         this.transition(epoch, "lost")
       }
     }

@@ -18,6 +18,8 @@ export class OffsetTracker {
   next = 0
   /** records that are done behind `base` */
   behindGap = 0
+  /** seq of the newest done record */
+  highestDone = -1
   private bits: Uint8Array
   private offsets: Float64Array
   private mask: number
@@ -77,6 +79,7 @@ export class OffsetTracker {
     const { bits, mask } = this
     if (seq < this.base || bits[seq & mask] === 1) return 0
     bits[seq & mask] = 1
+    if (seq > this.highestDone) this.highestDone = seq
     if (seq !== this.base) {
       this.behindGap++
       return 0

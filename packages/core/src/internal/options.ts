@@ -11,6 +11,7 @@ import type { ConsumerRecord } from "../ConsumerRecord.ts"
 import type { SessionOptions, SessionSettings } from "../ConsumerSession.ts"
 import { type HealthCode, healthCodes } from "../Health.ts"
 import { InvalidOptions } from "../InvalidOptions.ts"
+import { byKey } from "./lanes.ts"
 import type { ConsumerSettings } from "./state.ts"
 
 export const validated = <A>(check: () => A): Effect.Effect<A, InvalidOptions> =>
@@ -135,6 +136,17 @@ const codes = (option: string, value: ReadonlyArray<HealthCode> | undefined): Re
   return value ?? []
 }
 
+const orders = ["unordered", "key", "partition"] as const
+const laneOf = { unordered: undefined, key: byKey, partition: () => "" } as const
+
+const orderOf = (ordering: ConsumerOptions["ordering"]): Pick<ConsumerSettings, "ordering" | "laneOf"> => {
+  if (typeof ordering === "function") return { ordering: "function", laneOf: ordering }
+  if (ordering !== undefined && !orders.includes(ordering)) {
+    refuse("ordering", ordering, `${orders.map((a) => JSON.stringify(a)).join(", ")}, or a function of the record`)
+  }
+  return { ordering: ordering ?? "unordered", laneOf: laneOf[ordering ?? "unordered"] }
+}
+
 /** The consumer's options, also against those of its membership. */
 export const validateConsumer = (
   options: ConsumerOptions,
@@ -144,9 +156,10 @@ export const validateConsumer = (
     const settings: ConsumerSettings = {
       name: options.name === undefined ? undefined : text("name", options.name),
       concurrency: limit("concurrency", options.concurrency, 10),
-      ordering: oneOf("ordering", options.ordering, "unordered", ["unordered", "partition"]),
+      ...orderOf(options.ordering),
       startFrom: oneOf("startFrom", options.startFrom, "earliest", ["earliest", "latest", "fail"]),
       onOutOfRange: oneOf("onOutOfRange", options.onOutOfRange, "earliest", ["earliest", "latest", "fail"]),
+      offsetMap: oneOf("offsetMap", options.offsetMap, "own", ["own", "all", "off"]),
       maxUncommitted: integer("maxUncommitted", options.maxUncommitted, 10_000, 1),
       maxHeldRecords: integer("maxHeldRecords", options.maxHeldRecords, 20_000, 1),
       maxHeldBytes: integer("maxHeldBytes", options.maxHeldBytes, 32 * 1024 * 1024, 1),

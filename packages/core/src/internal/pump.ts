@@ -1,9 +1,9 @@
 /**
- * Starts handlers and settles what became of them. The only place that forks records, and the only one that changes a record's
- * state after intake.
+ * Starts handlers and settles what became of them. The only place that forks records, and together with `failures.ts` the only one
+ * that changes a record's state after intake.
  *
  * One attempt: take the next record of the partition in turn, one permit, fork the handler in the partition's epoch -> its exit ->
- * close its Scope -> ask the policy where it failed -> settle: done, released, or stop.
+ * close its Scope -> done, or what `failures.ts` decides.
  *
  * Invariants, with their tests:
  * - no more fibers than permits, zombies included (I5: test/permits.test.ts);
@@ -20,19 +20,22 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { BatchCommitter } from "../BatchCommitter.ts"
 import type { TopicPartition } from "../ConsumerRecord.ts"
-import type { Decision, Failure, FailurePolicy } from "../FailurePolicy.ts"
+import type { FailurePolicy } from "../FailurePolicy.ts"
 import { type Handler, HandlerTimeout } from "../Handler.ts"
+import { KafkaProducer } from "../KafkaProducer.ts"
 import type { Outcome } from "../Snapshot.ts"
 import type { Backpressure } from "./backpressure.ts"
 import { type AnyFiber, Pause, type PartitionEpoch, sizeOf } from "./epoch.ts"
+import { Failures, newPast } from "./failures.ts"
+import type { Lane } from "./lanes.ts"
 import { RecordEvent, RecordState } from "./recordMachine.ts"
 import { Slot } from "./slot.ts"
 import { keyOf, type RunState } from "./state.ts"
 import type { Sweeper } from "./sweeper.ts"
+import type { Timetable } from "./timetable.ts"
 
 const startsPerTurn = 100
 const millisPerTurn = 2
@@ -44,6 +47,7 @@ export interface PumpEvents {
   /** the policy, or the want of one, says stop */
   readonly stop: (slot: Slot, cause: Cause.Cause<unknown>) => void
   readonly skipped: (slot: Slot, cause: Cause.Cause<unknown>) => void
+  readonly warn: (slot: Slot, message: string) => void
   /** a zombie has ended: its permit and its lane are free, maybe for another run than this one */
   readonly freed: (slot: Slot) => void
   /** its fiber ignores the interruption */
@@ -57,8 +61,8 @@ export class Pump {
   private readonly held: Backpressure
   private readonly committer: BatchCommitter["Service"]
   private readonly handler: Handler<unknown, never>
-  private readonly policy: FailurePolicy<unknown, never> | undefined
   private readonly sweeper: Sweeper
+  private readonly failures: Failures
   private readonly events: PumpEvents
   private readonly context: Context.Context<never>
   private readonly fork: (
@@ -74,6 +78,8 @@ export class Pump {
   private turnBegan = 0
   /** the clock as of this turn's last look */
   private time = 0
+  /** since when permits have been free while records waited for their lanes */
+  laneBoundSince: number | undefined = undefined
 
   constructor(options: {
     readonly run: RunState
@@ -82,6 +88,8 @@ export class Pump {
     readonly handler: Handler<unknown, never>
     readonly policy: FailurePolicy<unknown, never> | undefined
     readonly sweeper: Sweeper
+    readonly timetable: Timetable
+    readonly random: () => number
     readonly context: Context.Context<never>
     readonly events: PumpEvents
   }) {
@@ -89,15 +97,38 @@ export class Pump {
     this.held = options.held
     this.committer = options.committer
     this.handler = options.handler
-    this.policy = options.policy
     this.sweeper = options.sweeper
     this.context = options.context
     this.events = options.events
     this.fork = Effect.runForkWith(options.context)
+    this.failures = new Failures({
+      run: options.run,
+      policy: options.policy,
+      producer: Context.getOrUndefined(options.context, KafkaProducer),
+      timetable: options.timetable,
+      random: options.random,
+      hooks: {
+        fork: (effect) => this.fork(effect),
+        runs: (slot, fiber, then) => this.runs(slot, fiber, then),
+        observe: (fiber, then) => this.observe(fiber, then),
+        judge: (slot, exit) => this.judge(slot, exit),
+        done: (slot, event, outcome) => this.done(slot, event, outcome),
+        release: (slot) => {
+          this.released(slot)
+          this.letGo(slot)
+        },
+        rest: (slot) => this.rest(slot),
+        offer: (epoch) => this.offer(epoch),
+        stop: (slot, cause) => this.events.stop(slot, cause),
+        skipped: (slot, cause) => this.events.skipped(slot, cause),
+        warn: (slot, message) => this.events.warn(slot, message)
+      }
+    })
   }
 
   /** The partition may have something to start now. */
   offer(epoch: PartitionEpoch): void {
+    if (epoch.parked.size > 0) this.failures.checkParked(epoch)
     if (epoch.queued || !epoch.runnable) return
     epoch.queued = true
     this.rotation.push(epoch)
@@ -118,8 +149,13 @@ export class Pump {
       this.time = this.run.now()
       while (!this.stopped) {
         const epoch = this.next()
-        if (epoch === undefined || !this.run.permits.acquire()) {
-          if (epoch === undefined) this.run.permits.rest()
+        if (epoch === undefined) {
+          this.run.permits.rest()
+          this.nothingLeft()
+          break
+        }
+        if (!this.run.permits.acquire()) {
+          this.laneBoundSince = undefined
           break
         }
         if (this.turnIsOver()) {
@@ -130,8 +166,10 @@ export class Pump {
         // out of the rotation before it starts: a synchronous handler offers it again
         this.rotation[this.head++] = undefined as unknown as PartitionEpoch
         epoch.queued = false
-        this.start(epoch)
-        this.offer(epoch)
+        if (this.take(epoch)) {
+          this.start(epoch)
+          this.offer(epoch)
+        } else this.run.permits.release()
       }
     } catch (defect) {
       this.events.defect(defect)
@@ -159,7 +197,7 @@ export class Pump {
     this.stopped = true
   }
 
-  /** The epoch is over: interrupts what runs. */
+  /** The epoch is over: interrupts what runs, and gives up the dead letters that are on their way. */
   interrupt(epoch: PartitionEpoch): void {
     // interruption may end a fiber at once, and changes `live` under us
     for (const slot of epoch.live.slice()) {
@@ -172,6 +210,7 @@ export class Pump {
       }
       slot.fiber?.interruptUnsafe()
     }
+    this.failures.abandon(epoch)
   }
 
   /** `interruptGrace` is over: what still runs is left behind. */
@@ -179,20 +218,29 @@ export class Pump {
     for (const slot of epoch.live.slice()) this.leaveBehind(slot)
   }
 
-  /** Gives up what waits to be started. */
+  /** Gives up what waits to be started, or started again, and what is parked. */
   drop(epoch: PartitionEpoch): void {
     const { counters } = this.run
-    epoch.drop((record) => {
-      this.run.row("record", "R17", epoch)
-      counters.released++
-      this.held.remove(epoch, sizeOf(record))
-    })
+    epoch.backlog.drop(
+      (record) => {
+        this.run.row("record", "R17", epoch)
+        counters.released++
+        this.held.remove(epoch, sizeOf(record))
+      },
+      (lane) => this.freeLane(epoch, lane)
+    )
+    this.failures.drop(epoch)
+  }
+
+  /** The offset map of this partition is almost full. */
+  relieve(epoch: PartitionEpoch): void {
+    this.failures.relieve(epoch)
   }
 
   private next(): PartitionEpoch | undefined {
     while (this.head < this.rotation.length) {
       const epoch = this.rotation[this.head]!
-      if (epoch.runnable && !this.beyondUncommitted(epoch)) return epoch
+      if (epoch.runnable) return epoch
       epoch.queued = false
       this.rotation[this.head++] = undefined as unknown as PartitionEpoch
     }
@@ -201,10 +249,32 @@ export class Pump {
     return undefined
   }
 
-  private beyondUncommitted(epoch: PartitionEpoch): boolean {
-    if (epoch.nextSeq - epoch.tracker.base < this.run.settings.maxUncommitted) return false
-    this.held.pause(epoch, Pause.uncommitted)
-    return true
+  /** The next record of this partition into `taken`, if there is one that may start. */
+  private take(epoch: PartitionEpoch): boolean {
+    const { backlog, tracker } = epoch
+    const uncommitted = tracker.base + this.run.settings.maxUncommitted
+    const below = (epoch.pauses & Pause.map) === 0 ? uncommitted : Math.min(uncommitted, tracker.highestDone)
+    const taken = backlog.take(below)
+    if (backlog.behindParked > 0) this.failures.checkParked(epoch)
+    if (taken === true) return true
+    if (taken === "beyond" && below === uncommitted) this.held.pause(epoch, Pause.uncommitted)
+    return false
+  }
+
+  /** Nothing can start. Is it for want of records, or do they wait for one another? */
+  private nothingLeft(): void {
+    const { permits, settings } = this.run
+    if (settings.ordering !== "key" && settings.ordering !== "function") return
+    const free = permits.limit === "unbounded" || permits.used < permits.limit
+    if (!free || !this.recordsWaitInLanes()) this.laneBoundSince = undefined
+    else this.laneBoundSince ??= this.time
+  }
+
+  private recordsWaitInLanes(): boolean {
+    for (const { backlog, state } of this.run.epochs.values()) {
+      if (state === "open" && backlog.lanes !== undefined && backlog.lanes.waiting > 0) return true
+    }
+    return false
   }
 
   private turnIsOver(): boolean {
@@ -239,24 +309,30 @@ export class Pump {
 
   private start(epoch: PartitionEpoch): void {
     const { counters, session } = this.run
-    epoch.take()
-    const { at, record, seq } = epoch.taken
+    const { at, before, lane, record, seq } = epoch.backlog.taken
     if (seq >= epoch.startedSeq) epoch.startedSeq = seq + 1
     const slot = new Slot(
       record,
       epoch,
       seq,
+      before?.past,
       session.settings.groupId,
       session.generationUnsafe(),
       at,
       this.time,
       this.ack
     )
+    if (before === undefined) counters.waitTime.add(this.time - at, this.time)
+    else {
+      slot.state = RecordState.waiting
+      epoch.waiting.delete(before)
+      before.lane = undefined
+      counters.retries++
+    }
     this.run.record(slot, RecordEvent.start)
     slot.holds = true
-    if (epoch.lane !== undefined) epoch.lane.holders++
+    slot.lane = lane
     counters.attempts++
-    counters.waitTime.add(this.time - at, this.time)
     const scope = Scope.makeUnsafe()
     slot.scope = scope
     // before it runs: a handler that seeks its own partition ends its epoch here and now, and is interrupted with the others of it
@@ -274,12 +350,8 @@ export class Pump {
   }
 
   private attempt(slot: Slot): Effect.Effect<void, unknown, Scope.Scope> {
-    const defects = slot.at.filterDefects
-    if (defects !== undefined && defects.has(slot.seq)) {
-      const defect = defects.get(slot.seq)
-      defects.delete(slot.seq)
-      return Effect.die(defect)
-    }
+    const { defects } = slot.at.backlog
+    if (defects !== undefined && defects.has(slot.seq)) return Effect.die(defects.get(slot.seq))
     const { wrap } = this.run.settings
     try {
       const effect = this.handler.handle(slot) as Effect.Effect<void, unknown, Scope.Scope>
@@ -293,6 +365,10 @@ export class Pump {
   private runs(slot: Slot, fiber: AnyFiber, then: (exit: Exit.Exit<unknown, unknown>) => void): void {
     slot.fiber = fiber
     if (slot.index < 0 && slot.state !== RecordState.zombie) slot.at.addLive(slot)
+    this.observe(fiber, then)
+  }
+
+  private observe(fiber: AnyFiber, then: (exit: Exit.Exit<unknown, unknown>) => void): void {
     fiber.addObserver((exit) => {
       try {
         then(exit)
@@ -335,6 +411,7 @@ export class Pump {
         slot.at.zombies--
         if (slot.holds) this.run.permits.byZombies--
         this.letGo(slot)
+        if (slot.succeeded) this.failures.zombieEnded(slot.past!)
         return this.events.freed(slot)
       default:
         // acknowledged before
@@ -346,62 +423,17 @@ export class Pump {
   private failed(slot: Slot, cause: Cause.Cause<unknown>): void {
     const byOther = Cause.hasInterruptsOnly(cause)
     this.run.record(slot, byOther ? RecordEvent.interruptedByOther : RecordEvent.failed)
-    const error = Cause.findErrorOption(cause)
-    this.ask(slot, {
-      cause,
-      kind: byOther ? "interrupted" : Option.isSome(error) ? "error" : "defect",
-      error: byOther ? Option.none() : error,
-      attempt: slot.attempt,
-      record: slot,
-      firstFailedAt: this.run.now(),
-      memory: new Map()
-    })
+    this.failures.failed(slot, cause)
   }
 
   private timedOut(slot: Slot): void {
     this.run.record(slot, RecordEvent.decide)
     slot.cut = "none"
-    const error = new HandlerTimeout({ afterMillis: this.handler.timeoutMillis(slot.topic)! })
-    this.ask(slot, {
-      cause: Cause.fail(error),
-      kind: "error",
-      error: Option.some(error),
-      attempt: slot.attempt,
-      record: slot,
-      firstFailedAt: this.run.now(),
-      memory: new Map()
-    })
+    this.failures.failed(slot, this.lateness(slot))
   }
 
-  private ask(slot: Slot, failure: Failure<unknown>): void {
-    if (this.policy === undefined) return this.stops(slot, failure.cause)
-    slot.deciding = true
-    let decision: Effect.Effect<Decision>
-    try {
-      decision = this.policy.decide(failure)
-    } catch (defect) {
-      decision = Effect.die(defect)
-    }
-    const fiber = this.fork(decision) as Fiber.Fiber<Decision, never>
-    const exit = fiber.pollUnsafe()
-    if (exit !== undefined) return this.decided(slot, exit, failure.cause)
-    this.runs(slot, fiber, (exit) => this.decided(slot, exit as Exit.Exit<Decision>, failure.cause))
-  }
-
-  private decided(slot: Slot, exit: Exit.Exit<Decision>, cause: Cause.Cause<unknown>): void {
-    slot.deciding = false
-    if (slot.state !== RecordState.running) return this.judge(slot, Exit.isSuccess(exit) ? Exit.failCause(cause) : exit)
-    if (Exit.isFailure(exit)) return this.stops(slot, Cause.combine(cause, exit.cause))
-    if (exit.value._tag !== "Skip") return this.stops(slot, cause)
-    this.events.skipped(slot, cause)
-    this.done(slot, RecordEvent.skip, "skipped")
-  }
-
-  private stops(slot: Slot, cause: Cause.Cause<unknown>): void {
-    this.run.record(slot, RecordEvent.stop)
-    this.released(slot)
-    this.letGo(slot)
-    this.events.stop(slot, cause)
+  private lateness(slot: Slot): Cause.Cause<unknown> {
+    return Cause.fail(new HandlerTimeout({ afterMillis: this.handler.timeoutMillis(slot.topic)! }))
   }
 
   private interrupted(slot: Slot): void {
@@ -412,7 +444,7 @@ export class Pump {
     } else {
       // the tracker that it belongs to goes on, so nobody else would ever run it again
       this.run.record(slot, RecordEvent.endedLiving)
-      epoch.putBack(slot.record, slot.seq, slot.receivedAt)
+      epoch.backlog.putBack(slot)
     }
     this.letGo(slot)
   }
@@ -437,13 +469,17 @@ export class Pump {
 
   /** The outcome is final: the tracker, the counters, the committer. */
   private finish(slot: Slot, event: RecordEvent, outcome: Outcome): void {
+    const handled = slot.state === RecordState.running || slot.state === RecordState.stopping
     if (!this.run.record(slot, event)) return
     const epoch = slot.at
     const { counters } = this.run
     counters[outcome]++
-    // a synchronous handler took no time worth a look at the clock
-    const now = slot.fiber === undefined ? this.time : this.run.now()
-    counters.handlerTime.add(now - slot.startedAt, now)
+    if (handled) {
+      // a synchronous handler took no time worth a look at the clock
+      const now = slot.fiber === undefined ? this.time : this.run.now()
+      counters.handlerTime.add(now - slot.startedAt, now)
+    }
+    epoch.backlog.defects?.delete(slot.seq)
     this.held.remove(epoch, sizeOf(slot.record))
     if (epoch.state !== "open") this.run.partition(epoch, "outcome")
     this.moved(epoch, epoch.tracker.settle(slot.seq))
@@ -456,7 +492,7 @@ export class Pump {
     this.committer.advancedUnsafe(records)
     if (
       (epoch.pauses & Pause.uncommitted) !== 0 &&
-      epoch.nextSeq - epoch.tracker.base < this.run.settings.maxUncommitted
+      epoch.startedSeq - epoch.tracker.base < this.run.settings.maxUncommitted
     ) {
       this.held.resume(epoch, Pause.uncommitted)
       this.offer(epoch)
@@ -472,6 +508,20 @@ export class Pump {
     this.held.remove(slot.at, sizeOf(slot.record))
   }
 
+  /** The fiber has ended, and the record is not over: its permit is free, its lane is not. */
+  private rest(slot: Slot): void {
+    const epoch = slot.at
+    epoch.removeLive(slot)
+    slot.fiber = undefined
+    slot.since = this.run.now()
+    if (slot.holds) {
+      slot.holds = false
+      this.run.permits.release()
+    }
+    this.offer(epoch)
+    if (epoch.state !== "open") this.events.fewer(epoch)
+  }
+
   /** The fiber has ended: its permit and its lane are free. */
   private letGo(slot: Slot): void {
     const epoch = slot.at
@@ -480,19 +530,30 @@ export class Pump {
     if (slot.holds) {
       slot.holds = false
       this.run.permits.release()
-      if (epoch.lane !== undefined) {
-        epoch.lane.holders--
-        const owner = this.run.epochs.get(keyOf(epoch))
-        if (owner !== undefined) this.offer(owner)
-      }
+    }
+    const { lane } = slot
+    if (lane !== undefined) {
+      slot.lane = undefined
+      this.freeLane(epoch, lane)
     }
     this.offer(epoch)
     if (epoch.state !== "open") this.events.fewer(epoch)
   }
 
+  /** One holder of a lane less. Who waits in it belongs to the epoch of now, if there is one. */
+  private freeLane(epoch: PartitionEpoch, lane: Lane): void {
+    const next = epoch.backlog.lanes!.release(lane)
+    if (next === undefined && epoch.backlog.lanes!.get(lane.name) !== undefined) return
+    const owner = this.run.epochs.get(keyOf(epoch))
+    if (owner === undefined) return
+    if (next !== undefined) owner.backlog.proceed(next, lane)
+    if (owner !== epoch) this.offer(owner)
+  }
+
   /**
    * The grace is over and the fiber runs on. Its epoch is over: nothing is left to decide. Or its time is over: the record is decided
-   * about now, in a slot without permit and lane, which stay with the fiber (I4, I5).
+   * about now, in a slot without permit. The fiber keeps permit and lane (I4, I5); the record keeps the lane too, because nothing of it
+   * may pass the record, whatever comes first.
    */
   leaveBehind(slot: Slot): void {
     const epoch = slot.at
@@ -505,10 +566,14 @@ export class Pump {
     this.run.zombies.add(slot)
     this.events.leftBehind(slot)
     if (decide) {
+      const past = (slot.past ??= newPast(this.run.now(), this.lateness(slot)))
+      past.zombies++
+      slot.succeeded = true
       const heir = new Slot(
         slot.record,
         epoch,
         slot.seq,
+        past,
         slot.groupId,
         slot.generation,
         slot.receivedAt,
@@ -517,6 +582,8 @@ export class Pump {
       )
       heir.state = RecordState.stopping
       heir.cut = "timeout"
+      heir.lane = slot.lane
+      if (heir.lane !== undefined) heir.lane.holders++
       this.timedOut(heir)
     } else if (held) this.released(slot)
     if (epoch.state !== "open") this.events.fewer(epoch)

@@ -2,13 +2,13 @@
  * Taking partitions away in an orderly way: at a revoke, and when the consumer closes.
  *
  * Outline of a drain, over the partitions of one revoke, or of the close:
- * 1. hold: nothing of them starts any more; under an exact revoke or a close what is buffered is given up, under an eager
- *    one it is kept, because the partition may be retained;
- * 2. wait until nothing of them runs, at most until the drain clock, and not for records that had already run longer than
- *    `revokeDrain` when the revoke came: all partitions are listed under an eager protocol, and one hung record would cost each
- *    rebalance the whole of it;
- * 3. exact or closing: interrupt what still runs, and wait `interruptGrace`; who still runs then is a zombie. Eager: interrupt
- *    nothing, handlers go on over the rejoin;
+ * 1. hold: nothing of them starts any more; under an exact revoke or a close what is buffered, waits for a retry or is parked is
+ *    given up, under an eager one it is kept, because the partition may be retained;
+ * 2. wait until nothing of them runs and no dead letter is on its way, at most until the drain clock, and not for records that had
+ *    already run longer than `revokeDrain` when the revoke came: all partitions are listed under an eager protocol, and one hung
+ *    record would cost each rebalance the whole of it;
+ * 3. exact or closing: interrupt what still runs, give up dead letters that the broker does not have, and wait `interruptGrace`; who
+ *    still runs then is a zombie. Eager: interrupt nothing, handlers go on over the rejoin;
  * 4. flush exactly these partitions, at most `flushReserve`. The fence comes after the drain, not before it;
  * 5. exact or closing: the epochs end. Eager: they are suspended until the next assignment says whose they are;
  * 6. answer the client. An answer is given in every path: also when an epoch ends for another reason meanwhile.
@@ -97,7 +97,7 @@ export class Rebalance {
         run.row("partition", "P29", p)
         continue
       }
-      inFlight += epoch.live.length
+      inFlight += epoch.inFlight
       const before = epoch.state
       const step = run.partition(epoch, signal.exact ? "revokeExact" : "revokeEager")
       if (step === undefined) continue
@@ -176,7 +176,7 @@ export class Rebalance {
   /** One fiber of the epoch less: the last one, or the last one that is waited for. */
   fewer(epoch: PartitionEpoch): void {
     const drain = epoch.drain as Drain | undefined
-    if (drain !== undefined && (epoch.live.length === 0 || drain.longRunning.size > 0)) this.check(drain)
+    if (drain !== undefined && (epoch.inFlight === 0 || drain.longRunning.size > 0)) this.check(drain)
   }
 
   /** The epoch left its drain: it ended, or came back retained. */
@@ -237,13 +237,13 @@ export class Rebalance {
       let running = false
       let waitedFor = false
       for (const epoch of drain.epochs) {
-        running ||= epoch.live.length > 0
-        waitedFor ||= epoch.live.some((slot) => drain.closing || !drain.longRunning.has(slot))
+        running ||= epoch.inFlight > 0
+        waitedFor ||= epoch.sending.size > 0 || epoch.live.some((slot) => drain.closing || !drain.longRunning.has(slot))
       }
       if (!running) this.flush(drain, "drained")
       else if (!waitedFor || drain.deadline <= this.run.now()) this.clock(drain)
     } else if (drain.phase === "interrupting") {
-      for (const epoch of drain.epochs) if (epoch.live.length > 0) return
+      for (const epoch of drain.epochs) if (epoch.inFlight > 0) return
       this.flush(drain, "drainClock")
     }
   }
@@ -303,8 +303,10 @@ export class Rebalance {
       if (epoch.state !== "flushing") continue
       const step = this.run.partition(epoch, "flushed")
       if (step?.to === "ended") this.events.ended(epoch)
-      else if (epoch.live.length > 0) {
+      else {
         for (const slot of epoch.live) this.run.suspended(slot)
+        for (const slot of epoch.waiting) this.run.suspended(slot)
+        for (const slot of epoch.sending) this.run.suspended(slot)
       }
     }
     for (const reply of [...this.replies]) this.answer(reply)

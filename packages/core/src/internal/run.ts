@@ -18,6 +18,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
+import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import type { BatchCommitter } from "../BatchCommitter.ts"
 import type { CommitterDied } from "../CommitterDied.ts"
@@ -30,8 +31,9 @@ import type { Handler } from "../Handler.ts"
 import { KafkaClientError } from "../KafkaClient.ts"
 import { Backpressure } from "./backpressure.ts"
 import { Commits } from "./commits.ts"
-import { type Lane, Pause } from "./epoch.ts"
+import { Pause } from "./epoch.ts"
 import { Intake } from "./intake.ts"
+import type { Lanes } from "./lanes.ts"
 import type { Permits } from "./permits.ts"
 import { Pump } from "./pump.ts"
 import { Rebalance } from "./rebalance.ts"
@@ -39,6 +41,7 @@ import { bounded } from "./shutdown.ts"
 import type { Slot } from "./slot.ts"
 import { type ConsumerSettings, type Counters, RunState } from "./state.ts"
 import { Sweeper } from "./sweeper.ts"
+import { Timetable } from "./timetable.ts"
 
 /** backstop for what comes after the deadline: answering, leaving */
 const backstopMillis = 1_000
@@ -49,7 +52,7 @@ export interface RunOptions {
   readonly settings: ConsumerSettings
   readonly counters: Counters
   readonly permits: Permits
-  readonly lanes: Map<string, Lane>
+  readonly lanes: Map<string, Lanes>
   readonly zombies: Set<Slot>
   readonly warned: Set<string>
   readonly diagnostics: Diagnostics | undefined
@@ -89,14 +92,13 @@ export class ConsumerRun {
 
   constructor(options: RunOptions) {
     this.options = options
-    const after = (millis: number, then: () => void): void => {
+    const after = (millis: number, then: () => void): (() => void) =>
       this.background(
         Effect.andThen(
           Effect.sleep(Math.max(0, millis)),
           Effect.sync(() => this.guarded(then))
         )
       )
-    }
     const warn = (message: string): void => this.log(Effect.logWarning(message))
     this.state = new RunState({ ...options, warn })
     this.held = new Backpressure(this.state)
@@ -108,6 +110,8 @@ export class ConsumerRun {
       handler: options.handler,
       policy: options.policy,
       sweeper,
+      timetable: new Timetable(() => this.state.ticks(), after),
+      random: () => Effect.runSyncWith(options.context)(Random.next),
       context: options.context,
       events: {
         fewer: (epoch) => {
@@ -132,6 +136,7 @@ export class ConsumerRun {
               Effect.annotateLogs(placeOf(slot))
             )
           ),
+        warn: (slot, message) => this.log(Effect.logWarning(message).pipe(Effect.annotateLogs(placeOf(slot)))),
         defect: (cause) => this.defect(cause),
         freed: (slot) => options.freed(slot),
         leftBehind: (slot) => this.warnZombie(slot)
@@ -329,9 +334,9 @@ export class ConsumerRun {
     }
   }
 
-  /** In the consumer's FiberSet, ended with the run at the latest. */
-  private background(effect: Effect.Effect<unknown, unknown>): void {
-    if (this.over) return
+  /** In the consumer's FiberSet, ended with the run at the latest. Gives back how it is ended before. */
+  private background(effect: Effect.Effect<unknown, unknown>): () => void {
+    if (this.over) return () => undefined
     const fiber = this.options.fork(
       Effect.catchCause(effect, (cause) =>
         Effect.sync(() => {
@@ -340,9 +345,11 @@ export class ConsumerRun {
         })
       )
     )
-    if (fiber.pollUnsafe() !== undefined) return
-    this.fibers.add(fiber)
-    fiber.addObserver(() => this.fibers.delete(fiber))
+    if (fiber.pollUnsafe() === undefined) {
+      this.fibers.add(fiber)
+      fiber.addObserver(() => this.fibers.delete(fiber))
+    }
+    return () => fiber.interruptUnsafe()
   }
 
   private log(effect: Effect.Effect<void>): void {

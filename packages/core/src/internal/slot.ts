@@ -2,14 +2,34 @@
  * One attempt to handle one record: what the handler is given, and what the engine keeps of it. One object, because there is one
  * per record.
  */
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { ConsumerRecord, Delivery, Headers } from "../ConsumerRecord.ts"
+import type { Decision } from "../FailurePolicy.ts"
+import type { ProducerRecord } from "../KafkaProducer.ts"
 import type { AnyFiber, PartitionEpoch } from "./epoch.ts"
+import type { Lane } from "./lanes.ts"
 import { RecordState } from "./recordMachine.ts"
+import type { Appointment } from "./timetable.ts"
 
 /** Why the library interrupted the fiber. */
 export type Cut = "none" | "epoch" | "timeout"
+
+/** What is known of a record's failed attempts in this epoch. */
+export interface Past {
+  attempts: number
+  readonly firstFailedAt: number
+  lastFailedAt: number
+  /** of the last of them */
+  cause: Cause.Cause<unknown>
+  /** what the policy remembers of the record */
+  readonly memory: Map<object, unknown>
+  /** fibers of the record that ignore their interruption: it is not run again before they have ended */
+  zombies: number
+  /** waits for that */
+  due: Slot | undefined
+}
 
 export class Slot implements Delivery {
   readonly record: ConsumerRecord
@@ -23,10 +43,26 @@ export class Slot implements Delivery {
   private readonly acknowledge: (slot: Slot) => void
 
   state: RecordState = RecordState.buffered
+  /** when it began to wait, to be sent, or to be parked */
+  since = 0
   cut: Cut = "none"
   acked = false
-  /** has a permit, and its lane if there is one */
+  /** has a permit */
   holds = false
+  /** the lane that it holds */
+  lane: Lane | undefined = undefined
+  /** undefined until the first failure */
+  past: Past | undefined
+  /** the retry, the next try of the dead letter, or the end of parking */
+  appointment: Appointment | undefined = undefined
+  /** its dead letter, and what is done when that is refused for good */
+  letter: { readonly record: ProducerRecord; readonly then: Decision } | undefined = undefined
+  /** tries to send it that failed */
+  sendFailures = 0
+  /** the limits under which it is parked, and what is done when one is reached */
+  parking: { readonly atMost: number; readonly then: Decision; overdue: boolean } | undefined = undefined
+  /** the fiber was left behind, and another slot goes on with the record */
+  succeeded = false
   /** the policy is being asked */
   deciding = false
   /** place among the epoch's live slots; -1 without one */
@@ -39,6 +75,7 @@ export class Slot implements Delivery {
     record: ConsumerRecord,
     at: PartitionEpoch,
     seq: number,
+    past: Past | undefined,
     groupId: string,
     generation: number,
     receivedAt: number,
@@ -50,7 +87,8 @@ export class Slot implements Delivery {
     this.seq = seq
     this.groupId = groupId
     this.generation = generation
-    this.attempt = 1
+    this.past = past
+    this.attempt = past === undefined ? 1 : past.attempts + 1
     this.receivedAt = receivedAt
     this.startedAt = startedAt
     this.acknowledge = acknowledge

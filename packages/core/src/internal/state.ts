@@ -10,10 +10,11 @@ import type { HealthOptions } from "../Health.ts"
 import type { RebalanceSnapshot } from "../Snapshot.ts"
 import type * as Effect from "effect/Effect"
 import { commitStep, type CommitEvent } from "./commitMachine.ts"
-import type { Lane, PartitionEpoch } from "./epoch.ts"
+import type { PartitionEpoch } from "./epoch.ts"
+import type { LaneOf, Lanes } from "./lanes.ts"
 import { LatencyWindow } from "./latencyWindow.ts"
 import { type PartitionEvent, partitionStep, type PartitionStep } from "./partitionMachine.ts"
-import { RecordEvent, recordEventNames, RecordState, recordStateNames, recordStep } from "./recordMachine.ts"
+import { RecordEvent, recordEventNames, recordStateNames, recordStep } from "./recordMachine.ts"
 import type { Permits } from "./permits.ts"
 import type { Slot } from "./slot.ts"
 
@@ -21,9 +22,12 @@ import type { Slot } from "./slot.ts"
 export interface ConsumerSettings {
   readonly name: string | undefined
   readonly concurrency: number | "unbounded"
-  readonly ordering: "unordered" | "partition"
+  readonly ordering: "unordered" | "key" | "partition" | "function"
+  /** undefined without an order */
+  readonly laneOf: LaneOf | undefined
   readonly startFrom: "earliest" | "latest" | "fail"
   readonly onOutOfRange: "earliest" | "latest" | "fail"
+  readonly offsetMap: "own" | "all" | "off"
   readonly maxUncommitted: number
   readonly maxHeldRecords: number
   readonly maxHeldBytes: number
@@ -42,8 +46,10 @@ export interface ConsumerSettings {
 export class Counters {
   handled = 0
   skipped = 0
+  deadLettered = 0
   filtered = 0
   attempts = 0
+  retries = 0
   interrupted = 0
   fenced = 0
   released = 0
@@ -77,8 +83,8 @@ export class RunState {
   readonly settings: ConsumerSettings
   readonly counters: Counters
   readonly permits: Permits
-  /** shared with earlier and later runs: a zombie keeps its lane */
-  readonly lanes: Map<string, Lane>
+  /** by topic and partition; shared with earlier and later runs: a zombie keeps its lane */
+  readonly lanes: Map<string, Lanes>
   readonly diagnostics: Diagnostics | undefined
   /** by topic and partition; ended ones are not in it */
   readonly epochs = new Map<string, PartitionEpoch>()
@@ -96,7 +102,7 @@ export class RunState {
     readonly settings: ConsumerSettings
     readonly counters: Counters
     readonly permits: Permits
-    readonly lanes: Map<string, Lane>
+    readonly lanes: Map<string, Lanes>
     readonly zombies: Set<Slot>
     readonly diagnostics: Diagnostics | undefined
     readonly clock: Clock.Clock
@@ -113,6 +119,11 @@ export class RunState {
     this.clock = options.clock
     this.warned = options.warned
     this.warn = options.warn
+  }
+
+  /** Whether finished records behind a gap are written into the commit's metadata. */
+  get mapped(): boolean {
+    return this.settings.offsetMap !== "off" && this.session.capabilities.commitMetadata
   }
 
   now(): number {
@@ -158,10 +169,9 @@ export class RunState {
     return true
   }
 
-  /** R18: the epoch is suspended and the attempt goes on. */
+  /** R18: the epoch is suspended and the record goes on. */
   suspended(slot: Slot): void {
-    if (slot.state === RecordState.running || slot.state === RecordState.stopping)
-      this.record(slot, RecordEvent.suspend)
+    if (recordStep(slot.state, RecordEvent.suspend) !== undefined) this.record(slot, RecordEvent.suspend)
   }
 
   commit(epoch: PartitionEpoch, event: CommitEvent): boolean {

@@ -4,8 +4,9 @@
 import type { TopicPartition } from "../ConsumerRecord.ts"
 import type { Session } from "../ConsumerSession.ts"
 import type { Health, HealthCode, HealthReason } from "../Health.ts"
-import type { OldestRecord, PartitionSnapshot, Snapshot } from "../Snapshot.ts"
+import type { HotLane, OldestRecord, PartitionSnapshot, Snapshot } from "../Snapshot.ts"
 import { type PartitionEpoch, pauseNames } from "./epoch.ts"
+import type { Lane } from "./lanes.ts"
 import type { Permits } from "./permits.ts"
 import { recordStateNames } from "./recordMachine.ts"
 import type { ConsumerRun, RunFailure } from "./run.ts"
@@ -13,6 +14,9 @@ import type { Slot } from "./slot.ts"
 import type { ConsumerSettings, Counters } from "./state.ts"
 
 const runsShown = 256
+const hotLanesShown = 5
+/** lanes that bind for a moment are what they are for */
+const laneBoundShownMillis = 10_000
 const lostShownMillis = 60 * 60 * 1000
 /** a commit that fails once or twice is nothing to wake anybody for */
 const failuresShown = 3
@@ -138,6 +142,31 @@ export const healthOf = (view: Viewed, now: number): Health => {
       at: { topic: oldest.topic, partition: oldest.partition, offset: oldest.offset }
     })
   }
+  const waiting = oldestSlot(epochs, (epoch) => epoch.waiting)
+  if (waiting !== undefined) {
+    add("retrying", degraded, {
+      message:
+        "records have failed and wait for their retry; what lies behind them is committed only with the offset map",
+      ...waiting
+    })
+  }
+  const parked = oldestSlot(epochs, (epoch) => epoch.parked)
+  if (parked !== undefined) {
+    add("parked", degraded, {
+      message: "records have failed and are parked; they come again with the next assignment, or at the park limit",
+      ...parked
+    })
+  }
+  const laneBound = run?.pump.laneBoundSince
+  if (laneBound !== undefined && now - laneBound >= laneBoundShownMillis) {
+    const hot = hotLanes(epochs)
+    add("laneBound", degraded, {
+      message: `permits are free, and records wait for others with the same key: ${hot.map(({ lane, waiting }) => `${waiting} in ${lane}`).join(", ")}`,
+      since: laneBound,
+      count: epochs.reduce((n, { backlog }) => n + (backlog.lanes?.waiting ?? 0), 0),
+      ...(hot[0] === undefined ? {} : { at: place(hot[0]) })
+    })
+  }
   const lost = counters.lostToRetentionAt
   if (lost !== undefined && now - lost.at < lostShownMillis) {
     add("lostToRetention", degraded, {
@@ -153,6 +182,13 @@ export const healthOf = (view: Viewed, now: number): Health => {
       message: "commits fail; what is done meanwhile would be delivered again after a restart",
       since: counters.commitFailingSince!,
       count: counters.commitFailures
+    })
+  }
+  const failing = oldestSlot(epochs, ({ sending }) => [...sending].filter((slot) => slot.sendFailures > 0))
+  if (failing !== undefined) {
+    add("deadLetterFailing", down, {
+      message: "the brokers do not take dead letters; they are sent again, and their records are not done",
+      ...failing
     })
   }
   const trouble = run?.intake.trouble
@@ -179,7 +215,48 @@ export const healthOf = (view: Viewed, now: number): Health => {
   return { ...verdict, reasons }
 }
 
+/** a hash of a key can be guessed by hashing keys, unless every process hashes in its own way */
+const salt = `${Math.random()}`
+
+const hashed = (name: string): string => {
+  let hash = 0x811c9dc5
+  for (const text of [salt, name]) {
+    for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
+  }
+  return (hash >>> 0).toString(16).padStart(8, "0")
+}
+
+const hotLanes = (epochs: ReadonlyArray<PartitionEpoch>): ReadonlyArray<HotLane> => {
+  const hottest: Array<{ readonly epoch: PartitionEpoch; readonly lane: Lane }> = []
+  for (const epoch of epochs) {
+    for (const lane of epoch.backlog.lanes?.all ?? []) {
+      if (lane.waiting <= (hottest.length < hotLanesShown ? 0 : hottest.at(-1)!.lane.waiting)) continue
+      hottest.push({ epoch, lane })
+      hottest.sort((a, b) => b.lane.waiting - a.lane.waiting)
+      if (hottest.length > hotLanesShown) hottest.pop()
+    }
+  }
+  return hottest.map(({ epoch, lane }) => ({ ...place(epoch), lane: hashed(lane.name), waiting: lane.waiting }))
+}
+
 const place = (p: TopicPartition): TopicPartition => ({ topic: p.topic, partition: p.partition })
+
+const oldestSlot = (
+  epochs: ReadonlyArray<PartitionEpoch>,
+  of: (epoch: PartitionEpoch) => Iterable<Slot>
+): Omit<HealthReason, "code" | "message"> | undefined => {
+  let oldest: Slot | undefined
+  let count = 0
+  for (const epoch of epochs) {
+    for (const slot of of(epoch)) {
+      count++
+      if (oldest === undefined || slot.since < oldest.since) oldest = slot
+    }
+  }
+  return oldest === undefined
+    ? undefined
+    : { since: oldest.since, count, at: { topic: oldest.topic, partition: oldest.partition, offset: oldest.offset } }
+}
 
 const stuck = (
   view: Viewed,
@@ -207,26 +284,40 @@ const stuck = (
 
 const oldestOf = (epoch: PartitionEpoch): OldestRecord | undefined => {
   let oldest: Slot | undefined
-  for (const slot of epoch.live) if (oldest === undefined || slot.seq < oldest.seq) oldest = slot
-  const waiting = epoch.oldestBuffered()
-  if (oldest !== undefined && (waiting === undefined || oldest.offset < waiting.record.offset)) {
+  for (const slots of [epoch.live, epoch.waiting, epoch.sending, epoch.parked]) {
+    for (const slot of slots) if (oldest === undefined || slot.seq < oldest.seq) oldest = slot
+  }
+  const buffered = epoch.backlog.oldest
+  if (oldest !== undefined && (buffered === undefined || oldest.seq < buffered.seq)) {
+    const inFlight = oldest.index >= 0
     return {
       offset: oldest.offset,
-      state: recordStateNames[oldest.state] === "stopping" ? "stopping" : "running",
+      state: shownState(oldest, inFlight),
       attempt: oldest.attempt,
-      since: oldest.startedAt,
+      since: inFlight ? oldest.startedAt : oldest.since,
       timestamp: oldest.timestamp
     }
   }
-  return waiting === undefined
+  return buffered === undefined
     ? undefined
     : {
-        offset: waiting.record.offset,
+        offset: buffered.record.offset,
         state: "buffered",
         attempt: 0,
-        since: waiting.at,
-        timestamp: waiting.record.timestamp
+        since: buffered.at,
+        timestamp: buffered.record.timestamp
       }
+}
+
+const shownState = (slot: Slot, inFlight: boolean): OldestRecord["state"] => {
+  const name = recordStateNames[slot.state]
+  return inFlight
+    ? name === "stopping"
+      ? name
+      : "running"
+    : name === "waiting" || name === "sending" || name === "parked"
+      ? name
+      : "buffered"
 }
 
 const partitionOf = (epoch: PartitionEpoch): PartitionSnapshot | undefined => {
@@ -245,8 +336,11 @@ const partitionOf = (epoch: PartitionEpoch): PartitionSnapshot | undefined => {
     end: epoch.end,
     doneBehindGap: runs,
     gaps,
-    buffered: epoch.buffered,
+    buffered: epoch.backlog.size,
     running: epoch.live.length,
+    waiting: epoch.waiting.size,
+    sending: epoch.sending.size,
+    parked: epoch.parked.size,
     zombies: epoch.zombies,
     heldRecords: epoch.heldRecords,
     heldBytes: epoch.heldBytes,
@@ -269,8 +363,14 @@ export const snapshotOf = (view: Viewed, now: number): Snapshot => {
       maxRecords: settings.maxHeldRecords,
       maxBytes: settings.maxHeldBytes
     },
-    outcomes: { handled: counters.handled, skipped: counters.skipped, filtered: counters.filtered },
+    outcomes: {
+      handled: counters.handled,
+      skipped: counters.skipped,
+      deadLettered: counters.deadLettered,
+      filtered: counters.filtered
+    },
     attempts: counters.attempts,
+    retries: counters.retries,
     interrupted: counters.interrupted,
     fenced: counters.fenced,
     released: counters.released,
@@ -285,6 +385,7 @@ export const snapshotOf = (view: Viewed, now: number): Snapshot => {
       lastMillis: counters.lastCommitMillis
     },
     rebalances: counters.rebalances,
+    hotLanes: run === undefined ? [] : hotLanes([...run.state.epochs.values()]),
     partitions: run === undefined ? [] : [...run.state.epochs.values()].flatMap((e) => partitionOf(e) ?? []),
     health: healthOf(view, now)
   }

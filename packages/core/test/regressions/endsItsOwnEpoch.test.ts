@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { ConcurrentConsumerShape } from "../../src/ConcurrentConsumer.ts"
 import { Handler } from "../../src/Handler.ts"
-import { turns } from "../harness.ts"
+import { turns, ended } from "../harness.ts"
 import { scripted } from "../script.ts"
 
 describe("a handler that seeks its own partition before it waits for the first time", () => {
@@ -34,7 +34,7 @@ describe("a handler that seeks its own partition before it waits for the first t
         yield* turns
         assert.strictEqual(running, 0)
         const { fenced, held, outcomes, permits, released } = yield* s.consumer.snapshot
-        assert.deepStrictEqual(outcomes, { handled: 0, skipped: 0, filtered: 0 })
+        assert.deepStrictEqual(outcomes, ended({}))
         assert.strictEqual(released, 1)
         assert.strictEqual(held.records, 0)
         assert.strictEqual(permits.used, 0)
