@@ -265,6 +265,7 @@ const scope = "@concurrent-kafka/"
 
 /** What is published. Everything else (tests, benchmarks, examples, scripts) may import all, but no internals of others. */
 export const rules: Readonly<Record<string, Rule>> = {
+  cli: { ours: ["core", "kafkajs"], node: true, stable: false },
   core: { ours: [], node: false, stable: true },
   kafkajs: { ours: ["core"], node: true, stable: false },
   testing: { ours: ["core"], node: false, stable: false }

@@ -68,6 +68,8 @@ beforeAll(async () => {
   for (const [from, name] of [
     ["packages/kafkajs", "effect"],
     ["packages/kafkajs", "kafkajs"],
+    ["packages/cli", "cli-progress"],
+    ["packages/cli", "@effect/platform-node"],
     [".", "@effect/vitest"]
   ] as const) {
     symlinkSync(realpathSync(join(root, from, "node_modules", name)), installed(name), "junction")

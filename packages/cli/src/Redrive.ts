@@ -1,0 +1,314 @@
+/**
+ * Sends dead letters back to be handled again.
+ *
+ * A consumer of the dead-letter topic whose handler sends; so what holds for every consumer holds here:
+ * - only what the broker has is committed, per partition the prefix ("interrupted and run again it goes on where it stopped").
+ * - a record that is not sent is passed over by nobody ("a refused send ends it").
+ *
+ * @since 0.1.0
+ */
+import { BatchCommitter } from "@concurrent-kafka/core/BatchCommitter"
+import { ConcurrentConsumer, type ConsumerOptions } from "@concurrent-kafka/core/ConcurrentConsumer"
+import type { Delivery } from "@concurrent-kafka/core/ConsumerRecord"
+import { ConsumerSession } from "@concurrent-kafka/core/ConsumerSession"
+import { DeadLetter } from "@concurrent-kafka/core/DeadLetter"
+import { FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
+import { Handler } from "@concurrent-kafka/core/Handler"
+import type { HealthCode } from "@concurrent-kafka/core/Health"
+import { InvalidOptions } from "@concurrent-kafka/core/InvalidOptions"
+import { type KafkaAdmin, KafkaClient, type KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaProducer, type PublishError } from "@concurrent-kafka/core/KafkaProducer"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { createHash, randomUUID } from "node:crypto"
+import { looking } from "./internal/looking.ts"
+import { Stretch } from "./internal/stretch.ts"
+import { RedriveError } from "./RedriveError.ts"
+import { RedriveFilter } from "./RedriveFilter.ts"
+
+/**
+ * What is sent where.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface RedriveOptions {
+  /** The dead-letter topic. */
+  readonly from: string
+  /**
+   * The topic to which records are sent. It is never taken from a header: who may write to the dead-letter topic could name any
+   * topic there.
+   */
+  readonly to: string
+  /**
+   * Remembers how far it is, in its committed offsets. Default: made of the topics and the filter, so that the same redrive goes on
+   * where it stopped, and one with another filter looks at all records anew. Required beside `filter.where`, which has no name.
+   *
+   * What does not match is passed over for this group: under a group id of your own a later redrive with another filter
+   * does not meet it again.
+   */
+  readonly groupId?: string | undefined
+  /** Default: every record. */
+  readonly filter?: RedriveFilter | undefined
+  /** Sends at once. Default 100. Records of one partition are sent one after another. */
+  readonly concurrency?: number | undefined
+  /** Counts what would be sent. Nothing is sent or committed; it joins a group `<groupId>.dry-run.<random>`, which is forgotten. */
+  readonly dryRun?: boolean | undefined
+  /** Called some times a second, and once more at the end, however it ends. */
+  readonly onProgress?: ((progress: RedriveProgress) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * How far a redrive is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RedriveProgress {
+  /** Offsets from where the group stood to the ends at the start: the number of records, or more where the log has holes. */
+  readonly total: number
+  /** Offsets of these that are behind it. */
+  readonly passed: number
+  /** Records that the broker has (or would get, in a dry run). A record that is delivered twice is counted twice. */
+  readonly sent: number
+  /** Records that do not match the filter. */
+  readonly filtered: number
+  /** Sends that failed. */
+  readonly failed: number
+  /** Why it does not get on, in sentences: a broker that is away, commits that fail. It waits until they are over. */
+  readonly trouble: ReadonlyArray<string>
+}
+
+/**
+ * What a redrive has done.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RedriveSummary {
+  readonly from: string
+  readonly to: string
+  readonly groupId: string
+  readonly dryRun: boolean
+  readonly total: number
+  readonly sent: number
+  readonly filtered: number
+}
+
+/** How often it is looked whether the ends are reached. */
+const tick = "200 millis"
+/** Every so many ticks the broker is asked, also when nothing changes here: other members of the group may have done the rest. */
+const ticksBetweenQuestions = 5
+
+const troubles: ReadonlySet<HealthCode> = new Set<HealthCode>([
+  "commitsFailing",
+  "disconnected",
+  "lostToRetention",
+  "protocolMismatch",
+  "topicMissing",
+  "zombie"
+])
+
+const settings = (partitions: number, concurrency: number): ConsumerOptions => ({
+  // one of each partition may be the first beyond the end, which waits
+  concurrency: concurrency + partitions,
+  ordering: "partition",
+  // a send that is under way may finish within this time, so that fewer are sent twice
+  interruptGrace: "3 seconds",
+  revokeDrain: "3 seconds"
+})
+
+const clientError = (error: KafkaClientError) => new RedriveError({ reason: { _tag: "Client", error } })
+
+const invalid = (option: string, value: unknown, accepted: string) =>
+  Effect.fail(new InvalidOptions({ option, value, accepted }))
+
+const attempt = <A>(f: () => A): Effect.Effect<A, InvalidOptions> =>
+  Effect.suspend(() => {
+    try {
+      return Effect.succeed(f())
+    } catch (error) {
+      return error instanceof InvalidOptions ? Effect.fail(error) : Effect.die(error)
+    }
+  })
+
+/** The same redrive has the same group, and one with another filter has another. */
+const defaultGroup = ({ filter = {}, from, to }: RedriveOptions): string => {
+  const { error, offsetFrom, offsetTo, partition, since, topic, until } = filter
+  const parts = [topic, partition, offsetFrom, offsetTo, error, since, until].map((part) => part?.toString() ?? null)
+  if (parts.every((part) => part === null)) return `redrive.${from}.${to}`
+  return `redrive.${from}.${to}.${createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 12)}`
+}
+
+const isTopic = (name: string) => /^[a-zA-Z0-9._-]{1,249}$/.test(name) && name !== "." && name !== ".."
+
+const validate = (options: RedriveOptions) =>
+  Effect.gen(function* () {
+    const { concurrency = 100, dryRun = false, filter = {}, from, to } = options
+    for (const [option, name] of [
+      ["from", from],
+      ["to", to]
+    ] as const) {
+      if (!isTopic(name)) return yield* invalid(option, name, "a topic: 1 to 249 characters out of a-z A-Z 0-9 . _ -")
+    }
+    if (from === to) return yield* invalid("to", to, "another topic than from: a redrive would meet what it has sent")
+    if (!(Number.isSafeInteger(concurrency) && concurrency >= 1))
+      return yield* invalid("concurrency", concurrency, "an integer of at least 1")
+    if (filter.where !== undefined && options.groupId === undefined)
+      return yield* invalid("groupId", undefined, "a group id, where filter.where is given: it remembers how far it is")
+    const matches = yield* attempt(() => RedriveFilter.toPredicate(filter))
+    return { concurrency, dryRun, from, to, matches, groupId: options.groupId ?? defaultGroup(options) }
+  })
+
+/** What there is to do: both topics must exist. */
+const survey = (admin: KafkaAdmin, from: string, to: string) =>
+  Effect.gen(function* () {
+    const found = yield* Effect.mapError(admin.partitions([from, to]), clientError)
+    const missing = [from, to].find((topic) => found.every((p) => p.topic !== topic))
+    if (missing !== undefined) return yield* new RedriveError({ reason: { _tag: "TopicMissing", topic: missing } })
+    return found.filter((p) => p.topic === from)
+  })
+
+/**
+ * Reads `from` up to the ends that it has at the start, sends each matching record to `to` as it was before it failed
+ * (`DeadLetter.restore`: without the headers of the dead letter, but with its counter of hops), and ends by itself.
+ *
+ * **Order**: records of one partition are sent in their order, one after another.
+ *
+ * **Delivery**: at least once. What is committed is sent; what was sent without having been committed (a crash) is sent again.
+ *
+ * **Errors**: `InvalidOptions`; `RedriveError`. A record that is not sent ends it, and nothing is passed over. An outage is waited
+ * out, and named in the progress.
+ *
+ * @since 0.1.0
+ * @category redriving
+ */
+export const redrive = (
+  options: RedriveOptions
+): Effect.Effect<RedriveSummary, InvalidOptions | RedriveError, KafkaClient | KafkaProducer> =>
+  Effect.gen(function* () {
+    const { concurrency, dryRun, from, groupId, matches, to } = yield* validate(options)
+    const client = yield* KafkaClient
+    const producer = yield* KafkaProducer
+    if (!client.enabled) return yield* new RedriveError({ reason: { _tag: "Disabled" } })
+    const admin = yield* Effect.mapError(client.openAdmin, clientError)
+    const partitions = yield* survey(admin, from, to)
+    const counts = { sent: 0, filtered: 0, failed: 0 }
+    let firstFailure: RedriveError | undefined
+    const failed = (error: RedriveError) => {
+      counts.failed++
+      firstFailure ??= error
+      return Effect.fail(error)
+    }
+
+    const withSession = Effect.gen(function* () {
+      const session = yield* ConsumerSession
+      const ends = yield* Effect.mapError(session.logOffsets(partitions), clientError)
+      const committed = yield* Effect.mapError(admin.committed(groupId, partitions), clientError)
+      const stretch = new Stretch(ends, committed)
+      let trouble: ReadonlyArray<string> = []
+      const report = Effect.suspend(
+        () => options.onProgress?.({ total: stretch.total, passed: stretch.passed, ...counts, trouble }) ?? Effect.void
+      )
+
+      const sendFailed = ({ offset, partition, topic }: Delivery, error: PublishError) =>
+        new RedriveError({ reason: { _tag: "SendFailed", topic, partition, offset, error } })
+
+      /** Once begun it is finished, and said to be done: an interruption between the two would send the record twice. */
+      const send = (record: Delivery): Effect.Effect<void, RedriveError> =>
+        Effect.uninterruptible(
+          Effect.matchEffect(producer.send([DeadLetter.restore({ topic: to, record })]), {
+            onFailure: (error) => failed(sendFailed(record, error)),
+            onSuccess: (has) => {
+              if (!has) return failed(new RedriveError({ reason: { _tag: "Disabled" } }))
+              counts.sent++
+              return record.ack
+            }
+          })
+        )
+
+      const withConsumer = Effect.gen(function* () {
+        const consumer = yield* ConcurrentConsumer
+
+        /** What came after the start is left to the next redrive: not done, so that nothing of it is committed. */
+        const leave = (record: Delivery) => Effect.andThen(Effect.ignore(consumer.pause([record])), Effect.never)
+
+        const handler = Handler.make(from, (record) => {
+          if (!stretch.has(record)) return leave(record)
+          if (!matches(record)) {
+            counts.filtered++
+            return Effect.void
+          }
+          if (!dryRun) return send(record)
+          counts.sent++
+          return Effect.void
+        })
+
+        const run = consumer.run(handler, { onFailure: FailurePolicy.stop }).pipe(
+          Effect.mapError((error) => firstFailure ?? new RedriveError({ reason: { _tag: "Consumer", error } })),
+          Effect.andThen(Effect.never)
+        )
+
+        /** Whether all that this member has is behind it. */
+        const look = Effect.map(consumer.snapshot, ({ health, partitions }) => {
+          trouble = health.reasons.filter(({ code }) => troubles.has(code)).map(({ message }) => message)
+          for (const p of partitions) stretch.pass(p, p.committable)
+          return partitions.length > 0 && partitions.every((p) => stretch.hasPassed(p))
+        })
+
+        /** Whether the broker has it in its own words, also of partitions that other members have. */
+        const isCommitted = Effect.gen(function* () {
+          yield* Effect.ignore(consumer.flush)
+          yield* survey(admin, from, to)
+          const committed = yield* Effect.mapError(admin.committed(groupId, partitions), clientError)
+          for (const p of committed) stretch.commit(p, p.offset)
+          // what retention has deleted meanwhile will never be delivered
+          for (const p of yield* Effect.mapError(admin.logOffsets(partitions), clientError)) stretch.commit(p, p.start)
+          return stretch.isCommitted
+        }).pipe(
+          Effect.catchIf(
+            ({ reason }) => reason._tag === "Client" && reason.error.isRetryable,
+            () => Effect.succeed(false)
+          )
+        )
+
+        const untilEnd = Effect.gen(function* () {
+          let before = false
+          for (let ticks = 1; ; ticks++) {
+            const now = yield* look
+            if (dryRun && stretch.isPassed) return
+            if (!dryRun && ((now && !before) || ticks % ticksBetweenQuestions === 0) && (yield* isCommitted)) return
+            before = now
+            yield* Effect.sleep(tick)
+          }
+        })
+        // beside it, for it may wait for a broker
+        const reporting = Effect.forever(Effect.andThen(Effect.andThen(look, report), Effect.sleep(tick)))
+        yield* Effect.raceFirst(run, Effect.raceFirst(untilEnd, reporting))
+      })
+
+      if (!stretch.isPassed) {
+        const parts = Layer.provideMerge(
+          BatchCommitter.layer({ batchSize: 100, batchInterval: "500 millis" }),
+          Layer.succeed(ConsumerSession, dryRun ? looking(session, (p) => stretch.startOf(p)) : session)
+        )
+        yield* withConsumer.pipe(
+          Effect.provide(
+            Layer.provide(ConcurrentConsumer.layerNoDeps(settings(partitions.length, concurrency)), parts)
+          ),
+          Effect.ensuring(report)
+        )
+      }
+      return { from, to, groupId, dryRun, total: stretch.total, sent: counts.sent, filtered: counts.filtered }
+    })
+
+    return yield* withSession.pipe(
+      Effect.provide(
+        ConsumerSession.layer({
+          topics: [from],
+          groupId: dryRun ? `${groupId}.dry-run.${randomUUID().slice(0, 8)}` : groupId
+        })
+      ),
+      Effect.catchTag("KafkaClientError", (error) => Effect.fail(clientError(error)))
+    )
+  }).pipe(Effect.scoped)

@@ -1,0 +1,3 @@
+export * from "./Redrive.ts"
+export * from "./RedriveError.ts"
+export * from "./RedriveFilter.ts"
