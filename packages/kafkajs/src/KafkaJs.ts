@@ -18,6 +18,7 @@ import { classify, isFatal } from "./internal/classify.ts"
 import { type Client, makeClient, requestTimeoutOf } from "./internal/client.ts"
 import { disabledAdmin, disabledProducer, disabledSession } from "./internal/disabled.ts"
 import { checkOptions, type ClientSettings } from "./internal/options.ts"
+import { makeProducer, producerSettings } from "./internal/producer.ts"
 import { makeSession } from "./internal/session.ts"
 import { ask, backoff } from "./internal/state.ts"
 
@@ -36,6 +37,11 @@ export interface KafkaJsOptions {
   readonly connectTimeout?: Duration.Input | undefined
   /** Default `false`. `true`: the layer waits for the first broker as long as it takes. */
   readonly waitForBroker?: boolean | undefined
+  /**
+   * Default 120 s. How long a producer tries to send a record before it fails with `retriable`. At the end of it an answer may
+   * be waited for, up to 30 s more. Java: `delivery.timeout.ms`.
+   */
+  readonly deliveryTimeout?: Duration.Input | undefined
   /** `true`: TLS with the certificate authorities of Node; or PEM texts of your own. */
   readonly ssl?:
     | boolean
@@ -118,8 +124,9 @@ const make = Effect.fnUntraced(function* (options: KafkaJsOptions) {
           openCluster: () => client.openCluster(requestTimeout, session.sessionTimeout)
         })
       }),
-    openProducer: Effect.fail(
-      new KafkaClientError({ reason: "UnsupportedClient", detail: "this driver does not send" })
+    openProducer: makeProducer(
+      () => client.openCluster(requestTimeoutOf(Infinity), 0),
+      producerSettings(settings.deliveryTimeout)
     ),
     openAdmin: Effect.map(
       Effect.acquireRelease(

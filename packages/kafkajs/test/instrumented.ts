@@ -11,6 +11,7 @@ import { makeClient, requestTimeoutOf } from "../src/internal/client.ts"
 import type { Cluster } from "../src/internal/cluster.ts"
 import { checkOptions } from "../src/internal/options.ts"
 import type { Fetched } from "../src/internal/fetchResponse.ts"
+import { makeProducer, producerSettings } from "../src/internal/producer.ts"
 import { makeSession } from "../src/internal/session.ts"
 import type { Broker } from "../src/internal/wire.ts"
 
@@ -120,7 +121,7 @@ export const instrumented = (brokers: ReadonlyArray<string>): Layer.Layer<KafkaC
               Effect.sync(() => controls.set(session, control))
             )
           }),
-        openProducer: Effect.die(new Error("only sessions are instrumented")),
+        openProducer: makeProducer(() => client.openCluster(10_000, 0), producerSettings(60_000)),
         openAdmin: Effect.map(
           Effect.acquireRelease(
             Effect.sync(() => client.openCluster(10_000, 0)),

@@ -18,6 +18,7 @@ import type * as Layer from "effect/Layer"
 import { commits } from "./internal/contract/commits.ts"
 import { membership } from "./internal/contract/membership.ts"
 import { positions } from "./internal/contract/positions.ts"
+import { producer } from "./internal/contract/producer.ts"
 import { records } from "./internal/contract/records.ts"
 import { makeKit } from "./internal/contract/kit.ts"
 import { topics } from "./internal/contract/topics.ts"
@@ -125,5 +126,6 @@ export const contractSuite = <R, E>(name: string, options: ContractOptions<R, E>
     commits(suite)
     membership(suite)
     topics(suite)
+    producer(suite)
   })
 }

@@ -117,3 +117,71 @@ export const commitOutcome = (code: string): Result => {
       return { outcome: "retriable", code }
   }
 }
+
+/**
+ * What becomes of a batch that was sent.
+ *
+ * - `done`: the broker has it.
+ * - `refuse`: it will never take it.
+ * - `split`: one of its records it will not take, or all together are too much.
+ * - `bump`: it expects another sequence number, so that this producer's epoch in the partition ends; `renew`: so does the producer id.
+ * - `again`: sending it again, as it is, helps.
+ *
+ * `doubtful`: it may be in the log all the same, or get there. `moved`: somebody else may be the leader.
+ */
+export interface BatchFate {
+  readonly next: "done" | "refuse" | "split" | "bump" | "renew" | "again"
+  readonly doubtful: boolean
+  readonly moved: boolean
+}
+
+const fate = (next: BatchFate["next"], doubtful = false, moved = false): BatchFate => ({ next, doubtful, moved })
+
+/** The fate of a batch by Kafka's name of the error of its partition in the answer. */
+export const batchFate = (code: string): BatchFate => {
+  switch (code) {
+    case "NONE":
+    // it is older than the batches of ours that the broker remembers: it was stored before
+    case "DUPLICATE_SEQUENCE_NUMBER":
+      return fate("done")
+    case "MESSAGE_TOO_LARGE":
+    case "RECORD_LIST_TOO_LARGE":
+    // of one record; the others are not to suffer for having been sent at the same time
+    case "INVALID_RECORD":
+    case "INVALID_TIMESTAMP":
+      return fate("split")
+    case "OUT_OF_ORDER_SEQUENCE_NUMBER":
+    case "UNKNOWN_PRODUCER_ID":
+      return fate("bump")
+    case "INVALID_PRODUCER_EPOCH":
+    case "PRODUCER_FENCED":
+      return fate("renew")
+    case "TOPIC_AUTHORIZATION_FAILED":
+    case "CLUSTER_AUTHORIZATION_FAILED":
+    case "INVALID_TOPIC_EXCEPTION":
+    case "INVALID_REQUIRED_ACKS":
+    case "INVALID_REQUEST":
+    case "POLICY_VIOLATION":
+    case "UNSUPPORTED_VERSION":
+    case "UNSUPPORTED_FOR_MESSAGE_FORMAT":
+    case "UNSUPPORTED_COMPRESSION_TYPE":
+      return fate("refuse")
+    case "CORRUPT_MESSAGE":
+    case "NOT_ENOUGH_REPLICAS":
+    case "THROTTLING_QUOTA_EXCEEDED":
+      return fate("again")
+    case "LEADER_NOT_AVAILABLE":
+      return fate("again", false, true)
+    // the leader may have changed after it had written the batch, while it waited for the replicas
+    case "UNKNOWN_TOPIC_OR_PARTITION":
+    case "UNKNOWN_TOPIC_ID":
+    case "NOT_LEADER_OR_FOLLOWER":
+    case "REPLICA_NOT_AVAILABLE":
+    case "FENCED_LEADER_EPOCH":
+    case "UNKNOWN_LEADER_EPOCH":
+    case "KAFKA_STORAGE_ERROR":
+      return fate("again", true, true)
+    default:
+      return fate("again", true)
+  }
+}

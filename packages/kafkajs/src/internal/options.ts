@@ -11,6 +11,8 @@ export interface ClientSettings {
   /** milliseconds */
   readonly connectTimeout: number
   readonly waitForBroker: boolean
+  /** milliseconds */
+  readonly deliveryTimeout: number
   readonly ssl: boolean | { readonly ca?: string; readonly cert?: string; readonly key?: string }
   readonly sasl: KafkaJsOptions["sasl"]
 }
@@ -21,9 +23,17 @@ const refuse = (option: string, value: unknown, accepted: string): never => {
 
 const address = "host:port with a host name or an IPv4 address and a port of 1 to 65535"
 
+/** In milliseconds. */
+const duration = (option: string, value: Duration.Input | undefined, byDefault: number, least: number): number => {
+  if (value === undefined) return byDefault
+  const millis = Option.getOrUndefined(Option.map(Duration.fromInput(value), Duration.toMillis))
+  if (millis !== undefined && Number.isFinite(millis) && millis >= least) return millis
+  return refuse(option, value, `a finite duration of at least ${least === 1 ? "1 ms" : `${least / 1000} s`}`)
+}
+
 /** Throws `InvalidOptions`. */
 export const checkOptions = (options: KafkaJsOptions): ClientSettings => {
-  const { brokers, clientId, connectTimeout, sasl, ssl, waitForBroker } = options
+  const { brokers, clientId, sasl, ssl, waitForBroker } = options
   if (!Array.isArray(brokers) || brokers.length === 0) refuse("brokers", brokers, `at least one ${address}`)
   for (const broker of brokers) {
     // kafkajs splits at the colon: an IPv6 address cannot be given
@@ -33,13 +43,6 @@ export const checkOptions = (options: KafkaJsOptions): ClientSettings => {
   if (clientId !== undefined && (typeof clientId !== "string" || clientId.length === 0)) {
     refuse("clientId", clientId, "a text that is not empty")
   }
-  const timeout =
-    connectTimeout === undefined
-      ? 10_000
-      : Option.getOrUndefined(Option.map(Duration.fromInput(connectTimeout), Duration.toMillis))
-  if (timeout === undefined || !Number.isFinite(timeout) || timeout < 1) {
-    refuse("connectTimeout", connectTimeout, "a finite duration of at least 1 ms")
-  }
   if (typeof ssl === "object" && (ssl.cert === undefined) !== (ssl.key === undefined)) {
     refuse("ssl", "one of cert and key", "both cert and key, or none of them")
   }
@@ -47,8 +50,9 @@ export const checkOptions = (options: KafkaJsOptions): ClientSettings => {
   return {
     brokers,
     clientId: clientId ?? "concurrent-kafka",
-    connectTimeout: timeout!,
+    connectTimeout: duration("connectTimeout", options.connectTimeout, 10_000, 1),
     waitForBroker: waitForBroker ?? false,
+    deliveryTimeout: duration("deliveryTimeout", options.deliveryTimeout, 120_000, 1000),
     ssl:
       ssl === undefined || typeof ssl === "boolean"
         ? (ssl ?? false)
