@@ -30,10 +30,11 @@ import type { Handler } from "./Handler.ts"
 import type { Health, HealthOptions } from "./Health.ts"
 import { Pause, type PartitionEpoch } from "./internal/epoch.ts"
 import type { Lanes } from "./internal/lanes.ts"
-import { limit, validateConsumer, validated } from "./internal/options.ts"
+import { limit, validateConsumer, validated, validatePolicy } from "./internal/options.ts"
 import { Permits } from "./internal/permits.ts"
 import { ConsumerRun } from "./internal/run.ts"
 import type { Slot } from "./internal/slot.ts"
+import { Suspects } from "./internal/suspects.ts"
 import { type ConsumerSettings, Counters, keyOf } from "./internal/state.ts"
 import { healthOf, snapshotOf, type Viewed } from "./internal/view.ts"
 import { InvalidOptions } from "./InvalidOptions.ts"
@@ -239,6 +240,7 @@ const make = Effect.fnUntraced(function* (
   const permits = new Permits(settings.concurrency)
   const lanes = new Map<string, Lanes>()
   const zombies = new Set<Slot>()
+  const suspects = new Suspects()
   const warned = new Set<string>()
   const name = settings.name ?? registry.nameFor(session.settings.groupId)
   const failed = Deferred.makeUnsafe<never, ConsumerError | CommitterDied>()
@@ -299,6 +301,9 @@ const make = Effect.fnUntraced(function* (
         if ([...handler.topics].sort().join() !== [...topics].sort().join()) {
           return yield* error({ _tag: "TopicsDiffer", handler: handler.topics, session: topics })
         }
+        yield* Effect.catch(validatePolicy(options?.onFailure, settings, session), (refused) =>
+          error({ _tag: "Options", error: refused })
+        )
         const context = yield* Effect.context<R | RP>()
         const fork = yield* FiberSet.runtime(fibers)<never>()
         const diagnostics = yield* Diagnostics
@@ -315,6 +320,7 @@ const make = Effect.fnUntraced(function* (
               permits,
               lanes,
               zombies,
+              suspects,
               warned,
               diagnostics,
               clock,
@@ -415,6 +421,7 @@ const handlerLayer = <Self, E, R, RP>(
   Layer.effect(
     tag,
     Effect.gen(function* () {
+      yield* validatePolicy(options.onFailure, { offsetMap: options.offsetMap ?? "own" }, yield* ConsumerSession)
       const consumer = yield* make(options, options.onEnd)
       const run = consumer.run<E, R, RP>(handler, ...([options] as unknown as OnFailureArgs<E, RP>))
       // a layer cannot fail after it was built: who wants to know races `failure`, as `launch` does

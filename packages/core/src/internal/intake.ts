@@ -29,6 +29,7 @@ import { Lanes } from "./lanes.ts"
 import type { PartitionEvent } from "./partitionMachine.ts"
 import type { Pump } from "./pump.ts"
 import type { Rebalance } from "./rebalance.ts"
+import { Standstill } from "./standstill.ts"
 import { keyOf, type RunState } from "./state.ts"
 
 /** questions about single partitions under way */
@@ -61,6 +62,7 @@ export class Intake {
   readonly gone: GoneTopics
   /** epochs that were ended here, on an answer of the broker, while the client holds them on */
   private readonly givenUp = new Set<number>()
+  readonly standstill: Standstill
   private readonly run: RunState
   private readonly held: Backpressure
   private readonly pump: Pump
@@ -88,6 +90,7 @@ export class Intake {
     this.userPaused = userPaused
     this.events = events
     this.gone = new GoneTopics(run, events.fork)
+    this.standstill = new Standstill(run)
   }
 
   take(signals: ReadonlyArray<Signal>): void {
@@ -258,7 +261,7 @@ export class Intake {
   /** The broker has answered a commit with it, before the client knows. */
   evicted(epoch: PartitionEpoch): void {
     this.givenUp.add(epoch.epoch)
-    this.transition(epoch, "lost")
+    this.loses(epoch)
     this.holdsOn(epoch)
   }
 
@@ -460,6 +463,11 @@ export class Intake {
     if (this.run.ending.delete(epoch)) this.events.settled()
   }
 
+  private loses(epoch: PartitionEpoch): void {
+    if (this.standstill.happened) this.run.suspects.add(epoch.live)
+    this.transition(epoch, "lost")
+  }
+
   private lost(signal: Lost): void {
     let inFlight = 0
     for (const p of signal.partitions) {
@@ -468,7 +476,7 @@ export class Intake {
       if (epoch === undefined) this.run.row("partition", "P28", p)
       else {
         inFlight += epoch.inFlight
-        this.transition(epoch, "lost")
+        this.loses(epoch)
       }
     }
     this.run.counters.rebalanced({

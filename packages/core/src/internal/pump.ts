@@ -349,13 +349,15 @@ export class Pump {
     if (limit !== undefined) this.sweeper.watch(slot, limit)
   }
 
-  private attempt(slot: Slot): Effect.Effect<void, unknown, Scope.Scope> {
+  private attempt(slot: Slot): Effect.Effect<unknown, unknown, Scope.Scope> {
     const { defects } = slot.at.backlog
     if (defects !== undefined && defects.has(slot.seq)) return Effect.die(defects.get(slot.seq))
-    const { wrap } = this.run.settings
+    const { settings, suspects } = this.run
+    const { wrap } = settings
     try {
       const effect = this.handler.handle(slot) as Effect.Effect<void, unknown, Scope.Scope>
-      return wrap === undefined ? effect : wrap(effect, slot)
+      const attempt = wrap === undefined ? effect : wrap(effect, slot)
+      return suspects.some ? suspects.guard(slot, attempt) : attempt
     } catch (defect) {
       return Effect.die(defect)
     }
@@ -480,6 +482,7 @@ export class Pump {
       counters.handlerTime.add(now - slot.startedAt, now)
     }
     epoch.backlog.defects?.delete(slot.seq)
+    if (this.run.suspects.some) this.run.suspects.clear(slot)
     this.held.remove(epoch, sizeOf(slot.record))
     if (epoch.state !== "open") this.run.partition(epoch, "outcome")
     this.moved(epoch, epoch.tracker.settle(slot.seq))

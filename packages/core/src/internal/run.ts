@@ -40,6 +40,7 @@ import { Rebalance } from "./rebalance.ts"
 import { bounded } from "./shutdown.ts"
 import type { Slot } from "./slot.ts"
 import { type ConsumerSettings, type Counters, RunState } from "./state.ts"
+import type { Suspects } from "./suspects.ts"
 import { Sweeper } from "./sweeper.ts"
 import { Timetable } from "./timetable.ts"
 
@@ -54,6 +55,7 @@ export interface RunOptions {
   readonly permits: Permits
   readonly lanes: Map<string, Lanes>
   readonly zombies: Set<Slot>
+  readonly suspects: Suspects
   readonly warned: Set<string>
   readonly diagnostics: Diagnostics | undefined
   readonly clock: Clock.Clock
@@ -191,6 +193,7 @@ export class ConsumerRun {
         })
       )
     )
+    this.background(this.intake.standstill.watch)
     this.background(Effect.catch(committer.died, (error) => Effect.sync(() => this.died(error))))
     const join = Effect.andThen(
       Scope.provide(committer.attach({ take: this.commits.entries, settled: this.commits.settled }), this.scope),

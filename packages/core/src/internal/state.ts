@@ -17,6 +17,7 @@ import { type PartitionEvent, partitionStep, type PartitionStep } from "./partit
 import { RecordEvent, recordEventNames, recordStateNames, recordStep } from "./recordMachine.ts"
 import type { Permits } from "./permits.ts"
 import type { Slot } from "./slot.ts"
+import type { Suspects } from "./suspects.ts"
 
 /** validated, times in milliseconds */
 export interface ConsumerSettings {
@@ -90,6 +91,8 @@ export class RunState {
   readonly epochs = new Map<string, PartitionEpoch>()
   /** ended, with fibers that still run */
   readonly ending = new Set<PartitionEpoch>()
+  /** shared with other runs */
+  readonly suspects: Suspects
   /** slots whose epoch is over and whose fiber ignores its interruption; shared with other runs */
   readonly zombies: Set<Slot>
   closing = false
@@ -104,6 +107,7 @@ export class RunState {
     readonly permits: Permits
     readonly lanes: Map<string, Lanes>
     readonly zombies: Set<Slot>
+    readonly suspects: Suspects
     readonly diagnostics: Diagnostics | undefined
     readonly clock: Clock.Clock
     readonly warned: Set<string>
@@ -115,6 +119,7 @@ export class RunState {
     this.permits = options.permits
     this.lanes = options.lanes
     this.zombies = options.zombies
+    this.suspects = options.suspects
     this.diagnostics = options.diagnostics
     this.clock = options.clock
     this.warned = options.warned

@@ -1,0 +1,104 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import { TestClock } from "effect/testing"
+import type { Slot } from "../src/internal/slot.ts"
+import { Standstill } from "../src/internal/standstill.ts"
+import type { RunState } from "../src/internal/state.ts"
+import { Suspects } from "../src/internal/suspects.ts"
+import { Desk, turns, world } from "./harness.ts"
+import { recordAt } from "./script.ts"
+
+const slotOf = (offset: number) => recordAt(0, offset) as unknown as Slot
+
+describe("records that may block the event loop", () => {
+  it.effect("D38: after two lost sessions they run one at a time, and the third is one too many", () =>
+    Effect.gen(function* () {
+      const suspects = new Suspects()
+      const attempt = (slot: Slot) => suspects.guard(slot, Effect.never)
+      const [a, b] = [slotOf(1), slotOf(2)]
+      assert.isFalse(suspects.some)
+      suspects.add([a, b])
+      suspects.add([a, b])
+      const started: Array<number> = []
+      const run = (slot: Slot, n: number) =>
+        Effect.forkChild(
+          suspects.guard(
+            slot,
+            Effect.andThen(
+              Effect.sync(() => void started.push(n)),
+              Effect.never
+            )
+          )
+        )
+      const first = yield* run(a, 1)
+      const second = yield* run(b, 2)
+      yield* turns
+      assert.deepStrictEqual(started, [1])
+      // the one that waited for its turn has done nothing
+      suspects.add([a, b])
+      yield* Fiber.interrupt(first)
+      yield* turns
+      assert.deepStrictEqual(started, [1, 2])
+      yield* Fiber.interrupt(second)
+      const refused = yield* Effect.exit(attempt(a))
+      assert.isTrue(Exit.isFailure(refused))
+      assert.include(String((refused as Exit.Failure<never, never>).cause.reasons[0]), "3 times")
+      // one that ends after all is nobody to be suspected
+      suspects.clear(a)
+      suspects.clear(b)
+      assert.isFalse(suspects.some)
+    })
+  )
+
+  it("only so many are remembered", () => {
+    const suspects = new Suspects()
+    for (let i = 0; i < 20_000; i++) suspects.add([slotOf(i)])
+    suspects.add([slotOf(0)])
+    suspects.clear(recordAt(0, 0))
+    for (let i = 10_001; i < 20_000; i++) suspects.clear(recordAt(0, i))
+    assert.isFalse(suspects.some)
+  })
+
+  it.effect(
+    "a clock that is far ahead at its next look tells that the event loop stood still; one that ticks does not",
+    () =>
+      Effect.gen(function* () {
+        let offset = 0
+        const clock = yield* TestClock.testClockWith(Effect.succeed)
+        const run = {
+          ticks: () => clock.currentTimeMillisUnsafe() + offset,
+          session: { settings: { sessionTimeout: 8_000 } }
+        } as unknown as RunState
+        const standstill = new Standstill(run)
+        yield* Effect.forkChild(standstill.watch)
+        yield* TestClock.adjust(60_000)
+        assert.isFalse(standstill.happened)
+        offset = 4_000
+        assert.isTrue(standstill.happened)
+        yield* TestClock.adjust(7_000)
+        assert.isTrue(standstill.happened)
+        yield* TestClock.adjust(3_000)
+        assert.isFalse(standstill.happened)
+      })
+  )
+
+  it.effect("sessions that are lost while the event loop turns say nothing of a record", () =>
+    Effect.gen(function* () {
+      const { member, produce } = yield* world()
+      const desk = new Desk()
+      yield* produce(1)
+      const a = yield* member("a", { desk })
+      yield* turns
+      for (let i = 0; i < 5; i++) {
+        yield* a.session().evict
+        yield* TestClock.adjust(60_000)
+        yield* turns
+      }
+      assert.isAtLeast(desk.attempts.length, 4)
+      yield* desk.finishAll()
+      assert.strictEqual((yield* a.consumer.snapshot).outcomes.handled, 1)
+    })
+  )
+})
