@@ -80,11 +80,14 @@ beforeAll(async () => {
 const program = `
 import { ConcurrentConsumer, FailurePolicy, Handler } from "@concurrent-kafka/core"
 import type { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
+import { redrive } from "@concurrent-kafka/cli"
 import { KafkaJs } from "@concurrent-kafka/kafkajs"
 import { MemoryKafka } from "@concurrent-kafka/testing"
 import { Deferred, Effect, Layer } from "effect"
 
 export const client: Layer.Layer<KafkaClient, unknown> = KafkaJs.layer({ brokers: ["127.0.0.1:9092"] })
+
+export const back = redrive({ from: "orders.dead-letter", to: "orders" }).pipe(Effect.provide(client))
 
 const all = Deferred.makeUnsafe<number>()
 let handled = 0

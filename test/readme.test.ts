@@ -14,6 +14,7 @@ const documents = [
   "README.md",
   "docs/state-machines.md",
   "examples/quickstart/README.md",
+  "packages/cli/README.md",
   "packages/core/README.md",
   "packages/kafkajs/README.md",
   "packages/testing/README.md"

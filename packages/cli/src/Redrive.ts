@@ -15,16 +15,17 @@ import { DeadLetter } from "@concurrent-kafka/core/DeadLetter"
 import { FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
 import { Handler } from "@concurrent-kafka/core/Handler"
 import type { HealthCode } from "@concurrent-kafka/core/Health"
-import { InvalidOptions } from "@concurrent-kafka/core/InvalidOptions"
+import type { InvalidOptions } from "@concurrent-kafka/core/InvalidOptions"
 import { type KafkaAdmin, KafkaClient, type KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { KafkaProducer, type PublishError } from "@concurrent-kafka/core/KafkaProducer"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { createHash, randomUUID } from "node:crypto"
+import { randomUUID } from "node:crypto"
 import { looking } from "./internal/looking.ts"
 import { Stretch } from "./internal/stretch.ts"
+import { validate } from "./internal/validate.ts"
 import { RedriveError } from "./RedriveError.ts"
-import { RedriveFilter } from "./RedriveFilter.ts"
+import type { RedriveFilter } from "./RedriveFilter.ts"
 
 /**
  * What is sent where.
@@ -50,7 +51,7 @@ export interface RedriveOptions {
   readonly groupId?: string | undefined
   /** Default: every record. */
   readonly filter?: RedriveFilter | undefined
-  /** Sends at once. Default 100. Records of one partition are sent one after another. */
+  /** Sends at once. Default 100. Records of one key are sent one after another. */
   readonly concurrency?: number | undefined
   /** Counts what would be sent. Nothing is sent or committed; it joins a group `<groupId>.dry-run.<random>`, which is forgotten. */
   readonly dryRun?: boolean | undefined
@@ -112,53 +113,13 @@ const troubles: ReadonlySet<HealthCode> = new Set<HealthCode>([
 const settings = (partitions: number, concurrency: number): ConsumerOptions => ({
   // one of each partition may be the first beyond the end, which waits
   concurrency: concurrency + partitions,
-  ordering: "partition",
+  ordering: "key",
   // a send that is under way may finish within this time, so that fewer are sent twice
   interruptGrace: "3 seconds",
   revokeDrain: "3 seconds"
 })
 
 const clientError = (error: KafkaClientError) => new RedriveError({ reason: { _tag: "Client", error } })
-
-const invalid = (option: string, value: unknown, accepted: string) =>
-  Effect.fail(new InvalidOptions({ option, value, accepted }))
-
-const attempt = <A>(f: () => A): Effect.Effect<A, InvalidOptions> =>
-  Effect.suspend(() => {
-    try {
-      return Effect.succeed(f())
-    } catch (error) {
-      return error instanceof InvalidOptions ? Effect.fail(error) : Effect.die(error)
-    }
-  })
-
-/** The same redrive has the same group, and one with another filter has another. */
-const defaultGroup = ({ filter = {}, from, to }: RedriveOptions): string => {
-  const { error, offsetFrom, offsetTo, partition, since, topic, until } = filter
-  const parts = [topic, partition, offsetFrom, offsetTo, error, since, until].map((part) => part?.toString() ?? null)
-  if (parts.every((part) => part === null)) return `redrive.${from}.${to}`
-  return `redrive.${from}.${to}.${createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 12)}`
-}
-
-const isTopic = (name: string) => /^[a-zA-Z0-9._-]{1,249}$/.test(name) && name !== "." && name !== ".."
-
-const validate = (options: RedriveOptions) =>
-  Effect.gen(function* () {
-    const { concurrency = 100, dryRun = false, filter = {}, from, to } = options
-    for (const [option, name] of [
-      ["from", from],
-      ["to", to]
-    ] as const) {
-      if (!isTopic(name)) return yield* invalid(option, name, "a topic: 1 to 249 characters out of a-z A-Z 0-9 . _ -")
-    }
-    if (from === to) return yield* invalid("to", to, "another topic than from: a redrive would meet what it has sent")
-    if (!(Number.isSafeInteger(concurrency) && concurrency >= 1))
-      return yield* invalid("concurrency", concurrency, "an integer of at least 1")
-    if (filter.where !== undefined && options.groupId === undefined)
-      return yield* invalid("groupId", undefined, "a group id, where filter.where is given: it remembers how far it is")
-    const matches = yield* attempt(() => RedriveFilter.toPredicate(filter))
-    return { concurrency, dryRun, from, to, matches, groupId: options.groupId ?? defaultGroup(options) }
-  })
 
 /** What there is to do: both topics must exist. */
 const survey = (admin: KafkaAdmin, from: string, to: string) =>
@@ -173,7 +134,7 @@ const survey = (admin: KafkaAdmin, from: string, to: string) =>
  * Reads `from` up to the ends that it has at the start, sends each matching record to `to` as it was before it failed
  * (`DeadLetter.restore`: without the headers of the dead letter, but with its counter of hops), and ends by itself.
  *
- * **Order**: records of one partition are sent in their order, one after another.
+ * **Order**: records of one key are sent in their order, one after another; those without a key in any order.
  *
  * **Delivery**: at least once. What is committed is sent; what was sent without having been committed (a crash) is sent again.
  *
