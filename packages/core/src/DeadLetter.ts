@@ -11,6 +11,7 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import { DecodeError, EncodeError } from "./Codec.ts"
 import type { ConsumerRecord, Headers } from "./ConsumerRecord.ts"
 import { HandlerTimeout } from "./Handler.ts"
 import { KafkaClientError } from "./KafkaClient.ts"
@@ -140,7 +141,11 @@ const nameOf = (error: unknown): string => {
 
 /** Errors of ours whose messages are made of settings, codes and positions, never of a record. */
 const messageOf = (error: unknown): string | undefined =>
-  error instanceof HandlerTimeout || error instanceof PublishError || error instanceof KafkaClientError
+  error instanceof DecodeError ||
+  error instanceof EncodeError ||
+  error instanceof HandlerTimeout ||
+  error instanceof PublishError ||
+  error instanceof KafkaClientError
     ? error.message
     : undefined
 

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Schema from "effect/Schema"
+import { DecodeError } from "../src/Codec.ts"
 import type { ConsumerRecord, Headers } from "../src/ConsumerRecord.ts"
 import { DeadLetter } from "../src/DeadLetter.ts"
 import { HandlerTimeout } from "../src/Handler.ts"
@@ -192,6 +193,8 @@ describe("DeadLetter.make", () => {
     const letter = DeadLetter.read(received({ cause: Cause.fail(new HandlerTimeout({ afterMillis: 30_000 })) }))
     assert.strictEqual(letter?.error, "HandlerTimeout")
     assert.strictEqual(letter?.message, "the handler did not finish within 30000 ms and was interrupted")
+    const error = new DecodeError({ topic: "orders", part: "value", message: 'at ["id"]: expected string' })
+    assert.strictEqual(DeadLetter.read(received({ cause: Cause.fail(error) }))?.message, error.message)
   })
 
   it("replaces what would forge lines in a log or turn a terminal", () => {
