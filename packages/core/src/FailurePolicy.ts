@@ -165,6 +165,26 @@ export interface FailurePolicy<in E, out R> extends Pipeable {
   readonly decide: (failure: Failure<E>) => Effect.Effect<Decision, never, R>
   /** Has a park step, and so needs the offset map. What a function of `make` may answer is not known. */
   readonly parks?: boolean
+  /**
+   * The topics that its dead letters go to: a consumer refuses a policy that names one of its own, because a record would come back
+   * as its own dead letter for ever. What a function of `make` may answer is not known; there it is seen when it happens.
+   */
+  readonly deadLetterTopics?: ReadonlyArray<string>
+}
+
+/**
+ * @since 0.1.0
+ */
+export declare namespace FailurePolicy {
+  /**
+   * What a function's answers need: the effects among them, and a producer where a DeadLetter is among the decisions.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  export type Services<Answer> =
+    | (Answer extends Effect.Effect<unknown, unknown, infer R> ? R : never)
+    | Decision.Services<Answer extends Effect.Effect<infer D, unknown, unknown> ? D : Answer>
 }
 
 /**
@@ -176,9 +196,14 @@ export interface DeadLetterOptions {
   readonly refused?: "stop" | "skip" | undefined
 }
 
-const policy = <E, R>(decide: FailurePolicy<E, R>["decide"], parks: boolean): FailurePolicy<E, R> => ({
+const policy = <E, R>(
+  decide: FailurePolicy<E, R>["decide"],
+  parks: boolean,
+  deadLetterTopics: ReadonlyArray<string>
+): FailurePolicy<E, R> => ({
   decide,
   parks,
+  deadLetterTopics,
   pipe() {
     return pipeArguments(this, arguments)
   }
@@ -194,7 +219,7 @@ const step = <E, R>(answer: FailureStep<E, R>["step"], parks: boolean): FailureS
 
 const always = (decision: Decision): FailurePolicy<unknown, never> => {
   const answer = Effect.succeed(decision)
-  return policy(() => answer, false)
+  return policy(() => answer, false, decision._tag === "DeadLetter" ? [decision.topic] : [])
 }
 
 const skip = always({ _tag: "Skip" })
@@ -265,7 +290,8 @@ const orElse =
             then: next._tag === "Park" ? next.then : next
           }))
         }),
-      self.parks || that.parks === true
+      self.parks || that.parks === true,
+      that.deadLetterTopics ?? []
     )
 
 /**
@@ -301,9 +327,9 @@ export const FailurePolicy: {
    */
   readonly deadLetter: (topic: string, options?: DeadLetterOptions) => FailurePolicy<unknown, KafkaProducer>
   /** A function that decides, maybe with an effect. Where a DeadLetter is among its answers it needs a producer. */
-  readonly make: <E, const D extends Decision, R = never>(
-    f: (failure: Failure<E>) => D | Effect.Effect<D, never, R>
-  ) => FailurePolicy<E, R | Decision.Services<D>>
+  readonly make: <E, const Answer extends Decision | Effect.Effect<Decision, never, unknown>>(
+    f: (failure: Failure<E>) => Answer
+  ) => FailurePolicy<E, FailurePolicy.Services<Answer>>
   /**
    * Sends to this topic what a step has no answer for.
    *
@@ -336,11 +362,14 @@ export const FailurePolicy: {
   skip,
   stop,
   deadLetter,
-  make: (f) =>
-    policy((failure) => {
-      const answer = f(failure)
+  make<E, const Answer extends Decision | Effect.Effect<Decision, never, unknown>>(f: (failure: Failure<E>) => Answer) {
+    const decide = (failure: Failure<E>): Effect.Effect<Decision, never, unknown> => {
+      const answer: Decision | Effect.Effect<Decision, never, unknown> = f(failure)
       return Effect.isEffect(answer) ? answer : Effect.succeed(answer)
-    }, false),
+    }
+    // generic in the answer, so that a function may answer with a decision here and with an effect there
+    return policy(decide, false, []) as FailurePolicy<E, FailurePolicy.Services<Answer>>
+  },
   orDeadLetter: (topic, options) => orElse(deadLetter(topic, options)),
   orSkip: orElse(skip),
   orStop: orElse(stop),

@@ -143,16 +143,13 @@ export const Topic: {
    * **Errors**: throws `InvalidOptions` when the name cannot be a topic's, or a schema's encoded side is none of these.
    */
   readonly make: typeof make
-  /**
-   * JSON text of what this schema describes.
-   *
-   * **Cost**: for a small struct 0.2 us more than `JSON.parse` of the same text.
-   */
+  /** JSON text of what this schema describes, as a schema of that text. */
   readonly json: <S extends Schema.Constraint>(schema: S) => Schema.decodeTo<S, Schema.String>
   /**
    * A handler of decoded records. What cannot be decoded fails with `DecodeError` and goes to the policy, before `f` is called.
    *
-   * **Cost**: use one `Effect.fnUntraced` defined once; an `Effect.gen` created in each call costs 1.2 us more a record.
+   * **Cost**: 0.9 us for a text key and JSON of a small struct, 0.5 of them in `TextDecoder` and `JSON.parse`. Use one
+   * `Effect.fnUntraced` defined once; an `Effect.gen` created in each call costs 1.2 us more a record.
    */
   readonly handler: <K, V, H, RD, RE, Eff extends Effect.Effect<unknown, unknown, unknown>>(
     topic: Topic<K, V, H, RD, RE>,
