@@ -10,9 +10,11 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import type { EncodeError } from "./Codec.ts"
 import type { Headers } from "./ConsumerRecord.ts"
 import { murmur2 } from "./internal/murmur2.ts"
 import { KafkaClient, type KafkaClientError } from "./KafkaClient.ts"
+import { Topic } from "./Topic.ts"
 
 /**
  * A record to be sent.
@@ -122,9 +124,28 @@ const closed = new PublishError({ reason: "closed", code: "CLOSED", detail: "the
  * @since 0.1.0
  * @category services
  */
-export class KafkaProducer extends Context.Service<KafkaProducer, Producer>()("@concurrent-kafka/core/KafkaProducer") {
+export class KafkaProducer extends Context.Service<
+  KafkaProducer,
+  Producer & {
+    /**
+     * Sends one record of a typed topic.
+     *
+     * **Errors**: those of `send`; `EncodeError` when the topic's schemas do not accept what is given, then nothing was sent.
+     */
+    readonly publish: <K, V, H, RD, RE>(
+      topic: Topic<K, V, H, RD, RE>,
+      value: V,
+      options?: { readonly key?: K | undefined; readonly headers?: H | undefined }
+    ) => Effect.Effect<boolean, PublishError | EncodeError, RE>
+  }
+>()("@concurrent-kafka/core/KafkaProducer") {
   /** The service around what a driver has. */
-  static readonly fromProducer = (producer: Producer): KafkaProducer["Service"] => KafkaProducer.of(producer)
+  static readonly fromProducer = ({ send }: Producer): KafkaProducer["Service"] =>
+    KafkaProducer.of({
+      send,
+      publish: (topic, value, options) =>
+        Effect.flatMap(Topic.encode(topic, value, options), (record) => send([record]))
+    })
 
   /**
    * One producer of the client for all who send, opened by the first send and closed with the scope. An attempt to open that

@@ -28,6 +28,7 @@ import { FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import type { HealthCode } from "../src/Health.ts"
 import { KafkaClient } from "../src/KafkaClient.ts"
+import { KafkaProducer, type Producer } from "../src/KafkaProducer.ts"
 import type { Outcome } from "../src/Snapshot.ts"
 
 /**
@@ -175,7 +176,9 @@ export interface MemberOptions extends Partial<GroupOptions> {
   readonly client?: ClientOptions
   readonly desk?: Desk
   readonly topics?: readonly [string, ...Array<string>]
-  readonly policy?: FailurePolicy<Boom, never> | "none"
+  readonly policy?: FailurePolicy<Boom, KafkaProducer> | "none"
+  /** default: one of its own on the same Kafka */
+  readonly producer?: Producer
   readonly handler?: Handler<Boom, never>
   /** do not call `run` */
   readonly idle?: boolean
@@ -282,6 +285,7 @@ export const world = (
           handler,
           idle = false,
           policy,
+          producer,
           topics: subscribed = [topics[0]!] as const,
           ...group
         } = memberOptions
@@ -290,9 +294,16 @@ export const world = (
         const unexpected: Array<string> = []
         const logs: Array<string> = []
         const registry = makeRegistry()
+        const kafkaClient = kafka.client({ clientId: name, protocol, ...client })
         const services = Context.merge(
           context,
-          Context.make(KafkaClient, kafka.client({ clientId: name, protocol, ...client })).pipe(
+          Context.make(KafkaClient, kafkaClient).pipe(
+            Context.add(
+              KafkaProducer,
+              producer === undefined
+                ? yield* KafkaProducer.make.pipe(Effect.provideService(KafkaClient, kafkaClient), Scope.provide(scope))
+                : KafkaProducer.fromProducer(producer)
+            ),
             Context.add(ConsumerRegistry, registry),
             Context.add(Diagnostics, {
               transition: (machine, row) => void rows.push(`${machine}:${row}`),

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { murmur2 } from "../src/internal/murmur2.ts"
 import { KafkaClient, KafkaClientError } from "../src/KafkaClient.ts"
@@ -15,6 +16,7 @@ import {
   PublishedRecords,
   PublishError
 } from "../src/KafkaProducer.ts"
+import { Topic } from "../src/Topic.ts"
 
 const utf8 = new TextEncoder()
 const record: ProducerRecord = { topic: "t", value: utf8.encode("v") }
@@ -132,6 +134,49 @@ describe("KafkaProducer", () => {
       assert.isTrue(yield* producer.send([second]))
       assert.deepStrictEqual(yield* (yield* PublishedRecords).all, [record, second])
     }).pipe(Effect.provide(KafkaProducer.layerTest))
+  )
+})
+
+describe("publish", () => {
+  const Orders = Topic.make("orders", {
+    key: Schema.String,
+    value: Topic.json(Schema.Struct({ amount: Schema.Int })),
+    headers: Schema.Struct({ tenant: Schema.String })
+  })
+
+  it.effect("sends one record as the topic's schemas write it", () =>
+    Effect.gen(function* () {
+      const producer = yield* KafkaProducer
+      assert.isTrue(yield* producer.publish(Orders, { amount: 2 }, { key: "k", headers: { tenant: "a" } }))
+      assert.deepStrictEqual(yield* (yield* PublishedRecords).all, [
+        {
+          topic: "orders",
+          key: utf8.encode("k"),
+          value: utf8.encode('{"amount":2}'),
+          headers: [["tenant", utf8.encode("a")]]
+        }
+      ])
+    }).pipe(Effect.provide(KafkaProducer.layerTest))
+  )
+
+  it.effect("what the schemas do not accept fails with EncodeError, and nothing is sent", () =>
+    Effect.gen(function* () {
+      const producer = yield* KafkaProducer
+      const error = yield* Effect.flip(
+        producer.publish(Orders, { amount: 0.5 }, { key: "k", headers: { tenant: "a" } })
+      )
+      assert.strictEqual(error._tag, "EncodeError")
+      assert.deepStrictEqual(yield* (yield* PublishedRecords).all, [])
+    }).pipe(Effect.provide(KafkaProducer.layerTest))
+  )
+
+  it.effect("fails as the send does", () =>
+    Effect.gen(function* () {
+      const refusal = new PublishError({ reason: "refused", code: "MESSAGE_TOO_LARGE", detail: "send" })
+      const producer = KafkaProducer.fromProducer({ send: () => Effect.fail(refusal) })
+      const sent = producer.publish(Orders, { amount: 2 }, { key: "k", headers: { tenant: "a" } })
+      assert.strictEqual(yield* Effect.flip(sent), refusal)
+    })
   )
 })
 

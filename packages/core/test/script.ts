@@ -32,6 +32,7 @@ import { Diagnostics } from "../src/Diagnostics.ts"
 import { FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import type { Capabilities, KafkaClientError } from "../src/KafkaClient.ts"
+import { KafkaProducer, type Producer } from "../src/KafkaProducer.ts"
 import { type Boom, Desk, logged, turns, wake, whileTimePasses } from "./harness.ts"
 
 export const sessionSettings: SessionSettings = {
@@ -117,13 +118,14 @@ export class Played {
     inbox: Queue.Queue<Signal, KafkaClientError | Cause.Done>,
     now: () => number,
     settings: Partial<SessionSettings>,
-    enabled: boolean
+    enabled: boolean,
+    able: Partial<Capabilities>
   ) {
     this.inbox = inbox
     this.now = now
     this.session = {
       settings: { ...sessionSettings, ...settings },
-      capabilities,
+      capabilities: { ...capabilities, ...able },
       enabled,
       join: Effect.suspend(() => {
         this.joins++
@@ -244,12 +246,16 @@ export class Played {
   }
 }
 
-export const played = (settings: Partial<SessionSettings> = {}, enabled = true): Effect.Effect<Played> =>
+export const played = (
+  settings: Partial<SessionSettings> = {},
+  enabled = true,
+  able: Partial<Capabilities> = {}
+): Effect.Effect<Played> =>
   Effect.gen(function* () {
     yield* wake
     const inbox = yield* Queue.unbounded<Signal, KafkaClientError | Cause.Done>()
     const clock = yield* Effect.clockWith(Effect.succeed)
-    return new Played(inbox, () => clock.currentTimeMillisUnsafe(), settings, enabled)
+    return new Played(inbox, () => clock.currentTimeMillisUnsafe(), settings, enabled, able)
   })
 
 export interface Scripted {
@@ -268,7 +274,10 @@ export interface Scripted {
 export interface ScriptOptions extends ConsumerOptions, BatchCommitterOptions {
   readonly desk?: Desk
   readonly handler?: Handler<Boom, never>
-  readonly policy?: FailurePolicy<Boom, never> | "none"
+  readonly policy?: FailurePolicy<Boom, KafkaProducer> | "none"
+  /** default: one that sends nothing */
+  readonly producer?: Producer
+  readonly capabilities?: Partial<Capabilities>
   readonly settings?: Partial<SessionSettings>
   readonly enabled?: boolean
   /** do not look at what was unexpected */
@@ -280,18 +289,20 @@ export interface ScriptOptions extends ConsumerOptions, BatchCommitterOptions {
 export const scripted = (options: ScriptOptions = {}): Effect.Effect<Scripted, never, Scope.Scope> =>
   Effect.gen(function* () {
     const {
+      capabilities: able,
       careless = false,
       desk = new Desk(),
       enabled = true,
       handler,
       idle = false,
       policy,
+      producer = { send: () => Effect.succeed(true) },
       settings,
       ...rest
     } = options
     const scope = yield* Effect.scope
     const context = yield* Effect.context<never>()
-    const session = yield* played(settings, enabled)
+    const session = yield* played(settings, enabled, able)
     const rows: Array<string> = []
     const unexpected: Array<string> = []
     const logs: Array<string> = []
@@ -303,6 +314,7 @@ export const scripted = (options: ScriptOptions = {}): Effect.Effect<Scripted, n
     const services = Context.merge(
       context,
       Context.make(ConsumerRegistry, makeRegistry()).pipe(
+        Context.add(KafkaProducer, KafkaProducer.fromProducer(producer)),
         Context.add(Diagnostics, {
           transition: (machine, row) => void rows.push(`${machine}:${row}`),
           unexpected: (machine, state, event) => void unexpected.push(`${machine} ${state} ${event}`)
