@@ -53,7 +53,7 @@ export interface RedriveOptions {
   readonly filter?: RedriveFilter | undefined
   /** Sends at once. Default 100. Records of one key are sent one after another. */
   readonly concurrency?: number | undefined
-  /** Counts what would be sent. Nothing is sent or committed; it joins a group `<groupId>.dry-run.<random>`, which is forgotten. */
+  /** Counts what would be sent. Nothing is sent or committed; it joins a group `<groupId>.dry-run.<random>`, which never has offsets. */
   readonly dryRun?: boolean | undefined
   /** Called some times a second, and once more at the end, however it ends. */
   readonly onProgress?: ((progress: RedriveProgress) => Effect.Effect<void>) | undefined

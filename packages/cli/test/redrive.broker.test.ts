@@ -154,11 +154,15 @@ describe("concurrent-kafka redrive on a real Kafka", () => {
     assert.strictEqual(dry.code, 0, dry.stderr)
     assert.deepInclude(lastLine(dry), { ended: "done", dryRun: true, total: 200, sent: 180, filtered: 20 })
     assert.strictEqual(await ends(to), 0)
+    const groupId = String(lastLine(dry)["groupId"])
     const { groups } = await admin.listGroups()
-    assert.deepStrictEqual(
-      groups.filter(({ groupId }) => groupId === lastLine(dry)["groupId"]),
-      []
-    )
+    for (const group of [groupId, ...groups.map((group) => group.groupId).filter((id) => id.startsWith(groupId))]) {
+      const [offsets] = await admin.fetchOffsets({ groupId: group, topics: [from] })
+      assert.isTrue(
+        offsets?.partitions.every(({ offset }) => offset === "-1"),
+        group
+      )
+    }
 
     const real = await run(flags)
     assert.strictEqual(real.code, 0, real.stderr)

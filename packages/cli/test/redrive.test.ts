@@ -2,6 +2,8 @@ import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
 import { KafkaProducer, type Producer, PublishError } from "@concurrent-kafka/core/KafkaProducer"
 import { MemoryKafka } from "@concurrent-kafka/testing/MemoryKafka"
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
@@ -215,6 +217,54 @@ describe("redrive", () => {
       assert.strictEqual(sent, 16)
       const dry = yield* finish(redrive({ from, to, groupId: "other", dryRun: true }))
       assert.strictEqual(dry.sent, 16)
+    }).pipe(Effect.provide(MemoryKafka.layer()))
+  )
+
+  it.effect("records that retention deletes before they are read do not keep it from its end", () =>
+    Effect.gen(function* () {
+      const kafka = yield* prepare(1)
+      yield* kafka.produce(from, letters(2_000, 1))
+      const gate = Deferred.makeUnsafe<void>()
+      let sends = 0
+      const producer = yield* through(() => Effect.suspend(() => (++sends === 5 ? Deferred.await(gate) : Effect.void)))
+      const fiber = yield* Effect.forkChild(Effect.provideService(redrive({ from, to }), KafkaProducer, producer))
+      yield* passUntil("it stands at a record", () => sends === 5)
+      yield* kafka.deleteRecordsBefore(from, 0, 2_000n)
+      yield* Deferred.succeed(gate, undefined)
+      const { sent, total } = yield* finish(Fiber.join(fiber))
+      assert.strictEqual(total, 2_000)
+      assert.isBelow(sent, 2_000)
+      assert.strictEqual(stored(kafka, to).length, sent)
+    }).pipe(Effect.provide(MemoryKafka.layer()))
+  )
+
+  it.effect("ends where a topic is deleted while it runs", () =>
+    Effect.gen(function* () {
+      const kafka = yield* prepare()
+      yield* kafka.produce(from, letters(90, 5))
+      const producer = yield* through(() => Effect.sleep(1_000))
+      const fiber = yield* Effect.forkChild(Effect.provideService(redrive({ from, to }), KafkaProducer, producer))
+      yield* passUntil("it has sent some", () => stored(kafka, to).length > 10)
+      yield* kafka.deleteTopic(from)
+      const error = yield* finish(Effect.flip(Fiber.join(fiber)))
+      assert.strictEqual(error.message, `there is no topic ${from}`)
+    }).pipe(Effect.provide(MemoryKafka.layer()))
+  )
+
+  it.effect("stopped while the broker is away it ends within some seconds", () =>
+    Effect.gen(function* () {
+      const kafka = yield* prepare()
+      yield* kafka.produce(from, letters(90, 5))
+      const producer = yield* through(() => Effect.sleep(200))
+      const fiber = yield* Effect.forkChild(Effect.provideService(redrive({ from, to }), KafkaProducer, producer))
+      yield* passUntil("it has sent some", () => stored(kafka, to).length > 10)
+      yield* kafka.brokerDown
+      const began = yield* Clock.currentTimeMillis
+      yield* cut(fiber)
+      assert.isBelow((yield* Clock.currentTimeMillis) - began, 10_000)
+      yield* kafka.brokerUp
+      yield* finish(redrive({ from, to }))
+      assertWholeAndInOrder(kafka, 90, 5)
     }).pipe(Effect.provide(MemoryKafka.layer()))
   )
 

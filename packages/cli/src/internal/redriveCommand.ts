@@ -32,7 +32,7 @@ export const redriveCommand = <E>(client: Layer.Layer<KafkaClient | KafkaProduce
       let progress: RedriveProgress = { total: 0, passed: 0, sent: 0, filtered: 0, failed: 0, trouble: [] }
       yield* Console.error(`${from} -> ${to}, as group ${groupId}${dryRun ? ", dry run" : ""}`)
       yield* Effect.scoped(
-        Effect.flatMap(show, (shown) =>
+        Effect.flatMap(show(dryRun), (shown) =>
           redrive({
             ...options,
             groupId,
