@@ -18,9 +18,11 @@ const boom = (memory = new Map<object, unknown>(), transient = true) => failure(
 
 /** A policy that sends dead letters needs a producer to be carried out, not to decide. */
 const deciding = <E, R>(policy: FailurePolicy<E, R>, failed: Failure<E>) =>
-  Effect.provideService(policy.decide(failed), KafkaProducer, {
-    send: () => Effect.die("nothing is sent here")
-  } as never)
+  Effect.provideService(
+    policy.decide(failed),
+    KafkaProducer,
+    KafkaProducer.fromProducer({ send: () => Effect.die("nothing is sent here") })
+  )
 
 /** Retry as milliseconds, everything else as it is. */
 const shown = (decision: Decision): unknown =>
