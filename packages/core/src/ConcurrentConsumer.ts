@@ -8,36 +8,24 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import { BatchCommitter, type BatchCommitterOptions } from "./BatchCommitter.ts"
+import type { BatchCommitter, BatchCommitterOptions } from "./BatchCommitter.ts"
 import type { CommitterDied } from "./CommitterDied.ts"
-import { ConsumerError } from "./ConsumerError.ts"
+import type { ConsumerError } from "./ConsumerError.ts"
 import type { ConsumerRecord, Delivery, TopicPartition } from "./ConsumerRecord.ts"
 import { ConsumerRegistry, makeRegistry } from "./ConsumerRegistry.ts"
-import { type CommitOutcome, ConsumerSession, type MembershipOptions, type Session } from "./ConsumerSession.ts"
-import { Diagnostics } from "./Diagnostics.ts"
+import type { CommitOutcome, ConsumerSession, MembershipOptions } from "./ConsumerSession.ts"
 import type { FailurePolicy } from "./FailurePolicy.ts"
 import type { Handler } from "./Handler.ts"
 import type { Health, HealthOptions } from "./Health.ts"
-import { Pause, type PartitionEpoch } from "./internal/epoch.ts"
-import type { Lanes } from "./internal/lanes.ts"
-import { limit, validateConsumer, validated, validatePolicy } from "./internal/options.ts"
-import { Permits } from "./internal/permits.ts"
-import { ConsumerRun } from "./internal/run.ts"
-import type { Slot } from "./internal/slot.ts"
-import { Suspects } from "./internal/suspects.ts"
-import { type ConsumerSettings, Counters, keyOf } from "./internal/state.ts"
-import { healthOf, snapshotOf, type Viewed } from "./internal/view.ts"
-import { InvalidOptions } from "./InvalidOptions.ts"
+import { makeMember } from "./internal/consumer.ts"
+import { makeMembers, parts, type Subscribed, validateMembers } from "./internal/members.ts"
+import type { InvalidOptions } from "./InvalidOptions.ts"
 import type { KafkaClient, KafkaClientError } from "./KafkaClient.ts"
 import type { Snapshot } from "./Snapshot.ts"
 
@@ -149,6 +137,14 @@ export type OnFailureArgs<E, RP> = [E] extends [never] ? [options?: OnFailure<E,
  */
 export interface GroupOptions extends ConsumerOptions, BatchCommitterOptions, MembershipOptions {
   readonly groupId: string
+  /**
+   * Sessions of this group in this process, each with all of these options, as so many processes would have: own membership, commits,
+   * `concurrency` and limits. Default 1. They share one event loop: what more of them bring is partitions that are fetched, committed
+   * and rebalanced apart, not more computing; for more handlers at once raise `concurrency`.
+   *
+   * The consumer is all of them together. The first that fails ends the others with it; `snapshot` has them one by one too.
+   */
+  readonly members?: number | undefined
 }
 
 /**
@@ -190,7 +186,7 @@ export interface ConcurrentConsumerShape {
   readonly snapshot: Effect.Effect<Snapshot>
   /** Ends with the failure that stopped the consumer; never ends while it can go on. */
   readonly failure: Effect.Effect<never, ConsumerError | CommitterDied>
-  /** From the next start on; when lowered, what runs finishes. */
+  /** From the next start on; when lowered, what runs finishes. With several `members` it is the number of each one. */
   readonly setConcurrency: (n: number | "unbounded") => Effect.Effect<void, InvalidOptions>
   /**
    * Nothing starts and nothing is fetched; what runs finishes, commits and heartbeats go on. No partitions: the consumer, until
@@ -208,233 +204,50 @@ export interface ConcurrentConsumerShape {
   readonly flush: Effect.Effect<ReadonlyArray<CommitOutcome>, CommitterDied>
 }
 
-const attached = new WeakSet<Session>()
-
+/** the consumer of the session and the committer that are there */
 const make = Effect.fnUntraced(function* (
   options: ConsumerOptions,
-  onEnd: "fail" | "report" | undefined
+  onEnd?: HandlerOptions["onEnd"],
+  policy?: FailurePolicy<never, unknown>
 ): Effect.fn.Return<ConcurrentConsumerShape, InvalidOptions, ConsumerSession | BatchCommitter | Scope.Scope> {
-  const session = yield* ConsumerSession
-  const committer = yield* BatchCommitter
-  const clock = yield* Clock.Clock
   const registry = yield* ConsumerRegistry
-  const settings: ConsumerSettings = yield* validateConsumer(options, session.settings)
-  yield* Effect.acquireRelease(
-    Effect.suspend(() => {
-      if (attached.has(session)) {
-        return Effect.fail(
-          new InvalidOptions({
-            option: "ConsumerSession",
-            value: session.settings.groupId,
-            accepted: "a session that no other consumer runs on: give each consumer its own"
-          })
-        )
-      }
-      attached.add(session)
-      return Effect.void
-    }),
-    () => Effect.sync(() => attached.delete(session))
-  )
-  const now = (): number => clock.currentTimeMillisUnsafe()
-  const counters = new Counters()
-  const permits = new Permits(settings.concurrency)
-  const lanes = new Map<string, Lanes>()
-  const zombies = new Set<Slot>()
-  const suspects = new Suspects()
-  const warned = new Set<string>()
-  const name = settings.name ?? registry.nameFor(session.settings.groupId)
-  const failed = Deferred.makeUnsafe<never, ConsumerError | CommitterDied>()
-  const startedAt = now()
-  let run: ConsumerRun | undefined
-  let idleSince: number | undefined
-  let ended: Viewed["failed"]
-  let userPausedSince: number | undefined
-  let closed = false
-
-  const view = (): Viewed => ({
-    name,
-    session,
-    settings,
-    counters,
-    permits,
-    zombies,
-    startedAt,
-    run,
-    idleSince,
-    failed: ended,
-    userPausedSince
-  })
-
-  const error = (reason: ConsumerError["reason"]): Effect.Effect<never, ConsumerError> =>
-    Effect.fail(new ConsumerError({ reason }))
-
-  const owned = (p: TopicPartition): PartitionEpoch | undefined => {
-    const epoch = run?.state.epochs.get(keyOf(p))
-    return epoch === undefined || epoch.closing ? undefined : epoch
-  }
-  const notOwned = (p: TopicPartition) => error({ _tag: "NotOwned", topic: p.topic, partition: p.partition })
-
-  /** of some partitions, all or none of them */
-  const each = (
-    partitions: ReadonlyArray<TopicPartition>,
-    then: (run: ConsumerRun, epoch: PartitionEpoch) => void
-  ): Effect.Effect<void, ConsumerError> =>
-    Effect.suspend(() => {
-      const missing = partitions.find((p) => owned(p) === undefined)
-      if (missing !== undefined) return notOwned(missing)
-      for (const p of partitions) then(run!, owned(p)!)
-      run?.pump.pump()
-      return Effect.void
-    })
-
-  const fibers = yield* FiberSet.make<unknown, unknown>()
-
-  const shape: ConcurrentConsumerShape = {
-    name,
-    run: <E, R, RP = never>(
-      handler: Handler<E, R>,
-      ...[options]: OnFailureArgs<E, RP>
-    ): Effect.Effect<void, ConsumerError | CommitterDied, R | RP> =>
-      Effect.gen(function* () {
-        if (ended !== undefined || closed) return yield* error({ _tag: "Ended" })
-        const { topics } = session.settings
-        if ([...handler.topics].sort().join() !== [...topics].sort().join()) {
-          return yield* error({ _tag: "TopicsDiffer", handler: handler.topics, session: topics })
-        }
-        yield* Effect.catch(validatePolicy(options?.onFailure, settings, session), (refused) =>
-          error({ _tag: "Options", error: refused })
-        )
-        const context = yield* Effect.context<R | RP>()
-        const fork = yield* FiberSet.runtime(fibers)<never>()
-        const diagnostics = yield* Diagnostics
-        return yield* Effect.acquireUseRelease(
-          Effect.suspend(() => {
-            // in one step with the beginning: nobody else can come in between
-            if (run !== undefined) return error({ _tag: "AlreadyRunning" })
-            idleSince = undefined
-            run = new ConsumerRun({
-              session,
-              committer,
-              settings,
-              counters,
-              permits,
-              lanes,
-              zombies,
-              suspects,
-              warned,
-              diagnostics,
-              clock,
-              userPaused: () => userPausedSince !== undefined,
-              freed: (p) => run?.pump.freed(p),
-              handler: handler as Handler<unknown, never>,
-              policy: options?.onFailure as FailurePolicy<unknown, never> | undefined,
-              context: context as Context.Context<never>,
-              fork
-            })
-            return Effect.succeed(run)
-          }),
-          (started) => started.live,
-          (started, exit) =>
-            Effect.andThen(
-              started.shutdown,
-              Effect.sync(() => {
-                run = undefined
-                const cause = Exit.isFailure(exit) ? exit.cause : undefined
-                if (cause === undefined || Cause.hasInterruptsOnly(cause)) {
-                  idleSince = now()
-                  return
-                }
-                const reason = cause.reasons.find((r) => r._tag === "Fail")
-                if (reason === undefined) return
-                ended = { at: now(), error: reason.error }
-                Deferred.doneUnsafe(failed, Exit.failCause(cause))
-              })
-            )
-        )
-      }),
-    health: Effect.sync(() => healthOf(view(), now())),
-    snapshot: Effect.sync(() => snapshotOf(view(), now())),
-    failure: Deferred.await(failed),
-    setConcurrency: (n) =>
-      Effect.map(
-        validated(() => limit("concurrency", n, 10)),
-        (checked) => {
-          permits.resize(checked)
-          run?.pump.pump()
-        }
-      ),
-    pause: (partitions) =>
-      partitions === undefined
-        ? Effect.sync(() => {
-            userPausedSince ??= now()
-            run?.pauseAll(true)
-          })
-        : each(partitions, (run, epoch) => {
-            run.held.pause(epoch, Pause.user)
-          }),
-    resume: (partitions) =>
-      partitions === undefined
-        ? Effect.sync(() => {
-            userPausedSince = undefined
-            run?.pauseAll(false)
-          })
-        : each(partitions, (run, epoch) => {
-            if (userPausedSince !== undefined) return
-            run.held.resume(epoch, Pause.user)
-            run.pump.offer(epoch)
-          }),
-    seek: (partition, to) =>
-      Effect.suspend(() => {
-        const epoch = owned(partition)
-        const next = epoch === undefined ? undefined : run!.intake.seek(epoch, to)
-        if (next === undefined) return notOwned(partition)
-        return Effect.flatMap(next.started, (opened) => (opened ? Effect.void : notOwned(partition)))
-      }),
-    flush: committer.flush()
-  }
+  const { close, shape } = yield* makeMember(options, registry.nameFor, policy)
   yield* registry.register(shape, { onEnd })
   // after the registration, so that it runs before its end: who reads the registry during a drain sees "shuttingDown", not ready
-  yield* Effect.addFinalizer(() =>
-    Effect.suspend(() => {
-      closed = true
-      return run?.shutdown ?? Effect.void
-    })
-  )
+  yield* Effect.addFinalizer(() => close)
   return shape
 })
 
-/** session and committer of its own, private */
-const parts = (options: GroupOptions & { readonly topics: ReadonlyArray<string> }) =>
-  BatchCommitter.layer(options).pipe(Layer.provideMerge(ConsumerSession.layer(options)))
-
-const shapeLayer = <Self>(
+/** the consumer with sessions and committers of its own, private, and with what is done when it is there */
+const consumerLayer = <Self, R = never>(
   tag: Context.Key<Self, ConcurrentConsumerShape>,
-  options: GroupOptions & { readonly topics: ReadonlyArray<string> }
-): Layer.Layer<Self, InvalidOptions | KafkaClientError, KafkaClient> =>
-  Layer.effect(tag, make(options, undefined)).pipe(Layer.provide(parts(options)))
+  options: Subscribed & Pick<HandlerOptions, "onEnd">,
+  policy?: FailurePolicy<never, unknown>,
+  then: (consumer: ConcurrentConsumerShape) => Effect.Effect<void, never, R> = () => Effect.void
+): Layer.Layer<Self, InvalidOptions | KafkaClientError, KafkaClient | Exclude<R, Scope.Scope>> =>
+  Layer.unwrap(
+    Effect.map(validateMembers(options), (count) =>
+      count === 1
+        ? Layer.effect(tag, Effect.tap(make(options, options.onEnd, policy), then)).pipe(Layer.provide(parts(options)))
+        : Layer.effect(tag, Effect.tap(makeMembers(count, options, options.onEnd, policy), then))
+    )
+  )
 
 const handlerLayer = <Self, E, R, RP>(
   tag: Context.Key<Self, ConcurrentConsumerShape>,
   handler: Handler<E, R>,
   options: HandlerOptions & OnFailure<E, RP>
 ): Layer.Layer<Self, InvalidOptions | KafkaClientError, KafkaClient | R | RP> =>
-  Layer.effect(
-    tag,
-    Effect.gen(function* () {
-      yield* validatePolicy(options.onFailure, { offsetMap: options.offsetMap ?? "own" }, yield* ConsumerSession)
-      const consumer = yield* make(options, options.onEnd)
-      const run = consumer.run<E, R, RP>(handler, ...([options] as unknown as OnFailureArgs<E, RP>))
-      // a layer cannot fail after it was built: who wants to know races `failure`, as `launch` does
-      yield* Effect.forkScoped(
-        Effect.catchCause(run, (cause) =>
-          Cause.hasInterruptsOnly(cause)
-            ? Effect.void
-            : Effect.logError(`the consumer ${consumer.name} has ended: ${messageOf(cause)}`)
-        )
+  consumerLayer(tag, { ...options, topics: handler.topics }, options.onFailure, (consumer) =>
+    // a layer cannot fail after it was built: who wants to know races `failure`, as `launch` does
+    Effect.forkScoped(
+      Effect.catchCause(consumer.run<E, R, RP>(handler, ...([options] as unknown as OnFailureArgs<E, RP>)), (cause) =>
+        Cause.hasInterruptsOnly(cause)
+          ? Effect.void
+          : Effect.logError(`the consumer ${consumer.name} has ended: ${messageOf(cause)}`)
       )
-      return consumer
-    })
-  ).pipe(Layer.provide(parts({ ...options, topics: handler.topics })))
+    )
+  )
 
 const messageOf = (cause: Cause.Cause<ConsumerError | CommitterDied>): string => {
   const reason = cause.reasons.find((r) => r._tag === "Fail")
@@ -470,13 +283,13 @@ export class ConcurrentConsumer extends Context.Service<ConcurrentConsumer, Conc
   static readonly layerNoDeps = (
     options?: ConsumerOptions
   ): Layer.Layer<ConcurrentConsumer, InvalidOptions, ConsumerSession | BatchCommitter> =>
-    Layer.effect(ConcurrentConsumer, make(options ?? {}, undefined))
+    Layer.effect(ConcurrentConsumer, make(options ?? {}))
 
   /** A consumer with session and committer inside. Nothing is joined before `run`. */
   static readonly layer = (
     options: GroupOptions & { readonly topics: ReadonlyArray<string> }
   ): Layer.Layer<ConcurrentConsumer, InvalidOptions | KafkaClientError, KafkaClient> =>
-    shapeLayer(ConcurrentConsumer, options)
+    consumerLayer(ConcurrentConsumer, options)
 
   /** A consumer that handles from the moment the layer is built until it closes. */
   static readonly layerHandler = <E, R, RP = never>(
@@ -530,7 +343,7 @@ export class ConcurrentConsumer extends Context.Service<ConcurrentConsumer, Conc
     } => {
       const tag = Context.Service<Self, ConcurrentConsumerShape>()(id)
       return Object.assign(tag, {
-        layer: (options: GroupOptions & { readonly topics: ReadonlyArray<string> }) => shapeLayer(tag, options),
+        layer: (options: GroupOptions & { readonly topics: ReadonlyArray<string> }) => consumerLayer(tag, options),
         layerHandler: <E, R, RP = never>(handler: Handler<E, R>, options: HandlerOptions & OnFailure<E, RP>) =>
           handlerLayer(tag, handler, options)
       })

@@ -61,6 +61,8 @@ export interface HealthReason {
   readonly count: number
   /** Where, or the worst place of several. */
   readonly at?: TopicPartition & { readonly offset?: bigint }
+  /** Only of a consumer with several `members`: the names of those that have this reason. */
+  readonly members?: ReadonlyArray<string>
 }
 
 /**

@@ -153,4 +153,9 @@ export interface Snapshot {
   readonly hotLanes: ReadonlyArray<HotLane>
   readonly partitions: ReadonlyArray<PartitionSnapshot>
   readonly health: Health
+  /**
+   * Of a consumer with several `members`: each one by itself, called `name/1`, `name/2` and so on; everything above is of all
+   * together. While a partition moves from one to another both may show it. Empty with one member.
+   */
+  readonly members: ReadonlyArray<Snapshot>
 }

@@ -11,6 +11,11 @@ const logGrowth = Math.log(1.1)
 /** the lower end of the first bucket, ms */
 const smallest = 0.01
 
+export interface Percentiles {
+  readonly p50: number
+  readonly p99: number
+}
+
 export class LatencyWindow {
   private readonly counts = Array.from({ length: slices }, () => new Uint32Array(buckets))
   private slice = 0
@@ -22,11 +27,18 @@ export class LatencyWindow {
     this.counts[this.slice]![bucket]!++
   }
 
-  percentiles(now: number): { readonly p50: number; readonly p99: number } {
-    if (now >= this.sliceEnds) this.turn(now)
+  percentiles(now: number): Percentiles {
+    return LatencyWindow.percentilesOf([this], now)
+  }
+
+  /** Of all values of several windows together: percentiles cannot be put together, counts can. */
+  static percentilesOf(windows: ReadonlyArray<LatencyWindow>, now: number): Percentiles {
     let total = 0
     const sums = new Float64Array(buckets)
-    for (const slice of this.counts) for (let i = 0; i < buckets; i++) sums[i]! += slice[i]!
+    for (const window of windows) {
+      if (now >= window.sliceEnds) window.turn(now)
+      for (const slice of window.counts) for (let i = 0; i < buckets; i++) sums[i]! += slice[i]!
+    }
     for (let i = 0; i < buckets; i++) total += sums[i]!
     const at = (share: number): number => {
       let left = total * share

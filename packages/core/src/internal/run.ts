@@ -64,6 +64,8 @@ export interface RunOptions {
   readonly policy: FailurePolicy<unknown, never> | undefined
   /** a zombie of this run has ended; another run may wait for its permit or its lane */
   readonly freed: (p: TopicPartition) => void
+  /** the run begins to end by failure; called once at most, maybe in the middle of the pump */
+  readonly failing: () => void
   /** of whoever called `run`: what the handler needs, loggers, tracer */
   readonly context: Context.Context<never>
   /** forks into the consumer's FiberSet */
@@ -258,6 +260,7 @@ export class ConsumerRun {
     const endsAt = began + settings.shutdownTimeout
     const left = (): number => Math.max(0, endsAt - this.state.now())
     this.pump.stop()
+    if (this.failures.length > 0) this.options.failing()
     // a fiber of its own: neither the interruption of `run` nor the closing of the layer cuts it
     const run = Effect.runForkWith(this.options.context)
     this.shuttingDown = run(

@@ -387,6 +387,7 @@ export const snapshotOf = (view: Viewed, now: number): Snapshot => {
     rebalances: counters.rebalances,
     hotLanes: run === undefined ? [] : hotLanes([...run.state.epochs.values()]),
     partitions: run === undefined ? [] : [...run.state.epochs.values()].flatMap((e) => partitionOf(e) ?? []),
-    health: healthOf(view, now)
+    health: healthOf(view, now),
+    members: []
   }
 }
