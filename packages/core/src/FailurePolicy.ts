@@ -1,23 +1,16 @@
 /**
  * What is done about a record whose handling failed.
  *
- * Invariants, with their tests in `test/failurePolicy.test.ts`:
- * - a step that came to its end for a record stays there ("a schedule that has ended stays ended");
- * - two records never share a schedule's state, nor do two steps ("two records have each their own tries");
- * - a Park that leaves a policy always says what comes after it, and that is never another Park.
- *
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"
-import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
-import { type Pipeable, pipeArguments } from "effect/Pipeable"
-import * as Pull from "effect/Pull"
-import * as Schedule from "effect/Schedule"
+import type { Pipeable } from "effect/Pipeable"
+import type * as Schedule from "effect/Schedule"
 import type { Delivery } from "./ConsumerRecord.ts"
-import { oneOf, topicNames } from "./internal/options.ts"
-import { parkLimits } from "./internal/parkLimits.ts"
+import * as policies from "./internal/policies.ts"
 import type { KafkaProducer } from "./KafkaProducer.ts"
 
 /**
@@ -196,104 +189,6 @@ export interface DeadLetterOptions {
   readonly refused?: "stop" | "skip" | undefined
 }
 
-const policy = <E, R>(
-  decide: FailurePolicy<E, R>["decide"],
-  parks: boolean,
-  deadLetterTopics: ReadonlyArray<string>
-): FailurePolicy<E, R> => ({
-  decide,
-  parks,
-  deadLetterTopics,
-  pipe() {
-    return pipeArguments(this, arguments)
-  }
-})
-
-const step = <E, R>(answer: FailureStep<E, R>["step"], parks: boolean): FailureStep<E, R> => ({
-  step: answer,
-  parks,
-  pipe() {
-    return pipeArguments(this, arguments)
-  }
-})
-
-const always = (decision: Decision): FailurePolicy<unknown, never> => {
-  const answer = Effect.succeed(decision)
-  return policy(() => answer, false, decision._tag === "DeadLetter" ? [decision.topic] : [])
-}
-
-const skip = always({ _tag: "Skip" })
-const stop = always({ _tag: "Stop" })
-
-const deadLetter = (topic: string, options?: DeadLetterOptions): FailurePolicy<unknown, KafkaProducer> => {
-  topicNames("deadLetter.topic", [topic])
-  const refused = oneOf("deadLetter.refused", options?.refused, "stop", ["stop", "skip"])
-  return always({ _tag: "DeadLetter", topic, then: { _tag: refused === "skip" ? "Skip" : "Stop" } })
-}
-
-type Tries<E, R> = (failure: Failure<E>) => Effect.Effect<Decision.Retry | undefined, never, R>
-
-/** The tries that a schedule gives to one record. */
-const tries = <E, R>(
-  schedule: Schedule.Schedule<unknown, Failure<E>, never, R>
-): Effect.Effect<Tries<E, R>, never, R> =>
-  Effect.map(Schedule.toStep(schedule), (next) => {
-    // asked again after its end a schedule may go on
-    let ended = false
-    const end = (): undefined => {
-      ended = true
-      return undefined
-    }
-    return (failure) => {
-      if (ended) return Effect.succeed(undefined)
-      const delay = Effect.clockWith((clock) => next(clock.currentTimeMillisUnsafe(), failure))
-      return Pull.catchDone(
-        // an endless delay would be a record that is never decided about
-        Effect.map(delay, ([, after]) =>
-          Number.isFinite(Duration.toMillis(after)) ? { _tag: "Retry", after } : end()
-        ),
-        () => Effect.sync(end)
-      )
-    }
-  })
-
-const retry = <E = unknown, R = never>(
-  schedule: Schedule.Schedule<unknown, Failure<E>, never, R>
-): FailureStep<E, R> => {
-  const self: FailureStep<E, R> = step((failure) => {
-    // only this step writes under this key
-    const known = failure.memory.get(self) as Tries<E, R> | undefined
-    if (known !== undefined) return known(failure)
-    return Effect.flatMap(tries(schedule), (first) => {
-      failure.memory.set(self, first)
-      return first(failure)
-    })
-  }, false)
-  return self
-}
-
-const park = (limits?: ParkLimits): FailureStep<unknown, never> => {
-  const answer = Effect.succeed({ _tag: "Park" as const, limits: parkLimits(limits) })
-  return step(() => answer, true)
-}
-
-const orElse =
-  <E2, R2>(that: FailurePolicy<E2, R2>) =>
-  <E, R>(self: FailureStep<E, R>): FailurePolicy<E & E2, R | R2> =>
-    policy(
-      (failure) =>
-        Effect.flatMap(self.step(failure), (answer): Effect.Effect<Decision, never, R2> => {
-          if (answer === undefined) return that.decide(failure)
-          if (answer._tag === "Retry") return Effect.succeed(answer)
-          return Effect.map(that.decide(failure), (next) => ({
-            ...answer,
-            then: next._tag === "Park" ? next.then : next
-          }))
-        }),
-      self.parks || that.parks === true,
-      that.deadLetterTopics ?? []
-    )
-
 /**
  * Makes policies, and the steps that they are put together from.
  *
@@ -357,32 +252,15 @@ export const FailurePolicy: {
     that: FailurePolicy<E2, R2>
   ) => <E, R>(self: FailureStep<E, R>) => FailurePolicy<E & E2, R | R2>
 } = {
-  retry,
-  park,
-  skip,
-  stop,
-  deadLetter,
-  make<E, const Answer extends Decision | Effect.Effect<Decision, never, unknown>>(f: (failure: Failure<E>) => Answer) {
-    const decide = (failure: Failure<E>): Effect.Effect<Decision, never, unknown> => {
-      const answer: Decision | Effect.Effect<Decision, never, unknown> = f(failure)
-      return Effect.isEffect(answer) ? answer : Effect.succeed(answer)
-    }
-    // generic in the answer, so that a function may answer with a decision here and with an effect there
-    return policy(decide, false, []) as FailurePolicy<E, FailurePolicy.Services<Answer>>
-  },
-  orDeadLetter: (topic, options) => orElse(deadLetter(topic, options)),
-  orSkip: orElse(skip),
-  orStop: orElse(stop),
-  orPark: (limits) => {
-    const that = park(limits)
-    return (self) =>
-      step(
-        (failure) =>
-          Effect.flatMap(self.step(failure), (answer) =>
-            answer === undefined ? that.step(failure) : Effect.succeed(answer)
-          ),
-        true
-      )
-  },
-  orElse
+  retry: policies.retry,
+  park: policies.park,
+  skip: policies.skip,
+  stop: policies.stop,
+  deadLetter: policies.deadLetter,
+  make: policies.make,
+  orDeadLetter: (topic, options) => policies.orElse(policies.deadLetter(topic, options)),
+  orSkip: policies.orElse(policies.skip),
+  orStop: policies.orElse(policies.stop),
+  orPark: policies.orPark,
+  orElse: policies.orElse
 }
