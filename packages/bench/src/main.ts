@@ -8,8 +8,10 @@ import * as Kafka from "@concurrent-kafka/test/kafka"
 import { Effect } from "effect"
 import { parseArgs } from "node:util"
 import { noop } from "./noop.ts"
+import { order } from "./order.ts"
 import type { Line } from "./report.ts"
 import { print } from "./report.ts"
+import { skew } from "./skew.ts"
 
 const { values } = parseArgs({
   options: {
@@ -20,7 +22,7 @@ const { values } = parseArgs({
   }
 })
 
-const benches = { noop } as const
+const benches = { noop, order, skew } as const
 
 const names = Object.keys(benches) as Array<keyof typeof benches>
 const chosen = values.only === undefined ? names : names.filter((name) => name === values.only)

@@ -1,5 +1,5 @@
 /**
- * The records that are read: so many of 100 bytes, spread evenly over the partitions.
+ * The records that are read: so many, with values of 100 bytes, spread evenly over the partitions unless the bench says otherwise.
  */
 import kafkajs from "kafkajs"
 
@@ -14,7 +14,9 @@ export const produce = async (
   brokers: ReadonlyArray<string>,
   topic: string,
   partitions: number,
-  records: number
+  records: number,
+  /** of record i, which goes to partition i % partitions unless it is said where */
+  keyed?: (i: number) => { readonly key: Buffer | null; readonly partition?: number }
 ): Promise<void> => {
   const kafka = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING })
   const admin = kafka.admin()
@@ -24,7 +26,8 @@ export const produce = async (
   await admin.disconnect()
   await producer.connect()
   const value = Buffer.alloc(recordBytes, "x")
-  const batch = 5_000
+  // of keyed records many may go to one partition
+  const batch = keyed === undefined ? 5_000 : 400
   for (let sent = 0; sent < records; sent += batch * partitions) {
     const left = records - sent
     await producer.send({
@@ -32,7 +35,8 @@ export const produce = async (
       acks: 1,
       messages: Array.from({ length: Math.min(left, batch * partitions) }, (_, i) => ({
         value,
-        partition: i % partitions
+        partition: i % partitions,
+        ...keyed?.(sent + i)
       }))
     })
   }

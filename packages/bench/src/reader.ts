@@ -32,9 +32,10 @@ const handle = (value: Uint8Array | null): void => {
   whenDone()
 }
 
-const systems: Record<string, () => Promise<{ readonly commits: number | undefined }>> = {
-  /** this library: commits on, health and snapshot there */
-  engine: () =>
+/** this library: commits on, health and snapshot there */
+const engine =
+  (ordering: "unordered" | "key", suspends: boolean): (() => Promise<{ readonly commits: number }>) =>
+  () =>
     Effect.runPromise(
       Effect.gen(function* () {
         const consumer = yield* ConcurrentConsumer
@@ -42,8 +43,8 @@ const systems: Record<string, () => Promise<{ readonly commits: number | undefin
         void allDone.then(() => Effect.runSync(Deferred.succeed(done, undefined)))
         const handler = Handler.make(
           topic,
-          // oxlint-disable-next-line require-yield -- the cheapest form that a handler written as a generator can have
           Effect.fnUntraced(function* (record) {
+            if (suspends) yield* Effect.yieldNow
             handle(record.value)
           })
         )
@@ -55,12 +56,18 @@ const systems: Record<string, () => Promise<{ readonly commits: number | undefin
       }).pipe(
         Effect.scoped,
         Effect.provide(
-          ConcurrentConsumer.layer({ groupId, topics: [topic], concurrency: 100 }).pipe(
+          ConcurrentConsumer.layer({ groupId, topics: [topic], concurrency: 100, ordering }).pipe(
             Layer.provide(KafkaJs.layer({ brokers }))
           )
         )
       )
-    ),
+    )
+
+const systems: Record<string, () => Promise<{ readonly commits: number | undefined }>> = {
+  engine: engine("unordered", false),
+  engineKey: engine("key", false),
+  engineSuspends: engine("unordered", true),
+  engineKeySuspends: engine("key", true),
   eachMessage: () =>
     raw({
       eachMessage: async ({ message }) => {

@@ -6,12 +6,33 @@ export interface Line {
   readonly unit: string
   readonly comparedWith: string
   readonly comparedValue: number
-  /** the median of the rounds' own ratios */
-  readonly ratio: number
-  /** the rounds' smallest and largest ratio */
+  /** how the two are compared: `value / comparedValue`, or `value - comparedValue` */
+  readonly by: "ratio" | "difference"
+  /** the median of the rounds' own comparisons */
+  readonly result: number
+  /** the rounds' smallest and largest */
   readonly spread: readonly [least: number, most: number]
+  /** a ratio is to be at least this, a difference at most */
   readonly goal: number
   readonly met: boolean
+}
+
+/** Compares round by round: the machine is not the same from one to the next. */
+export const compare = (
+  line: Pick<Line, "bench" | "unit" | "comparedWith" | "by" | "goal">,
+  values: ReadonlyArray<number>,
+  compared: ReadonlyArray<number>
+): Line => {
+  const results = values.map((value, i) => (line.by === "ratio" ? value / compared[i]! : value - compared[i]!))
+  const result = median(results)
+  return {
+    ...line,
+    value: median(values),
+    comparedValue: median(compared),
+    result,
+    spread: [Math.min(...results), Math.max(...results)],
+    met: line.by === "ratio" ? result >= line.goal : result <= line.goal
+  }
 }
 
 export const median = (values: ReadonlyArray<number>): number => {
@@ -31,11 +52,11 @@ export const print = (lines: ReadonlyArray<Line>, json: boolean): void => {
     line.bench,
     `${short(line.value)} ${line.unit}`,
     `${line.comparedWith}: ${short(line.comparedValue)}`,
-    `${line.ratio.toFixed(2)} (${line.spread[0].toFixed(2)} to ${line.spread[1].toFixed(2)})`,
-    `>= ${line.goal}`,
+    `${line.by} ${line.result.toFixed(2)} (${line.spread[0].toFixed(2)} to ${line.spread[1].toFixed(2)})`,
+    `${line.by === "ratio" ? ">=" : "<="} ${line.goal}`,
     line.met ? "met" : "NOT MET"
   ])
-  const table = [["bench", "value", "compared with", "ratio (spread)", "goal", ""], ...rows]
+  const table = [["bench", "value", "compared with", "result (spread)", "goal", ""], ...rows]
   const widths = table[0]!.map((_, i) => Math.max(...table.map((row) => row[i]!.length)))
   for (const row of table)
     process.stdout.write(

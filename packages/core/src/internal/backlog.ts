@@ -5,14 +5,14 @@
  * Invariants (tests in `test/backlog.test.ts`):
  * - records of one lane leave in offset order, the next only when the lane is let go (I4);
  * - a record whose lane is taken stops nobody of another lane;
- * - of those that are next and those that were never started each gets every other turn, the oldest first: neither a storm of retries
- *   nor a flood of new records stops the others.
+ * - of those that are next and those that were never started each gets every other turn, the oldest first and nobody twice while
+ *   others wait: neither a storm of retries nor a flood of new records stops the others, nor does one retry another.
  *
  * **Cost**: without lanes nothing is allocated for a record. With them a record is looked at once, and once more when it has waited.
  */
 import type { ConsumerRecord } from "../ConsumerRecord.ts"
-import { Heap } from "./heap.ts"
 import type { Lane, Laned, Lanes } from "./lanes.ts"
+import { Rounds } from "./rounds.ts"
 import type { Slot } from "./slot.ts"
 
 /** A chunk whose records wait to be started. */
@@ -49,7 +49,7 @@ export class Backlog {
   }
   private chunks: Array<Buffered> = []
   private head = 0
-  private readonly ready = new Heap<Ready>((ready) => ready.seq)
+  private readonly ready = new Rounds<Ready>((ready) => ready.seq)
   private readysTurn = true
   /** the record at the cursor whose lane is known */
   private lookedAt = -1
@@ -57,6 +57,7 @@ export class Backlog {
 
   constructor(lanes: Lanes | undefined) {
     this.lanes = lanes
+    if (lanes !== undefined) lanes.owner = this
   }
 
   /** Whether there is a record that might be started, lanes aside. */
@@ -92,8 +93,8 @@ export class Backlog {
    */
   take(below: number): boolean | "beyond" {
     const cursor = this.fresh(below)
-    const first = this.ready.first
-    if (first !== undefined && first.seq < below && (this.readysTurn || typeof cursor === "string")) {
+    const first = this.ready.first(below)
+    if (first !== undefined && (this.readysTurn || typeof cursor === "string")) {
       this.readysTurn = false
       this.ready.pop()
       if (first.before === undefined) this.size--
@@ -101,7 +102,7 @@ export class Backlog {
       return true
     }
     this.readysTurn = true
-    if (typeof cursor === "string") return cursor === "beyond" || first !== undefined ? "beyond" : false
+    if (typeof cursor === "string") return cursor === "beyond" || this.ready.size > 0 ? "beyond" : false
     const { lookedUp } = this
     const lane = lookedUp === undefined ? undefined : this.lanes!.take(lookedUp)
     this.into(cursor.records[cursor.index]!, cursor.seq + cursor.index, cursor.at, lane, undefined)

@@ -25,7 +25,8 @@ export class Lane {
   holders = 1
   /** the record that holds it is parked */
   parked = false
-  private queue: Array<Laned> = []
+  /** made when somebody waits: in most lanes nobody ever does */
+  private queue: Array<Laned | undefined> | undefined = undefined
   private head = 0
 
   constructor(name: string) {
@@ -33,28 +34,36 @@ export class Lane {
   }
 
   get waiting(): number {
-    return this.queue.length - this.head
+    return this.queue === undefined ? 0 : this.queue.length - this.head
+  }
+  /** Places in its queue, those of records that have just left included. */
+  get places(): number {
+    return this.queue?.length ?? 0
   }
 
   push(laned: Laned): void {
-    this.queue.push(laned)
+    if (this.queue === undefined) this.queue = [laned]
+    else this.queue.push(laned)
   }
 
   shift(): Laned | undefined {
-    const first = this.queue[this.head]
-    if (first === undefined) return undefined
-    if (++this.head === this.queue.length) {
-      this.queue = []
+    const { queue } = this
+    const first = queue?.[this.head]
+    if (queue === undefined || first === undefined) return undefined
+    // in a long lane it would be kept in memory behind those that wait
+    queue[this.head] = undefined
+    if (++this.head === queue.length) {
+      this.queue = undefined
       this.head = 0
-    } else if (this.head > 256 && this.head > this.queue.length >> 1) {
-      this.queue = this.queue.slice(this.head)
+    } else if (this.head > 256 && this.head > queue.length >> 1) {
+      this.queue = queue.slice(this.head)
       this.head = 0
     }
     return first
   }
 
   get first(): Laned | undefined {
-    return this.queue[this.head]
+    return this.queue?.[this.head]
   }
 }
 
@@ -80,6 +89,8 @@ export class Lanes {
   readonly single: boolean
   /** records that wait in a lane */
   waiting = 0
+  /** of the newest epoch, maybe in a later run than that of a zombie that lets go: whoever waits is its */
+  owner: { proceed(laned: Laned, lane: Lane): void } | undefined = undefined
   private readonly lanes = new Map<string, Lane>()
 
   constructor(of: LaneOf, single: boolean) {

@@ -543,14 +543,19 @@ export class Pump {
     if (epoch.state !== "open") this.events.fewer(epoch)
   }
 
-  /** One holder of a lane less. Who waits in it belongs to the epoch of now, if there is one. */
+  /**
+   * One holder of a lane less. Who waits in it belongs to the epoch of now, which is none of this run where a zombie has outlived its
+   * own: `freed` offers it there.
+   */
   private freeLane(epoch: PartitionEpoch, lane: Lane): void {
-    const next = epoch.backlog.lanes!.release(lane)
-    if (next === undefined && epoch.backlog.lanes!.get(lane.name) !== undefined) return
+    const lanes = epoch.backlog.lanes!
+    const next = lanes.release(lane)
+    if (next !== undefined) lanes.owner!.proceed(next, lane)
+    else if (lane.holders > 0) return
+    // its own record is offered by whoever lets go
+    if (epoch.state !== "ended") return
     const owner = this.run.epochs.get(keyOf(epoch))
-    if (owner === undefined) return
-    if (next !== undefined) owner.backlog.proceed(next, lane)
-    if (owner !== epoch) this.offer(owner)
+    if (owner !== undefined && owner !== epoch) this.offer(owner)
   }
 
   /**
