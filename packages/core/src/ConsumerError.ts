@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { InvalidOptions } from "./InvalidOptions.ts"
 import { KafkaClientError } from "./KafkaClient.ts"
 
 const at = { topic: Schema.String, partition: Schema.Number }
@@ -14,6 +15,7 @@ const at = { topic: Schema.String, partition: Schema.Number }
  * - `AlreadyRunning`: `run` while one runs.
  * - `Ended`: `run` after the consumer had failed, or after its layer was closed.
  * - `TopicsDiffer`: the handler's topics are not the session's.
+ * - `Options`: `run` was given a failure policy that this consumer cannot carry out.
  * - `Stopped`: the failure policy (or the want of one) said stop; the record stays uncommitted.
  * - `NoStart`: `startFrom` or `onOutOfRange` is `"fail"`, and there is no offset to start from.
  * - `CommitRefused`: not authorised, or the group id is invalid.
@@ -32,6 +34,7 @@ export class ConsumerError extends Schema.TaggedError<ConsumerError>()("Consumer
       handler: Schema.Array(Schema.String),
       session: Schema.Array(Schema.String)
     }),
+    Schema.TaggedStruct("Options", { error: InvalidOptions }),
     Schema.TaggedStruct("Stopped", { ...at, offset: Schema.BigInt, cause: Schema.Defect() }),
     Schema.TaggedStruct("NoStart", { ...at, why: Schema.Literals(["notCommitted", "outOfRange"]) }),
     Schema.TaggedStruct("CommitRefused", { code: Schema.String }),
@@ -49,6 +52,8 @@ export class ConsumerError extends Schema.TaggedError<ConsumerError>()("Consumer
         return "this consumer has failed, or its layer is closed; build the layer anew to run it again"
       case "TopicsDiffer":
         return `the handler handles ${reason.handler.join(", ")} but the session reads ${reason.session.join(", ")}`
+      case "Options":
+        return reason.error.message
       case "Stopped":
         return `stopped by the failure of ${reason.topic}/${reason.partition} offset ${reason.offset}, which stays uncommitted: the next owner of the partition meets it again`
       case "NoStart":

@@ -12,6 +12,10 @@ describe("errors say what happened and what to do", () => {
     [{ _tag: "AlreadyRunning" }, /one handler at a time/],
     [{ _tag: "Ended" }, /build the layer anew/],
     [{ _tag: "TopicsDiffer", handler: ["a", "b"], session: ["c"] }, /handles a, b but the session reads c/],
+    [
+      { _tag: "Options", error: new InvalidOptions({ option: "onFailure.deadLetter", value: "a", accepted: "b" }) },
+      /onFailure.deadLetter.*"a" is not accepted/
+    ],
     [{ _tag: "Stopped", ...at, offset: 2n ** 60n, cause: "x" }, /orders\/3 offset 1152921504606846976.*uncommitted/],
     [{ _tag: "NoStart", ...at, why: "notCommitted" }, /orders\/3 has no committed offset and startFrom is "fail"/],
     [{ _tag: "NoStart", ...at, why: "outOfRange" }, /orders\/3 is outside of its log and onOutOfRange is "fail"/],

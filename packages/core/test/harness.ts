@@ -179,7 +179,7 @@ export interface MemberOptions extends Partial<GroupOptions> {
   readonly policy?: FailurePolicy<Boom, KafkaProducer> | "none"
   /** default: one of its own on the same Kafka */
   readonly producer?: Producer
-  readonly handler?: Handler<Boom, never>
+  readonly handler?: Handler<Boom, KafkaProducer>
   /** do not call `run` */
   readonly idle?: boolean
 }

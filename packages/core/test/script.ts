@@ -273,7 +273,7 @@ export interface Scripted {
 
 export interface ScriptOptions extends ConsumerOptions, BatchCommitterOptions {
   readonly desk?: Desk
-  readonly handler?: Handler<Boom, never>
+  readonly handler?: Handler<Boom, KafkaProducer>
   readonly policy?: FailurePolicy<Boom, KafkaProducer> | "none"
   /** default: one that sends nothing */
   readonly producer?: Producer

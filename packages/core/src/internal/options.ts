@@ -8,7 +8,8 @@ import * as Option from "effect/Option"
 import type { BatchCommitterOptions } from "../BatchCommitter.ts"
 import type { ConsumerOptions } from "../ConcurrentConsumer.ts"
 import type { ConsumerRecord } from "../ConsumerRecord.ts"
-import type { SessionOptions, SessionSettings } from "../ConsumerSession.ts"
+import type { Session, SessionOptions, SessionSettings } from "../ConsumerSession.ts"
+import type { FailurePolicy } from "../FailurePolicy.ts"
 import { type HealthCode, healthCodes } from "../Health.ts"
 import { InvalidOptions } from "../InvalidOptions.ts"
 import { byKey } from "./lanes.ts"
@@ -35,6 +36,12 @@ export const integer = (option: string, value: unknown, fallback: number, minimu
     : refuse(option, value, `an integer of at least ${minimum}`)
 }
 
+/** Milliseconds of a finite duration; to `Duration` alone NaN is one, of 0. */
+export const finiteMillis = (value: Duration.Input): number | undefined => {
+  const ms = Option.getOrUndefined(Option.map(Duration.fromInput(value), Duration.toMillis))
+  return ms !== undefined && Number.isFinite(ms) && !Number.isNaN(value) ? ms : undefined
+}
+
 /** milliseconds */
 export const millis = (
   option: string,
@@ -43,10 +50,8 @@ export const millis = (
   minimum: number
 ): number => {
   if (value === undefined) return fallback
-  const ms = Option.getOrUndefined(Option.map(Duration.fromInput(value), Duration.toMillis))
-  return ms !== undefined && Number.isFinite(ms) && ms >= minimum
-    ? ms
-    : refuse(option, value, `a finite duration of at least ${minimum} ms`)
+  const ms = finiteMillis(value)
+  return ms !== undefined && ms >= minimum ? ms : refuse(option, value, `a finite duration of at least ${minimum} ms`)
 }
 
 export const oneOf = <const A extends string>(
@@ -146,6 +151,29 @@ const orderOf = (ordering: ConsumerOptions["ordering"]): Pick<ConsumerSettings, 
   }
   return { ordering: ordering ?? "unordered", laneOf: laneOf[ordering ?? "unordered"] }
 }
+
+/** Whether a consumer can carry out what the policy may answer, as far as the policy says what that is. */
+export const validatePolicy = (
+  policy: FailurePolicy<never, unknown> | undefined,
+  { offsetMap }: Pick<ConsumerSettings, "offsetMap">,
+  { capabilities, settings: { topics } }: Pick<Session, "capabilities" | "settings">
+): Effect.Effect<void, InvalidOptions> =>
+  validated(() => {
+    for (const topic of policy?.deadLetterTopics ?? []) {
+      if (topics.includes(topic)) {
+        refuse("onFailure.deadLetter", topic, `a topic that this consumer does not read: it reads ${topics.join(", ")}`)
+      }
+    }
+    if (policy?.parks !== true) return
+    if (offsetMap === "off") refuse("offsetMap", "off", '"own" or "all" beside a policy that parks')
+    if (!capabilities.commitMetadata) {
+      refuse(
+        "onFailure.parks",
+        true,
+        "a policy that does not park: this client keeps no metadata of commits, and so no offset map"
+      )
+    }
+  })
 
 /** The consumer's options, also against those of its membership. */
 export const validateConsumer = (
