@@ -1,6 +1,8 @@
 // oxlint-disable typescript/unbound-method -- only their types are looked at
 import {
+  type CommitterDied,
   ConcurrentConsumer,
+  type ConsumerError,
   type DecodeError,
   type Delivery,
   Directive,
@@ -9,13 +11,16 @@ import {
   Handler,
   type HandlerTimeout,
   type Headers,
+  type InvalidOptions,
   type KafkaClient,
-  type KafkaProducer,
+  type KafkaClientError,
+  KafkaProducer,
   type Message,
   type ProducerRecord,
+  type PublishError,
   Topic
 } from "@concurrent-kafka/core"
-import { Context, Effect, type Layer, Schedule, Schema, SchemaGetter } from "effect"
+import { Config, Context, Effect, type Layer, Schedule, Schema, SchemaGetter } from "effect"
 import { describe, expect, test } from "tstyche"
 
 class Order extends Schema.Class<Order>("Order")({ id: Schema.String, amount: Schema.Number }) {}
@@ -142,6 +147,42 @@ describe("a handler of a topic", () => {
   test("has each attempt's Scope", () => {
     const scoped = Topic.handler(Orders, () => Effect.acquireRelease(Effect.void, () => Effect.void))
     expect(scoped).type.toBe<Handler<DecodeError, never>>()
+  })
+})
+
+describe("a producer", () => {
+  test("publishes what its topic says", () => {
+    const publish = Effect.flatMap(KafkaProducer, (producer) =>
+      producer.publish(Traced, new Order({ id: "1", amount: 2 }), { key: "1", headers: { tenant: "a" } })
+    )
+    expect(publish).type.toBe<Effect.Effect<boolean, PublishError | EncodeError, KafkaProducer>>()
+    expect<KafkaProducer["Service"]["publish"]>().type.not.toBeCallableWith(Traced, "order")
+    expect<KafkaProducer["Service"]["publish"]>().type.not.toBeCallableWith(Traced, new Order({ id: "1", amount: 2 }), {
+      headers: { tenant: 5 }
+    })
+  })
+})
+
+describe("a consumer as a service", () => {
+  class ShippingConsumer extends ConcurrentConsumer.Tag<ShippingConsumer>()("app/ShippingConsumer") {}
+  const shipOrder = Topic.handler(Orders, (order) => Effect.flatMap(Shipping, (shipping) => shipping.ship(order)))
+
+  test("runs a handler of a topic with a policy that parks", () => {
+    const program = Effect.flatMap(ShippingConsumer, (consumer) =>
+      consumer.run(shipOrder, { onFailure: FailurePolicy.park({ atMost: 100 }).pipe(FailurePolicy.orStop) })
+    )
+    expect(program).type.toBe<Effect.Effect<void, ConsumerError | CommitterDied, ShippingConsumer | Shipping>>()
+  })
+
+  test("takes settings from the environment", () => {
+    const layer = ConcurrentConsumer.layerHandlerConfig(shipOrder, {
+      groupId: Config.NonEmptyString("SHIPPING_GROUP"),
+      concurrency: Config.Int("SHIPPING_CONCURRENCY"),
+      onFailure: FailurePolicy.deadLetter("dead")
+    })
+    expect(layer).type.toBe<
+      Layer.Layer<never, InvalidOptions | KafkaClientError | Config.ConfigError, KafkaClient | KafkaProducer | Shipping>
+    >()
   })
 })
 

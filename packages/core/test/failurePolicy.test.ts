@@ -133,11 +133,10 @@ describe("retry", () => {
 
   it.effect("two steps over one schedule count for themselves", () =>
     Effect.gen(function* () {
-      const step = FailurePolicy.retry(Schedule.recurs(1))
+      const once = Schedule.recurs(1)
+      const step = FailurePolicy.retry(once)
       const policy = step.pipe(
-        FailurePolicy.orElse(
-          FailurePolicy.retry(Schedule.recurs(1)).pipe(FailurePolicy.orElse(step.pipe(FailurePolicy.orStop)))
-        )
+        FailurePolicy.orElse(FailurePolicy.retry(once).pipe(FailurePolicy.orElse(step.pipe(FailurePolicy.orStop))))
       )
       // the third is the first once more, which has ended
       assert.deepStrictEqual(yield* answers(policy, boom(), 3), [0, 0, { _tag: "Stop" }])

@@ -145,6 +145,13 @@ describe("a topic's schemas", () => {
       "x-trace": null
     })
     assert.strictEqual(failed(Topic.decode(Any, { value: null, headers })).part, "headers")
+    // names that every object has by birth
+    const native = [header("constructor", "c"), header("toString", "s"), header("__proto__", "p")]
+    const born = Effect.runSync(Topic.decode(Any, { value: null, headers: native })).headers
+    assert.deepStrictEqual(Object.entries(born), [
+      ["toString", "s"],
+      ["constructor", "c"]
+    ])
   })
 
   it("write typed headers in the order of their names, leaving out what is left out", () => {
@@ -152,6 +159,15 @@ describe("a topic's schemas", () => {
       Effect.runSync(Topic.encode(Traced, null, { headers })).headers
     assert.deepStrictEqual(encode({ tenant: "a" }), [header("tenant", "a")])
     assert.deepStrictEqual(encode({ "x-trace": null, tenant: "a" }), [header("tenant", "a"), ["x-trace", null]])
+    const Optional = Topic.make("t", {
+      key: Schema.Null,
+      value: Schema.Null,
+      headers: Schema.Struct({ a: Schema.optional(Schema.String), b: Schema.optional(Schema.String) })
+    })
+    const optional = (headers?: { readonly a?: string | undefined; readonly b?: string | undefined }) =>
+      Effect.runSync(Topic.encode(Optional, null, { headers })).headers
+    assert.deepStrictEqual(optional({ a: undefined, b: "b" }), [header("b", "b")])
+    assert.deepStrictEqual(optional(), [])
     assert.include(failed(Topic.encode(Traced, null)).message, "tenant: is missing")
     const raw = Effect.runSync(
       Topic.encode(Orders, new Order({ id: "1", amount: 2 }), { key: "k", headers: [header("a", "b")] })
