@@ -149,6 +149,7 @@ describe("a topic's schemas", () => {
     const native = [header("constructor", "c"), header("toString", "s"), header("__proto__", "p")]
     const born = Effect.runSync(Topic.decode(Any, { value: null, headers: native })).headers
     assert.deepStrictEqual(Object.entries(born), [
+      ["__proto__", "p"],
       ["toString", "s"],
       ["constructor", "c"]
     ])
