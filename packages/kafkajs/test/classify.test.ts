@@ -1,6 +1,6 @@
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { assert, describe, it } from "@effect/vitest"
-import { classify, commitOutcome, fromCode, isFatal } from "../src/internal/classify.ts"
+import { batchFate, classify, commitOutcome, fromCode, isFatal } from "../src/internal/classify.ts"
 import { codeName } from "../src/internal/codes.ts"
 
 /** kafkajs declares its error classes with other arguments than they take; what counts is what they are called */
@@ -110,5 +110,54 @@ describe("outcomes of a commit", () => {
     const result = commitOutcome(codeName(code))
     assert.strictEqual(result.outcome, outcome)
     assert.strictEqual("code" in result ? result.code : undefined, shown)
+  })
+})
+
+const fates: ReadonlyArray<readonly [code: number, fate: string]> = [
+  [0, "done"],
+  [46, "done"],
+  [10, "split"],
+  [18, "split"],
+  [32, "split"],
+  [87, "split"],
+  [45, "bump"],
+  [59, "bump"],
+  [47, "renew"],
+  [90, "renew"],
+  [17, "refuse"],
+  [21, "refuse"],
+  [29, "refuse"],
+  [31, "refuse"],
+  [35, "refuse"],
+  [42, "refuse"],
+  [43, "refuse"],
+  [44, "refuse"],
+  [76, "refuse"],
+  [2, "again"],
+  [19, "again"],
+  [89, "again"],
+  [5, "again moved"],
+  [3, "again doubtful moved"],
+  [6, "again doubtful moved"],
+  [9, "again doubtful moved"],
+  [56, "again doubtful moved"],
+  [74, "again doubtful moved"],
+  [75, "again doubtful moved"],
+  [100, "again doubtful moved"],
+  [-1, "again doubtful"],
+  [7, "again doubtful"],
+  [13, "again doubtful"],
+  [20, "again doubtful"],
+  [12345, "again doubtful"]
+]
+
+describe("fates of a batch", () => {
+  it.each(fates)("%d is %s", (code, fate) => {
+    const { doubtful, moved, next } = batchFate(codeName(code))
+    assert.strictEqual(`${next}${doubtful ? " doubtful" : ""}${moved ? " moved" : ""}`, fate)
+  })
+
+  it("what the answer does not name is in doubt", () => {
+    assert.deepStrictEqual(batchFate("NO_ANSWER"), { next: "again", doubtful: true, moved: false })
   })
 })

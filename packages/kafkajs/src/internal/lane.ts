@@ -195,6 +195,11 @@ export class Lane {
         this.#end(publishError(batch.doubtful ? "unconfirmed" : "refused", trouble, what))
         return result(false)
       case "split": {
+        // An earlier attempt may be in the log whole (the limit was higher then): halves of it would be stored again.
+        if (batch.doubtful) {
+          this.#end(publishError("unconfirmed", trouble, what))
+          return result(false)
+        }
         if (batch.entries.length === 1) {
           this.#limit = this.#defaultLimit
           this.#end(publishError("refused", trouble, what))

@@ -92,9 +92,10 @@ export const producerOn = (wire: SenderWire, settings: SenderSettings): Effect.E
             return resume(Effect.fail(publishError("closed", { code: "CLOSED" }, "the producer was closed")))
           }
           if (records.length === 0) return resume(Effect.succeed(true))
-          const takeBack = sender.send(records, (error) =>
-            resume(error === undefined ? Effect.succeed(true) : Effect.fail(error))
-          )
+          const takeBack = sender.send(records, (error) => {
+            // Not at once: resuming runs who waits, and its next send would find the sender in the middle of something.
+            queueMicrotask(() => resume(error === undefined ? Effect.succeed(true) : Effect.fail(error)))
+          })
           return Effect.sync(takeBack)
         })
     }

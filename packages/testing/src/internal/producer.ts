@@ -187,8 +187,10 @@ export const openProducer = (
           end(lane, batch, undefined)
           return false
         case "refused":
-          return fail("refused")
+          return fail(batch.doubtful ? "unconfirmed" : "refused")
         case "split": {
+          // an earlier attempt may be in the log whole: halves of it would be stored again
+          if (batch.doubtful) return fail("unconfirmed")
           if (batch.entries.length === 1) return fail("refused")
           // the first half now, the second goes in front of what waits
           const half = batch.entries.length >> 1
