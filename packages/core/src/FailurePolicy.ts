@@ -200,7 +200,7 @@ export const FailurePolicy: {
    * Tries again when the schedule says so, and ends when it ends or its delay is not finite. The schedule is given the `Failure`;
    * each record has its tries for itself, anew in each epoch.
    *
-   * **Cost**: about 4 us a failed attempt, no timer and no fiber.
+   * **Cost**: about 1 us a failed attempt with an exponential schedule; no timer, no fiber.
    */
   readonly retry: <E = unknown, R = never>(
     schedule: Schedule.Schedule<unknown, Failure<E>, never, R>

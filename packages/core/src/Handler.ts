@@ -20,6 +20,7 @@ import { millis, refuse, topicNames } from "./internal/options.ts"
  */
 export interface Handler<out E, out R> extends Pipeable {
   readonly topics: readonly [string, ...Array<string>]
+  /** May also fail with a `Directive`: that is not in `E`, because no policy is asked about it. */
   readonly handle: (record: Delivery) => Effect.Effect<unknown, E, R | Scope.Scope>
   /** How long an attempt for this topic may take, in milliseconds. */
   readonly timeoutMillis: (topic: string) => number | undefined
