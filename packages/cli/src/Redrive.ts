@@ -21,6 +21,7 @@ import { KafkaProducer, type PublishError } from "@concurrent-kafka/core/KafkaPr
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { randomUUID } from "node:crypto"
+import { ending } from "./internal/ending.ts"
 import { looking } from "./internal/looking.ts"
 import { Stretch } from "./internal/stretch.ts"
 import { validate } from "./internal/validate.ts"
@@ -96,10 +97,10 @@ export interface RedriveSummary {
   readonly filtered: number
 }
 
-/** How often it is looked whether the ends are reached. */
-const tick = "200 millis"
-/** Every so many ticks the broker is asked, also when nothing changes here: other members of the group may have done the rest. */
-const ticksBetweenQuestions = 5
+/** How often it is reported how far it is. */
+const reportInterval = "200 millis"
+/** How often the broker is asked whether the ends are reached. */
+const questionInterval = "500 millis"
 
 const troubles: ReadonlySet<HealthCode> = new Set<HealthCode>([
   "commitsFailing",
@@ -110,14 +111,12 @@ const troubles: ReadonlySet<HealthCode> = new Set<HealthCode>([
   "zombie"
 ])
 
-const settings = (partitions: number, concurrency: number): ConsumerOptions => ({
-  // one of each partition may be the first beyond the end, which waits
-  concurrency: concurrency + partitions,
+const settings = {
   ordering: "key",
   // a send that is under way may finish within this time, so that fewer are sent twice
   interruptGrace: "3 seconds",
   revokeDrain: "3 seconds"
-})
+} satisfies ConsumerOptions
 
 const clientError = (error: KafkaClientError) => new RedriveError({ reason: { _tag: "Client", error } })
 
@@ -191,11 +190,7 @@ export const redrive = (
       const withConsumer = Effect.gen(function* () {
         const consumer = yield* ConcurrentConsumer
 
-        /** What came after the start is left to the next redrive: not done, so that nothing of it is committed. */
-        const leave = (record: Delivery) => Effect.andThen(Effect.ignore(consumer.pause([record])), Effect.never)
-
         const handler = Handler.make(from, (record) => {
-          if (!stretch.has(record)) return leave(record)
           if (!matches(record)) {
             counts.filtered++
             return Effect.void
@@ -210,11 +205,9 @@ export const redrive = (
           Effect.andThen(Effect.never)
         )
 
-        /** Whether all that this member has is behind it. */
         const look = Effect.map(consumer.snapshot, ({ health, partitions }) => {
           trouble = health.reasons.filter(({ code }) => troubles.has(code)).map(({ message }) => message)
           for (const p of partitions) stretch.pass(p, p.committable)
-          return partitions.length > 0 && partitions.every((p) => stretch.hasPassed(p))
         })
 
         /** Whether the broker has it in its own words, also of partitions that other members have. */
@@ -233,30 +226,23 @@ export const redrive = (
           )
         )
 
-        const untilEnd = Effect.gen(function* () {
-          let before = false
-          for (let ticks = 1; ; ticks++) {
-            const now = yield* look
-            if (dryRun && stretch.isPassed) return
-            if (!dryRun && ((now && !before) || ticks % ticksBetweenQuestions === 0) && (yield* isCommitted)) return
-            before = now
-            yield* Effect.sleep(tick)
-          }
-        })
+        const isAtEnd = dryRun ? Effect.sync(() => stretch.isPassed) : isCommitted
+        const untilEnd = Effect.repeat(Effect.andThen(Effect.sleep(questionInterval), isAtEnd), { until: (end) => end })
         // beside it, for it may wait for a broker
-        const reporting = Effect.forever(Effect.andThen(Effect.andThen(look, report), Effect.sleep(tick)))
-        yield* Effect.raceFirst(run, Effect.raceFirst(untilEnd, reporting))
+        const reporting = Effect.forever(Effect.andThen(Effect.andThen(look, report), Effect.sleep(reportInterval)))
+        yield* Effect.raceFirst(run, Effect.raceFirst(reporting, untilEnd))
       })
 
       if (!stretch.isPassed) {
+        const own = yield* ending(dryRun ? looking(session, (p) => stretch.startOf(p)) : session, (p) =>
+          stretch.endOf(p)
+        )
         const parts = Layer.provideMerge(
           BatchCommitter.layer({ batchSize: 100, batchInterval: "500 millis" }),
-          Layer.succeed(ConsumerSession, dryRun ? looking(session, (p) => stretch.startOf(p)) : session)
+          Layer.succeed(ConsumerSession, own)
         )
         yield* withConsumer.pipe(
-          Effect.provide(
-            Layer.provide(ConcurrentConsumer.layerNoDeps(settings(partitions.length, concurrency)), parts)
-          ),
+          Effect.provide(Layer.provide(ConcurrentConsumer.layerNoDeps({ ...settings, concurrency }), parts)),
           Effect.ensuring(report)
         )
       }

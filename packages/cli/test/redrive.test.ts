@@ -1,4 +1,4 @@
-import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaClient, KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { KafkaProducer, type Producer, PublishError } from "@concurrent-kafka/core/KafkaProducer"
 import { MemoryKafka } from "@concurrent-kafka/testing/MemoryKafka"
 import { assert, describe, it } from "@effect/vitest"
@@ -94,11 +94,12 @@ describe("redrive", () => {
       const producer = yield* through(() =>
         Effect.suspend(() =>
           more-- > 0
-            ? Effect.asVoid(kafka.produce(from, [letterOf({ key: `k${more % 3}`, value: `late${more}` })]))
+            ? Effect.asVoid(kafka.produce(from, [letterOf({ key: `late${more}`, value: `late${more}` })]))
             : Effect.void
         )
       )
-      const first = yield* finish(Effect.provideService(redrive({ from, to }), KafkaProducer, producer))
+      // more of them than may be sent at once
+      const first = yield* finish(Effect.provideService(redrive({ from, to, concurrency: 2 }), KafkaProducer, producer))
       assert.strictEqual(first.sent, 30)
       assert.isTrue(values(kafka, to).every((value) => !value.startsWith("late")))
       const second = yield* finish(redrive({ from, to }))
@@ -133,7 +134,7 @@ describe("redrive", () => {
         assertWholeAndInOrder(kafka, 90, 5)
         // what was sent before an interruption is committed by it: nothing is sent twice
         assert.strictEqual(sentOver + sent, 90)
-      }).pipe(Effect.provide(MemoryKafka.layer())),
+      }).pipe(Effect.provide(MemoryKafka.layer({ produceLatency: 250 }))),
     { arbitrary: { runs: 12 } }
   )
 
@@ -265,6 +266,45 @@ describe("redrive", () => {
       yield* kafka.brokerUp
       yield* finish(redrive({ from, to }))
       assertWholeAndInOrder(kafka, 90, 5)
+    }).pipe(Effect.provide(MemoryKafka.layer()))
+  )
+
+  it.effect("does not end before the broker has the ends committed", () =>
+    Effect.gen(function* () {
+      const kafka = yield* prepare()
+      yield* kafka.produce(from, letters(20, 5))
+      const producer = yield* through(() =>
+        Effect.sync(() => kafka.faults.next("commit", { kind: "refused" }, { times: 1_000 }))
+      )
+      const fiber = yield* Effect.forkChild(Effect.provideService(redrive({ from, to }), KafkaProducer, producer))
+      yield* passUntil("all are sent", () => stored(kafka, to).length === 20)
+      yield* finish(Effect.sleep(10_000))
+      assert.isUndefined(fiber.pollUnsafe())
+      kafka.faults.clear()
+      const { groupId } = yield* finish(Fiber.join(fiber))
+      for (let partition = 0; partition < 3; partition++) {
+        const { end } = kafka.logOffsetsUnsafe(from, partition)
+        if (end > 0n) assert.strictEqual(kafka.committedUnsafe(groupId, from, partition)?.offset, end)
+      }
+    }).pipe(Effect.provide(MemoryKafka.layer()))
+  )
+
+  it.effect("ends where it may no longer ask what is committed", () =>
+    Effect.gen(function* () {
+      const kafka = yield* prepare()
+      yield* kafka.produce(from, letters(20, 5))
+      const client = yield* KafkaClient
+      const denied = new KafkaClientError({ reason: "Authorization", detail: "not allowed" })
+      let questions = 0
+      const openAdmin = Effect.map(client.openAdmin, (admin) => ({
+        ...admin,
+        committed: (...args: Parameters<typeof admin.committed>) =>
+          ++questions === 2 ? Effect.fail(denied) : admin.committed(...args)
+      }))
+      const error = yield* finish(
+        Effect.flip(Effect.provideService(redrive({ from, to }), KafkaClient, { ...client, openAdmin }))
+      )
+      assert.strictEqual(error.message, "Authorization: not allowed")
     }).pipe(Effect.provide(MemoryKafka.layer()))
   )
 

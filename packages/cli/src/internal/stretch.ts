@@ -27,10 +27,9 @@ export class Stretch {
     }
   }
 
-  /** Whether the record was there at the start. */
-  has({ offset, partition }: { readonly partition: number; readonly offset: bigint }): boolean {
-    const part = this.parts.get(partition)
-    return part !== undefined && offset < part.end
+  /** Of a partition that was not there at the start: nothing of it belongs to this. */
+  endOf({ partition }: TopicPartition): bigint {
+    return this.parts.get(partition)?.end ?? 0n
   }
   startOf({ partition }: TopicPartition): bigint {
     return this.parts.get(partition)?.start ?? 0n
@@ -43,10 +42,6 @@ export class Stretch {
     const part = this.parts.get(partition.partition)
     if (part !== undefined && offset > part.committed) part.committed = within(offset, part)
     this.pass(partition, offset)
-  }
-  hasPassed({ partition }: TopicPartition): boolean {
-    const part = this.parts.get(partition)
-    return part === undefined || part.passed === part.end
   }
   get isPassed(): boolean {
     return [...this.parts.values()].every(({ end, passed }) => passed === end)
