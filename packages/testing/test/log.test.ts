@@ -213,4 +213,33 @@ describe("PartitionLog", () => {
     const read = log.read(0n, 100, "read_uncommitted")
     assert.deepStrictEqual(read._tag === "Records" ? read.records.map((one) => one.offset) : [], [3n])
   })
+
+  it("takes a producer's batches once and without a gap, by epoch, and forgets what was truncated", () => {
+    const log = new PartitionLog("t", 0, 0n)
+    const append = (epoch: number, sequence: number, count: number, id = 1) =>
+      log.appendSequenced(
+        { id, epoch, sequence },
+        Array.from({ length: count }, (_, i) => value(sequence + i))
+      ) ?? "ok"
+    assert.strictEqual(append(0, 0, 2), "ok")
+    assert.strictEqual(append(0, 2, 1), "ok")
+    assert.strictEqual(append(0, 2, 1), "ok")
+    assert.strictEqual(append(0, 0, 2), "ok")
+    assert.strictEqual(log.end, 3n)
+    assert.strictEqual(append(0, 4, 1), "OUT_OF_ORDER_SEQUENCE_NUMBER")
+    assert.strictEqual(append(0, 2, 2), "OUT_OF_ORDER_SEQUENCE_NUMBER")
+    for (let sequence = 3; sequence < 8; sequence++) assert.strictEqual(append(0, sequence, 1), "ok")
+    // older than the five that are remembered
+    assert.strictEqual(append(0, 2, 1), "OUT_OF_ORDER_SEQUENCE_NUMBER")
+    assert.strictEqual(log.end, 8n)
+    // another producer may begin anywhere, a next epoch at 0 only, an older one not at all
+    assert.strictEqual(append(0, 77, 1, 2), "ok")
+    assert.strictEqual(append(1, 8, 1), "OUT_OF_ORDER_SEQUENCE_NUMBER")
+    assert.strictEqual(append(1, 0, 1), "ok")
+    assert.strictEqual(append(0, 8, 1), "INVALID_PRODUCER_EPOCH")
+    assert.strictEqual(append(1, 1, 1), "ok")
+    log.truncateTo(10n)
+    assert.strictEqual(append(1, 1, 1), "ok")
+    assert.strictEqual(log.end, 11n)
+  })
 })

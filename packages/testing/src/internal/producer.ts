@@ -130,7 +130,11 @@ export const openProducer = (
     const route = (entry: Entry): boolean => {
       const { key, partition, topic } = entry.record
       const count = topics.find(topic)?.partitions.length ?? 0
-      if (count === 0 || (partition !== undefined && partition >= count)) return false
+      if (
+        count === 0 ||
+        (partition !== undefined && !(Number.isInteger(partition) && partition >= 0 && partition < count))
+      )
+        return false
       let chosen = partition
       if (chosen === undefined && key !== null && key !== undefined) chosen = partitionOfKey(key, count)
       if (chosen === undefined) {
@@ -220,12 +224,16 @@ export const openProducer = (
 
     const request = (sent: ReadonlyArray<readonly [Lane, Batch]>): Effect.Effect<void> =>
       Effect.gen(function* () {
-        const serve = (lane: Lane, batch: Batch): Code | undefined => {
+        // as they are sent: served late, they still have the numbers that they went out with
+        const requests = sent.map(([lane, { entries, sequence }]) => ({ lane, entries, sequence, epoch: lane.epoch }))
+        const serve = ({ entries, epoch, lane, sequence }: (typeof requests)[number]): Code | undefined => {
           const log = topics.log(lane)
           if (log === undefined) return "UNKNOWN_TOPIC_OR_PARTITION"
-          if (batch.entries.some(({ stored }) => sizeOf(stored) > settings.maxRecordBytes)) return "MESSAGE_TOO_LARGE"
-          const records = batch.entries.map(({ stored }) => stored)
-          return log.appendSequenced({ id: producerId, epoch: lane.epoch, sequence: batch.sequence }, records)
+          const { compaction } = topics.get(lane.topic)
+          if (compaction && entries.some(({ stored }) => stored.key === null)) return "INVALID_RECORD"
+          if (entries.some(({ stored }) => sizeOf(stored) > settings.maxRecordBytes)) return "MESSAGE_TOO_LARGE"
+          const records = entries.map(({ stored }) => stored)
+          return log.appendSequenced({ id: producerId, epoch, sequence }, records)
         }
         const result = yield* Effect.result(
           link.call<ProduceResponse>({
@@ -234,9 +242,9 @@ export const openProducer = (
             serve: (answer, fault) => {
               const met = new Set(fault?.kind === "code" ? fault.partitions?.map(keyOf) : undefined)
               const codes = new Map(
-                sent.map(([lane, batch]) => [
-                  keyOf(lane),
-                  fault?.kind === "code" && met.has(keyOf(lane)) ? fault.code : serve(lane, batch)
+                requests.map((one) => [
+                  keyOf(one.lane),
+                  fault?.kind === "code" && met.has(keyOf(one.lane)) ? fault.code : serve(one)
                 ])
               )
               broker.trace(() => `${id} produce ${[...codes].map(([key, code]) => `${key} ${code ?? "ok"}`).join(" ")}`)

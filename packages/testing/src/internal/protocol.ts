@@ -121,14 +121,14 @@ export const produceFateOf = (code: Code | undefined): ProduceFate => {
       return "stored"
     case "MESSAGE_TOO_LARGE":
     case "RECORD_LIST_TOO_LARGE":
+    case "INVALID_RECORD":
+    case "INVALID_TIMESTAMP":
       return "split"
     case "OUT_OF_ORDER_SEQUENCE_NUMBER":
     case "UNKNOWN_PRODUCER_ID":
     case "INVALID_PRODUCER_EPOCH":
       return "sequence"
     case "CLUSTER_AUTHORIZATION_FAILED":
-    case "INVALID_RECORD":
-    case "INVALID_TIMESTAMP":
     case "INVALID_TOPIC_EXCEPTION":
     case "POLICY_VIOLATION":
     case "TOPIC_AUTHORIZATION_FAILED":
