@@ -15,7 +15,7 @@
  * - nothing is done before the broker has the dead letter (I3), and no record is done twice (I10).
  */
 import * as Cause from "effect/Cause"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -27,6 +27,7 @@ import { InvalidOptions } from "../InvalidOptions.ts"
 import { type Producer, PublishError } from "../KafkaProducer.ts"
 import type { Outcome } from "../Snapshot.ts"
 import type { AnyFiber, PartitionEpoch } from "./epoch.ts"
+import { finiteMillis } from "./options.ts"
 import { parkLimits } from "./parkLimits.ts"
 import { RecordEvent, RecordState } from "./recordMachine.ts"
 import type { Past, Slot } from "./slot.ts"
@@ -140,13 +141,14 @@ export class Failures {
     const { cause } = slot.past!
     if (slot.state !== RecordState.running)
       return this.hooks.judge(slot, Exit.isSuccess(exit) ? Exit.failCause(cause) : exit)
-    if (Exit.isFailure(exit)) return this.stop(slot, Cause.combine(cause, exit.cause))
+    if (Exit.isFailure(exit)) return this.stop(slot, both("the failure policy has died", exit.cause, cause))
     this.carryOut(slot, exit.value)
   }
 
   private carryOut(slot: Slot, decision: Decision): void {
     const { cause } = slot.past!
-    switch (decision._tag) {
+    // a policy that is not typed may say anything
+    switch (decision?._tag) {
       case "Retry":
         return this.retry(slot, decision.after)
       case "DeadLetter":
@@ -158,12 +160,21 @@ export class Failures {
         return this.hooks.done(slot, RecordEvent.skip, "skipped")
       case "Stop":
         return this.stop(slot, cause)
+      default:
+        return this.broken(
+          slot,
+          new InvalidOptions({
+            option: "Decision",
+            value: decision,
+            accepted: "Retry, Skip, DeadLetter, Park or Stop, by its _tag"
+          })
+        )
     }
   }
 
   /** A policy has answered with what cannot be carried out. */
   private broken(slot: Slot, defect: unknown): void {
-    this.stop(slot, Cause.combine(slot.past!.cause, Cause.die(defect)))
+    this.stop(slot, both("what the failure policy says cannot be done", Cause.die(defect), slot.past!.cause))
   }
 
   private stop(slot: Slot, cause: Cause.Cause<unknown>): void {
@@ -176,8 +187,8 @@ export class Failures {
 
   private retry(slot: Slot, after: Duration.Input): void {
     const epoch = slot.at
-    const millis = Option.getOrUndefined(Option.map(Duration.fromInput(after), Duration.toMillis))
-    if (millis === undefined || !Number.isFinite(millis) || millis < 0) {
+    const millis = finiteMillis(after)
+    if (millis === undefined || millis < 0) {
       return this.broken(
         slot,
         new InvalidOptions({ option: "Retry.after", value: after, accepted: "a finite duration" })
@@ -398,6 +409,12 @@ export class Failures {
     this.timetable.cancel(slot.appointment)
     slot.appointment = undefined
   }
+}
+
+/** Of two failures the policy's is why the consumer ends: told first, beside the record's, which alone would tell nothing of it. */
+const both = (what: string, policys: Cause.Cause<unknown>, records: Cause.Cause<unknown>): Cause.Cause<unknown> => {
+  const [why, failure] = [Cause.squash(policys), Cause.squash(records)]
+  return Cause.die(new AggregateError([why, failure], why instanceof Error ? `${what}: ${why.message}` : what))
 }
 
 export const newPast = (now: number, cause: Cause.Cause<unknown>): Past => ({

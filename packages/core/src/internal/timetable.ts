@@ -6,7 +6,7 @@ import { Heap } from "./heap.ts"
 
 export interface Appointment {
   readonly at: number
-  readonly then: () => void
+  then: () => void
   cancelled: boolean
   /** is in the heap */
   queued: boolean
@@ -14,6 +14,7 @@ export interface Appointment {
 
 /** below this nobody looks for cancelled ones */
 const fewAppointments = 1024
+const nothing = (): void => undefined
 
 export class Timetable {
   private readonly now: () => number
@@ -21,7 +22,7 @@ export class Timetable {
   private readonly heap = new Heap<Appointment>((appointment) => appointment.at)
   private cancelled = 0
   private armedFor = Number.POSITIVE_INFINITY
-  private disarm: () => void = () => undefined
+  private disarm: () => void = nothing
 
   /** `after` gives back how its timer is stopped. */
   constructor(now: () => number, after: (millis: number, then: () => void) => () => void) {
@@ -31,6 +32,10 @@ export class Timetable {
 
   get size(): number {
     return this.heap.size - this.cancelled
+  }
+  /** Those that were cancelled and are not thrown out yet included. */
+  get kept(): number {
+    return this.heap.size
   }
 
   at(at: number, then: () => void): Appointment {
@@ -43,6 +48,8 @@ export class Timetable {
   cancel(appointment: Appointment): void {
     if (appointment.cancelled) return
     appointment.cancelled = true
+    // it may stay here for an hour, and what it was to do holds a record
+    appointment.then = nothing
     if (!appointment.queued) return
     this.cancelled++
     if (this.heap.size < fewAppointments || this.cancelled < this.heap.size >> 1) return
@@ -58,7 +65,7 @@ export class Timetable {
 
   private due(): void {
     this.armedFor = Number.POSITIVE_INFINITY
-    this.disarm = () => undefined
+    this.disarm = nothing
     const now = this.now()
     const due: Array<Appointment> = []
     for (;;) {
