@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { FailurePolicy } from "../src/FailurePolicy.ts"
 import { type HealthCode, healthCodes, type HealthReason } from "../src/Health.ts"
 import { KafkaClientError } from "../src/KafkaClient.ts"
 import { Boom, Desk, pass, passUntil, turns, world } from "./harness.ts"
@@ -136,6 +137,132 @@ describe("health", () => {
         assert.deepInclude(reason, { count: 3, since: 0, at: { topic: "t", partition: 0, offset: 0n } })
         yield* s.desk.finishAll()
         yield* well(s)
+      })
+  )
+
+  it.effect("retrying: failed, and waiting for a retry; taken away when it is handled, or released", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ policy: FailurePolicy.make(() => ({ _tag: "Retry", after: 1_000 })) })
+      yield* open(s)
+      yield* s.session.chunk(0, 1, 0, 3)
+      yield* pass(5)
+      yield* s.desk.end(0, 1, Exit.fail(new Boom()))
+      yield* pass(5)
+      yield* s.desk.end(0, 0, Exit.fail(new Boom()))
+      assert.deepInclude(yield* says(s, "retrying", ["degraded", true, true]), {
+        count: 2,
+        since: 5,
+        at: { topic: "t", partition: 0, offset: 1n }
+      })
+      const [partition] = (yield* s.consumer.snapshot).partitions
+      assert.deepInclude(partition!, { waiting: 2, running: 1, buffered: 0, heldRecords: 3 })
+      // the oldest is not the longest waiting one
+      assert.deepStrictEqual(partition!.oldest, {
+        offset: 0n,
+        state: "waiting",
+        attempt: 1,
+        since: 10,
+        timestamp: 0n
+      })
+      yield* pass(1_000)
+      // while it runs again it waits for nothing
+      yield* well(s)
+      yield* s.desk.end(0, 1, Exit.fail(new Boom()))
+      assert.deepInclude(yield* says(s, "retrying", ["degraded", true, true]), { count: 1, since: 1_010 })
+      assert.deepInclude((yield* s.consumer.snapshot).partitions[0]!.oldest!, {
+        offset: 0n,
+        state: "running",
+        attempt: 2
+      })
+      yield* s.session.lost(at(0, 1))
+      yield* s.session.assign([{ partition: 0, epoch: 2, committed: 0 }])
+      yield* well(s)
+    })
+  )
+
+  it.effect(
+    "laneBound: for 10 s permits are free while records wait for others of their key; taken away when none waits; no key is told",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* scripted({ ordering: "key", concurrency: 5, stuckAfter: 600_000 })
+        yield* open(s)
+        yield* pass(7)
+        yield* s.session.keyed(0, 1, 0, ["hot-key", "cold", "hot-key", "hot-key", null])
+        yield* s.desk.finish(0, 1, 4)
+        yield* pass(9_999)
+        yield* well(s)
+        yield* pass(1)
+        const reason = yield* says(s, "laneBound", ["degraded", true, true])
+        assert.deepInclude(reason, { since: 7, count: 2, at: { topic: "t", partition: 0 } })
+        const { hotLanes, partitions } = yield* s.consumer.snapshot
+        assert.strictEqual(hotLanes.length, 1)
+        assert.deepInclude(hotLanes[0]!, { topic: "t", partition: 0, waiting: 2 })
+        assert.include(reason.message, hotLanes[0]!.lane)
+        assert.notInclude(reason.message + JSON.stringify(hotLanes), "hot")
+        assert.deepInclude(partitions[0]!, { buffered: 2, waiting: 0 })
+        assert.deepInclude(partitions[0]!.oldest!, { offset: 0n, state: "running" })
+        yield* s.desk.finish(0, 0)
+        assert.strictEqual((yield* s.consumer.snapshot).hotLanes[0]!.waiting, 1)
+        yield* s.desk.finish(0, 2)
+        // the last one runs, and nobody waits for it
+        yield* well(s)
+        assert.deepStrictEqual((yield* s.consumer.snapshot).hotLanes, [])
+        yield* s.desk.finish(0, 3)
+      })
+  )
+
+  it.effect("laneBound: not while permits are short, the partition is paused, or the consumer closes", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ ordering: () => "one", concurrency: 2, stuckAfter: 600_000, shutdown: "drain" })
+      yield* open(s)
+      yield* s.session.chunk(0, 1, 0, 3)
+      yield* s.consumer.setConcurrency(1)
+      yield* pass(20_000)
+      yield* well(s)
+      yield* s.consumer.setConcurrency(2)
+      // from here on a permit is free
+      yield* pass(10_000)
+      yield* says(s, "laneBound", ["degraded", true, true])
+      yield* s.consumer.pause()
+      yield* pass(20_000)
+      yield* says(s, "paused", ["ok", true, true])
+      yield* s.consumer.resume()
+      yield* pass(9_999)
+      yield* well(s)
+      yield* pass(1)
+      yield* says(s, "laneBound", ["degraded", true, true])
+      yield* Effect.forkChild(s.close)
+      yield* turns
+      yield* says(s, "shuttingDown", ["ok", true, false])
+      yield* s.desk.finishAll()
+    })
+  )
+
+  it.effect(
+    "hot lanes: the five with the most waiting records, by a name that is the same each time and tells no key",
+    () =>
+      Effect.gen(function* () {
+        const keys = ["a", "b", "c", "d", "e", "f", "g"].map((letter) => `key-${letter}`)
+        const s = yield* scripted({ ordering: "key", concurrency: 10 })
+        yield* open(s)
+        // the first of each runs, and then one more waits for each than for the one before
+        yield* s.session.keyed(
+          0,
+          1,
+          0,
+          keys.flatMap((key, i) => Array.from({ length: i + 1 }, () => key))
+        )
+        const { hotLanes } = yield* s.consumer.snapshot
+        assert.deepStrictEqual(
+          hotLanes.map(({ waiting }) => waiting),
+          [6, 5, 4, 3, 2]
+        )
+        assert.strictEqual(new Set(hotLanes.map(({ lane }) => lane)).size, 5)
+        for (const { lane } of hotLanes) assert.match(lane, /^[0-9a-f]{8}$/)
+        yield* s.desk.finish(0, 0)
+        assert.deepStrictEqual((yield* s.consumer.snapshot).hotLanes, hotLanes)
+        yield* s.session.lost(at(0, 1))
+        assert.deepStrictEqual((yield* s.consumer.snapshot).hotLanes, [])
       })
   )
 

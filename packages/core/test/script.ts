@@ -204,6 +204,21 @@ export class Played {
     })
   }
 
+  /** one record for each key, `null` for none */
+  keyed(partition: number, epoch: number, from: number, keys: ReadonlyArray<string | null>): Effect.Effect<void> {
+    const nextOffset = BigInt(from + keys.length)
+    return this.signal({
+      _tag: "Chunk",
+      ...at(partition, epoch),
+      records: keys.map((key, i) => ({
+        ...recordAt(partition, from + i),
+        key: key === null ? null : new TextEncoder().encode(key)
+      })),
+      nextOffset,
+      end: nextOffset
+    })
+  }
+
   revoking(
     partitions: ReadonlyArray<EpochPartition>,
     options: { readonly exact: boolean; readonly hold?: number }

@@ -125,9 +125,14 @@ export class PartitionEpoch implements EpochPartition {
     return this.live.length + this.sending.size
   }
 
+  /** Whether records may start now, if there are some. */
+  get starts(): boolean {
+    return this.state === "open" && (this.pauses & ~startsAnyway) === 0
+  }
+
   /** Whether a record may start now, as far as can be said without looking for it, permits aside. */
   get runnable(): boolean {
-    return this.state === "open" && (this.pauses & ~startsAnyway) === 0 && this.backlog.some
+    return this.starts && this.backlog.some
   }
 
   addLive(slot: Slot): void {

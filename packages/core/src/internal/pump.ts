@@ -195,6 +195,7 @@ export class Pump {
   /** Nothing starts any more. */
   stop(): void {
     this.stopped = true
+    this.laneBoundSince = undefined
   }
 
   /** The epoch is over: interrupts what runs, and gives up the dead letters that are on their way. */
@@ -271,8 +272,8 @@ export class Pump {
   }
 
   private recordsWaitInLanes(): boolean {
-    for (const { backlog, state } of this.run.epochs.values()) {
-      if (state === "open" && backlog.lanes !== undefined && backlog.lanes.waiting > 0) return true
+    for (const epoch of this.run.epochs.values()) {
+      if (epoch.starts && epoch.backlog.lanes !== undefined && epoch.backlog.lanes.waiting > 0) return true
     }
     return false
   }
