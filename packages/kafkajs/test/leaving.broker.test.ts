@@ -28,7 +28,7 @@ const run = (topic: string, how: string) =>
   )
 
 describe("a program that has closed its session", () => {
-  it.live.each(["close", "leave", "fail", "joining", "waiting"])(
+  it.live.each(["close", "leave", "fail", "joining", "waiting", "producing"])(
     "ends by itself, without a socket, a timer or a warning left (%s)",
     (how) =>
       Effect.gen(function* () {

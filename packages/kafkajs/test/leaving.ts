@@ -1,5 +1,6 @@
 /** A program for `leaving.broker.test.ts`: joins, reads, commits, ends its scope, and prints what is then still there. */
 import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaProducer } from "@concurrent-kafka/core/KafkaProducer"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import * as Exit from "effect/Exit"
@@ -27,6 +28,15 @@ const program = Effect.gen(function* () {
   member.session.resumeUnsafe([member.partition(0)])
   const admin = yield* (yield* KafkaClient).openAdmin
   yield* admin.partitions([topic])
+  if (how === "producing") {
+    const { send } = yield* KafkaProducer
+    const value = new TextEncoder().encode("v")
+    yield* send([{ topic, value }])
+    // one more is under way when everything closes
+    yield* Effect.forkDetach(send([{ topic, value }]), { startImmediately: true })
+    // and one that will never get there
+    yield* Effect.forkDetach(send([{ topic: unique("missing"), value }]), { startImmediately: true })
+  }
   if (how === "leave") yield* member.session.leave
   if (how === "joining") {
     // a second member is in the middle of its JoinGroup

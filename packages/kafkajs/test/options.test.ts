@@ -1,4 +1,5 @@
 import { KafkaClient, KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaProducer } from "@concurrent-kafka/core/KafkaProducer"
 import { assert, describe, it } from "@effect/vitest"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
@@ -31,6 +32,8 @@ describe("options", () => {
     [{ brokers: ["a:1"], clientId: "" }, "clientId"],
     [{ brokers: ["a:1"], connectTimeout: 0 }, "connectTimeout"],
     [{ brokers: ["a:1"], connectTimeout: "soon" }, "connectTimeout"],
+    [{ brokers: ["a:1"], deliveryTimeout: "10 millis" }, "deliveryTimeout"],
+    [{ brokers: ["a:1"], deliveryTimeout: "Infinity" }, "deliveryTimeout"],
     [{ brokers: ["a:1"], ssl: { cert: "x" } }, "ssl"],
     [{ brokers: ["a:1"], sasl: { mechanism: "gssapi" } }, "sasl.mechanism"],
     [{ brokers: ["a:1"], sasl: { mechanism: "plain", username: "", password } }, "sasl.username"],
@@ -98,6 +101,8 @@ describe("settings from the environment", () => {
       assert.strictEqual(Queue.sizeUnsafe(session.inbox), 0)
       const admin = yield* client.openAdmin
       assert.strictEqual((yield* Effect.flip(admin.partitions(["topic"]))).reason, "Closed")
+      const { send } = yield* KafkaProducer
+      assert.isFalse(yield* send([{ topic: "topic", value: new Uint8Array() }]))
     }).pipe(Effect.scoped, Effect.provide(fromEnvironment({ KAFKA_ENABLED: "false" })))
   )
 })

@@ -2,7 +2,7 @@
  * What a producer has for one partition: records that wait, and at most one batch that the broker has not confirmed. All of it is
  * synchronous; the sender decides when something goes out.
  *
- * Invariants (lane.test.ts):
+ * Invariants (sender.test.ts):
  * - a batch whose fate is not known is sent again as it was, with the same sequence number: a broker stores it once;
  * - a sequence number is given to other records only when it is certain that the broker has none stored under it. Otherwise it
  *   would take them for a repetition, and acknowledge without storing them;
