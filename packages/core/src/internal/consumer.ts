@@ -46,7 +46,7 @@ export interface Member {
     policy: FailurePolicy<E, RP> | undefined,
     failing: () => void
   ) => Effect.Effect<void, RunFailure, R | RP>
-  /** Of the partitions, all of which it owns; of all without. */
+  /** Those of the partitions that it owns; the whole of it without. */
   readonly setPaused: (paused: boolean, partitions: ReadonlyArray<TopicPartition> | undefined) => void
   /** Ends what runs, in order. */
   readonly shutdown: Effect.Effect<void>

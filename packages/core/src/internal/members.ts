@@ -87,7 +87,7 @@ const shapeOf = (name: string, members: ReadonlyArray<Member>, clock: Clock.Cloc
     Effect.suspend(() => {
       const missing = partitions?.find((p) => ownerOf(p) === undefined)
       if (missing !== undefined) return notOwned(missing)
-      for (const { owns, setPaused } of members) setPaused(paused, partitions?.filter(owns))
+      for (const { setPaused } of members) setPaused(paused, partitions)
       return Effect.void
     })
 
@@ -142,8 +142,7 @@ const combined = <A, E>(exits: ReadonlyArray<Exit.Exit<A, E>>): Effect.Effect<ne
  * Runs all until all have ended.
  *
  * The first that begins to fail ends the others with it. It says so when its own end begins: with a drain it has ended only
- * `shutdownTimeout` later, and theirs would come on top. They are told by another fiber, because who says so may stand in the middle
- * of the pump.
+ * `shutdownTimeout` later, and theirs would come on top. They are told a turn later: who says so may stand in the middle of the pump.
  */
 const runAll = <E, R>(
   members: ReadonlyArray<Member>,
@@ -168,7 +167,7 @@ const runAll = <E, R>(
       { ...side, discard: true }
     )
     const endAll = Effect.andThen(
-      Deferred.await(oneFails),
+      Effect.andThen(Deferred.await(oneFails), Effect.yieldNow),
       Effect.forEach(members, ({ shutdown }) => shutdown, { ...side, discard: true })
     )
     return Effect.flatMap(

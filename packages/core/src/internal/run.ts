@@ -260,7 +260,6 @@ export class ConsumerRun {
     const endsAt = began + settings.shutdownTimeout
     const left = (): number => Math.max(0, endsAt - this.state.now())
     this.pump.stop()
-    if (this.failures.length > 0) this.options.failing()
     // a fiber of its own: neither the interruption of `run` nor the closing of the layer cuts it
     const run = Effect.runForkWith(this.options.context)
     this.shuttingDown = run(
@@ -312,6 +311,7 @@ export class ConsumerRun {
       }),
       { uninterruptible: true }
     )
+    if (this.failures.length > 0) this.options.failing()
     return this.shuttingDown
   }
 
