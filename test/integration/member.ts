@@ -3,7 +3,8 @@
  *
  * Everything that happens is one line of JSON in `file`, written at once: what a killed process has done is not lost.
  * What a record's handler does is said by the record's value: `quick` nothing, `hung` it never ends and cannot be interrupted,
- * `<n>` it sleeps for so many milliseconds, everything else: between `sleep[0]` and `sleep[1]` milliseconds.
+ * `<n>` it sleeps for so many milliseconds, `until <n>` nothing in the turn n and later ones and before that it never ends, everything
+ * else: between `sleep[0]` and `sleep[1]` milliseconds.
  */
 import { ConcurrentConsumer, ConsumerRegistry, Handler } from "@concurrent-kafka/core"
 import { KafkaJs } from "@concurrent-kafka/kafkajs"
@@ -24,6 +25,7 @@ const work = (value: Uint8Array | null): Effect.Effect<void> => {
     value === null ? "" : Buffer.from(value.buffer, value.byteOffset, Math.min(8, value.byteLength)).toString()
   if (text === "quick") return Effect.void
   if (text === "hung") return Effect.uninterruptible(Effect.never)
+  if (text.startsWith("until ")) return (options.turn ?? 0) < Number(text.slice(6)) ? Effect.never : Effect.void
   const [least, most] = options.sleep
   return Effect.sleep(/^\d+$/.test(text) ? Number(text) : least + Math.random() * (most - least))
 }

@@ -16,6 +16,8 @@ export interface MemberOptions {
   readonly sleep: readonly [least: number, most: number]
   /** tell of starts and finalizers too */
   readonly starts?: boolean
+  /** what records of the value `until <n>` wait for: a turn of at least n */
+  readonly turn?: number
   /** more options of the consumer; what JSON can hold */
   readonly consumer?: Readonly<Record<string, number | string>>
   readonly file: string
@@ -134,16 +136,18 @@ export const folder = Effect.acquireRelease(
 
 let count = 0
 
-export const start = Effect.fnUntraced(function* (within: string, options: Omit<MemberOptions, "file">) {
+/** A program that tells what happens as `member.ts` does, in the given file. Its standard input ends with this process. */
+export const launch = Effect.fnUntraced(function* (
+  within: string,
+  program: (file: string) => readonly [command: string, args: ReadonlyArray<string>]
+) {
   const file = join(within, `member-${++count}`)
   const descriptor = openSync(file, "a+")
   const exited = yield* Deferred.make<Exited>()
   const child = yield* Effect.acquireRelease(
     Effect.sync(() => {
-      const all: MemberOptions = { ...options, file }
-      const started = spawn(process.execPath, [join(import.meta.dirname, "member.ts"), JSON.stringify(all)], {
-        stdio: ["ignore", "ignore", "inherit"]
-      })
+      const [command, args] = program(file)
+      const started = spawn(command, args, { stdio: ["pipe", "ignore", "inherit"] })
       started.once("exit", (code, signal) =>
         Deferred.doneUnsafe(exited, Effect.succeed({ code, signal, at: performance.now() }))
       )
@@ -158,6 +162,12 @@ export const start = Effect.fnUntraced(function* (within: string, options: Omit<
   )
   return new Member(child.pid!, descriptor, Deferred.await(exited), (signal) => void child.kill(signal))
 })
+
+export const start = (within: string, options: Omit<MemberOptions, "file">) =>
+  launch(within, (file) => {
+    const all: MemberOptions = { ...options, file }
+    return [process.execPath, [join(import.meta.dirname, "member.ts"), JSON.stringify(all)]]
+  })
 
 /** What all members together have handled. */
 export class Ledger {

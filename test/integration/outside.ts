@@ -6,6 +6,9 @@ import type { Message } from "kafkajs"
 /** partition -> offset */
 export type Offsets = ReadonlyMap<number, bigint>
 
+/** partition -> what was committed */
+export type Commits = ReadonlyMap<number, { readonly offset: bigint; readonly metadata: string }>
+
 /** By partition, so that two of them are compared with deepStrictEqual. */
 export const sorted = (offsets: Offsets): Array<readonly [number, bigint]> => [...offsets].toSorted(([a], [b]) => a - b)
 
@@ -72,6 +75,25 @@ export const connect = Effect.fnUntraced(function* (brokers: ReadonlyArray<strin
               )
             )
           )
+      ),
+    /** The same with the metadata of the commits. */
+    commits: (groupId: string, topic: string) =>
+      Effect.map(
+        Effect.tryPromise(() => admin.fetchOffsets({ groupId, topics: [topic] })),
+        (all): Commits =>
+          new Map(
+            all.flatMap(({ partitions }) =>
+              partitions.flatMap(({ metadata, offset, partition }) =>
+                BigInt(offset) < 0n ? [] : [[partition, { offset: BigInt(offset), metadata: metadata ?? "" }] as const]
+              )
+            )
+          )
+      ),
+    /** How many members a group has, dead ones included whose session has not ended yet. */
+    members: (groupId: string) =>
+      Effect.map(
+        Effect.tryPromise(() => admin.describeGroups([groupId])),
+        ({ groups }) => groups[0]!.members.length
       ),
     leaders: (topic: string) =>
       Effect.map(

@@ -7,6 +7,7 @@
 import { Effect, Exit, Scope } from "effect"
 import type { TestProject } from "vitest/node"
 import * as Kafka from "./kafka.ts"
+import { refuseSkips } from "./skips.ts"
 
 declare module "vitest" {
   export interface ProvidedContext {
@@ -17,21 +18,16 @@ declare module "vitest" {
   }
 }
 
-const onCi = (process.env["CI"] ?? "") !== "" && process.env["CI"] !== "false"
-
 const setup = async (project: TestProject) => {
   const started = performance.now()
   const say = (text: string) => process.stdout.write(`Kafka: ${text}\n`)
-  const refuseSkips = ({ missing, reason }: Kafka.KafkaUnavailable) => {
-    if (onCi || !missing) throw new Error(`No Kafka: ${reason}`)
-  }
   const scope = Scope.makeUnsafe()
   const end = () => Effect.runPromise(Scope.close(scope, Exit.void))
 
   const result = await Effect.runPromise(Effect.result(Scope.provide(Kafka.start(), scope)))
   if (result._tag === "Failure") {
     await end()
-    refuseSkips(result.failure)
+    refuseSkips("Kafka", result.failure)
     say(
       `none, so the tests that need one are skipped: ${result.failure.reason}. Set KAFKA_BROKERS or install Java and Maven.`
     )
@@ -49,7 +45,7 @@ const setup = async (project: TestProject) => {
     say(`${brokers.join(",")} (Java, started in ${((performance.now() - started) / 1000).toFixed(1)} s)`)
   else say(`${brokers.join(",")} (KAFKA_BROKERS)`)
   if (own._tag === "Failure") {
-    refuseSkips(own.failure)
+    refuseSkips("Kafka", own.failure)
     say(`the tests that start one of their own are skipped: ${own.failure.reason}`)
   }
   project.provide("brokers", brokers)

@@ -8,7 +8,6 @@ import { exec } from "./exec.ts"
 
 const here = dirname(fileURLToPath(import.meta.url))
 const cache = join(here, "..", "..", ".cache")
-const libs = join(cache, "kafka-libs-4.1.0")
 const oldestJava = 17
 
 /** No Kafka to be had. */
@@ -24,7 +23,7 @@ export class KafkaUnavailable extends Schema.TaggedError<KafkaUnavailable>()("Ka
   }
 }
 
-const missing = (reason: string) => new KafkaUnavailable({ missing: true, reason })
+export const missing = (reason: string) => new KafkaUnavailable({ missing: true, reason })
 const broken = (reason: string) => new KafkaUnavailable({ missing: false, reason })
 
 const javaTool = (name: "java" | "keytool") =>
@@ -41,26 +40,18 @@ export const java = Effect.gen(function* () {
   return command
 })
 
-/** The class path of Kafka. Fetched once, then kept in the repository's cache folder. */
-export const classPath = Effect.gen(function* () {
+/** A class path of the jars that a pom names. Fetched once, then kept under this name in the repository's cache folder. */
+export const jars = Effect.fnUntraced(function* (pom: string, name: string) {
+  const libs = join(cache, name)
   if (existsSync(libs)) return join(libs, "*")
   yield* Effect.promise(() => mkdir(cache, { recursive: true }))
   // fetched into a folder of its own, then renamed: a second process must never see half of the jars
   yield* Effect.acquireUseRelease(
-    Effect.promise(() => mkdtemp(join(cache, "kafka-libs-"))),
+    Effect.promise(() => mkdtemp(join(cache, `${name}-`))),
     (folder) =>
-      exec("mvn", [
-        "-q",
-        "-B",
-        "-f",
-        join(here, "pom.xml"),
-        "dependency:copy-dependencies",
-        `-DoutputDirectory=${folder}`
-      ]).pipe(
+      exec("mvn", ["-q", "-B", "-f", pom, "dependency:copy-dependencies", `-DoutputDirectory=${folder}`]).pipe(
         Effect.mapError((error) =>
-          missing(
-            error.absent ? "Java is there, but no Maven to fetch Kafka's jars with" : `Maven failed: ${error.detail}`
-          )
+          missing(error.absent ? "Java is there, but no Maven to fetch jars with" : `Maven failed: ${error.detail}`)
         ),
         Effect.andThen(
           Effect.promise(() =>
@@ -75,6 +66,9 @@ export const classPath = Effect.gen(function* () {
   )
   return join(libs, "*")
 })
+
+/** The class path of Kafka. */
+export const classPath = jars(join(here, "pom.xml"), "kafka-libs-4.1.0")
 
 /** A self-signed certificate for 127.0.0.1, as Kafka reads it and as its clients do. */
 export const certificate = Effect.fnUntraced(function* (folder: string) {
