@@ -5,6 +5,8 @@ import type { Judge } from "./judge.ts"
 import type { Attempt, EpochTruth, Owner } from "./owner.ts"
 import { keyOf, type Rec } from "./truth.ts"
 
+const counted = ["handled", "skipped", "filtered", "alreadyDone"] as const
+
 export class AttemptChecker {
   private readonly judge: Judge
 
@@ -163,8 +165,8 @@ export class AttemptChecker {
   }
 
   /** I10: everything that is done is counted under one outcome. */
-  counted(owner: Owner, outcomes: Readonly<Record<"handled" | "skipped" | "filtered", number>>): void {
-    for (const outcome of ["handled", "skipped", "filtered"] as const) {
+  counted(owner: Owner, outcomes: Readonly<Record<(typeof counted)[number], number>>): void {
+    for (const outcome of counted) {
       const { least, most } = owner[outcome]
       const told = outcomes[outcome]
       if (told < least || told > most) {

@@ -6,6 +6,7 @@ import type { CommitEntry, CommitOutcome, EpochPartition } from "@concurrent-kaf
 import type { CommitRecord } from "@concurrent-kafka/testing/MemoryKafka"
 import type { Judge } from "./judge.ts"
 import type { EpochTruth, Owner } from "./owner.ts"
+import { type MapTruth, readMap } from "./maps.ts"
 import { keyOf, type LogTruth } from "./truth.ts"
 
 export class CommitChecker {
@@ -13,6 +14,8 @@ export class CommitChecker {
   /** for each partition and offset that the group has committed: in which term */
   private readonly stores = new Map<string, Map<bigint, number>>()
   private readonly tools = new Map<string, bigint>()
+  /** what lies beside the group's offsets */
+  private readonly maps = new Map<string, MapTruth | undefined>()
   /** what was sent last, by client and partition */
   private readonly sends = new Map<string, Array<{ readonly epoch: EpochTruth; readonly offset: bigint }>>()
 
@@ -37,6 +40,8 @@ export class CommitChecker {
       }
       // one that the engine had given up on an answer of the broker, and the client holds on, goes on where the group is
       const goesOn = owner.committed.get(epoch.key) === start.offset
+      const map = this.maps.get(epoch.key)
+      if (map?.base === start.offset) epoch.found = epoch.storedMap = map
       if (epoch.stored !== start.offset && !goesOn) {
         this.judge.violation("C2", `a reopened epoch begins where nothing was committed, ${where}`)
       }
@@ -46,7 +51,10 @@ export class CommitChecker {
       if (epoch.committed !== start.offset)
         this.judge.violation("I3", `begins not at the committed ${epoch.committed}, ${where}`)
       const term = this.stores.get(epoch.key)?.get(start.offset)
-      if (term !== log.term) log.excuse(start.offset, "committed for a log before this one, or by somebody else")
+      if (term !== log.term) {
+        const to = epoch.found?.end ?? start.offset
+        log.excuse(to, "committed for a log before this one, or by somebody else")
+      }
       return
     }
     if (epoch.stored !== start.offset)
@@ -80,6 +88,17 @@ export class CommitChecker {
           break
         }
         epoch.checked++
+      }
+      const map = readMap(entry, entry)
+      for (let i = epoch.checked; map !== undefined && i < epoch.delivered.length; i++) {
+        const rec = epoch.delivered[i]!
+        if (!map.says(rec.offset) || rec.doneIn.has(epoch.epoch) || (rec.filter === "unwanted" && owner.filters))
+          continue
+        this.judge.violation(
+          "I1",
+          `the map speaks of ${epoch.key}@${rec.offset}, which is not done in this epoch, ${where}`
+        )
+        break
       }
       const sends = this.sends.get(`${owner.clientId} ${epoch.key}`) ?? []
       if (sends.push({ epoch, offset: entry.offset }) > 200) sends.splice(0, 100)
@@ -140,13 +159,25 @@ export class CommitChecker {
       }
       const { epoch } = send
       epoch.stored = entry.offset
+      const map = readMap(entry, entry)
+      epoch.storedMap = map
+      this.maps.set(key, map)
       this.tools.delete(key)
       let stores = this.stores.get(key)
       if (stores === undefined) this.stores.set(key, (stores = new Map()))
       stores.set(entry.offset, epoch.log.term)
       if (epoch.log !== log) {
-        log.excuse(entry.offset, "committed by who read the log before this one")
+        log.excuse(map?.end ?? entry.offset, "committed by who read the log before this one")
         continue
+      }
+      for (let i = log.indexOf(entry.offset); map !== undefined && i < log.records.length; i++) {
+        const rec = log.records[i]!
+        if (!rec.done && map.says(rec.offset) && this.judge.truth.owed(log, rec)) {
+          this.judge.violation(
+            "I1",
+            `the map beside ${key} = ${entry.offset} speaks of ${rec.offset}, which is not done`
+          )
+        }
       }
       const missing = this.judge.truth.missingBelow(log, entry.offset)
       if (missing !== undefined)
@@ -157,6 +188,7 @@ export class CommitChecker {
   /** Somebody else has set the group's offset. */
   setByTool(log: LogTruth, offset: bigint): void {
     this.stores.get(keyOf(log))?.delete(offset)
+    this.maps.delete(keyOf(log))
     this.tools.set(keyOf(log), offset)
   }
 
@@ -196,6 +228,7 @@ export class CommitChecker {
       if (at === undefined || at > until) break
       epoch.prefix++
     }
+    this.mapped(epoch, until, how)
     if (epoch.prefix === 0) return
     const last = delivered[epoch.prefix - 1]!
     if ((epoch.stored ?? epoch.begunAt) <= last.offset) {
@@ -203,6 +236,23 @@ export class CommitChecker {
         "I8",
         `${epoch.key}#${epoch.epoch} is ${how} at ${epoch.stored}, and ${last.offset} was done before`
       )
+    }
+  }
+
+  /** So must be what was done behind a gap, and what a former owner had done there. */
+  private mapped(epoch: EpochTruth, until: number, how: string): void {
+    const { certain, claims, position, storedMap } = epoch
+    const stored = epoch.stored ?? epoch.begunAt!
+    const lost = (offset: bigint): boolean => offset >= stored && storedMap?.says(offset) !== true
+    const where = `${epoch.key}#${epoch.epoch} is ${how} at ${stored}`
+    for (const [rec, at] of certain) {
+      if (at <= until && lost(rec.offset))
+        this.judge.violation("I8", `${where}, and its map does not know of ${rec.offset}`)
+    }
+    for (const [from, to] of claims?.runs ?? []) {
+      for (let offset = from < position ? position : from; offset < to; offset++) {
+        if (lost(offset)) this.judge.violation("I8", `${where}, and its map forgets ${offset}`)
+      }
     }
   }
 }

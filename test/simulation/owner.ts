@@ -2,6 +2,7 @@
  * A process, its epochs and its handlers, as the checker sees them.
  */
 import type { EpochPartition, Revoking } from "@concurrent-kafka/core/ConsumerSession"
+import type { MapTruth } from "./maps.ts"
 import type { LogTruth, Rec } from "./truth.ts"
 import type { Realm } from "./world.ts"
 
@@ -37,6 +38,12 @@ export interface EpochTruth extends EpochPartition {
   position: bigint
   sent: bigint | undefined
   stored: bigint | undefined
+  /** what lies beside it */
+  storedMap: MapTruth | undefined
+  /** what the assignment said beside the committed offset; not believed yet */
+  found: MapTruth | undefined
+  /** the same, once it is believed */
+  claims: MapTruth | undefined
   readonly delivered: Array<Rec>
   readonly indexOf: Map<Rec, number>
   /** all of `delivered` before this index are done */
@@ -110,6 +117,7 @@ export class Owner {
   readonly handled = { least: 0, most: 0 }
   readonly skipped = { least: 0, most: 0 }
   readonly filtered = { least: 0, most: 0 }
+  readonly alreadyDone = { least: 0, most: 0 }
 
   constructor(options: {
     readonly name: string

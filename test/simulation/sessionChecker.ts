@@ -5,7 +5,8 @@ import type { EpochPartition, Revoking, Signal } from "@concurrent-kafka/core/Co
 import type { CommitChecker } from "./commitChecker.ts"
 import type { Judge } from "./judge.ts"
 import type { EpochTruth, Outstanding, Owner } from "./owner.ts"
-import { keyOf } from "./truth.ts"
+import { readMap } from "./maps.ts"
+import { keyOf, type LogTruth, type Rec } from "./truth.ts"
 
 export class SessionChecker {
   private readonly judge: Judge
@@ -29,7 +30,10 @@ export class SessionChecker {
             epoch.state = epoch.begunAt === undefined ? "given" : "open"
           }
           // its own request may have arrived although nobody heard of it
-          if (epoch.begunAt === undefined && !epoch.reopened) epoch.committed = p.committed?.offset
+          if (epoch.begunAt === undefined && !epoch.reopened) {
+            epoch.committed = p.committed?.offset
+            epoch.found = epoch.storedMap = readMap(p, p.committed)
+          }
           kept.add(epoch)
         }
         for (const epoch of owner.epochs.values()) if (!kept.has(epoch)) this.judge.end(epoch)
@@ -65,6 +69,7 @@ export class SessionChecker {
         if (epoch === undefined) return
         if (signal.position >= signal.start) epoch.mayEnd = "beyond the end"
         else if (epoch.position < signal.start) epoch.position = signal.start
+        if (epoch.state === "open" && signal.position < signal.start) this.believe(epoch, signal.end, undefined)
         return
       }
       case "Chunk":
@@ -113,6 +118,7 @@ export class SessionChecker {
     chunk: {
       readonly epoch: number
       readonly nextOffset: bigint
+      readonly end: bigint
       readonly records: ReadonlyArray<{ value: Uint8Array | null }>
     }
   ): void {
@@ -135,8 +141,13 @@ export class SessionChecker {
         this.judge.violation("delivery", `${epoch.key}@${rec.offset} is not in the chunk to ${chunk.nextOffset}`)
       }
     }
+    this.believe(epoch, chunk.end, recs[0]?.offset)
     for (const rec of recs) {
       epoch.indexOf.set(rec, epoch.delivered.push(rec) - 1)
+      if (epoch.claims?.says(rec.offset) === true) {
+        this.alreadyDone(owner, epoch, log, rec)
+        continue
+      }
       if (rec.filter !== "unwanted" || !owner.filters) continue
       owner.filtered.most++
       if (epoch.state !== "open" || owner.closing !== undefined || epoch.mayEnd !== undefined) continue
@@ -144,6 +155,25 @@ export class SessionChecker {
       epoch.certain.set(rec, this.judge.world.now)
     }
     epoch.position = chunk.nextOffset
+  }
+
+  private alreadyDone(owner: Owner, epoch: EpochTruth, log: LogTruth, rec: Rec): void {
+    if (!rec.done && this.judge.truth.owed(log, rec)) {
+      this.judge.violation("I12", `${epoch.key}@${rec.offset} is passed over by a map, and is not done`)
+    }
+    rec.doneIn.add(epoch.epoch)
+    owner.alreadyDone.most++
+    if (epoch.state !== "open" || owner.closing !== undefined || epoch.mayEnd !== undefined) return
+    owner.alreadyDone.least++
+    epoch.certain.set(rec, this.judge.world.now)
+  }
+
+  /** The end of the log is known now. */
+  private believe(epoch: EpochTruth, end: bigint, first: bigint | undefined): void {
+    const { found } = epoch
+    epoch.found = undefined
+    if (found === undefined || found.end > end || (first !== undefined && first < found.base)) return
+    epoch.claims = found
   }
 
   /** A revoke does not wait longer than for what is worth it (P8, P9). */
@@ -181,6 +211,9 @@ export class SessionChecker {
       position: -1n,
       sent: undefined,
       stored: undefined,
+      storedMap: undefined,
+      found: undefined,
+      claims: undefined,
       delivered: [],
       indexOf: new Map(),
       checked: 0,

@@ -70,7 +70,11 @@ export interface ConsumerOptions {
    * migration. `"off"`: none is written or read.
    */
   readonly offsetMap?: "own" | "all" | "off" | undefined
-  /** Records between the committable offset and the newest started one, per partition: what can be delivered again after a crash. Default 10,000. */
+  /**
+   * Records between the committable offset and the newest started one, per partition. Default 100,000 with the offset map, where a record
+   * that never ends costs some bytes of the map however far the others go on; 10,000 without, where all that lies behind it is delivered
+   * again after a crash.
+   */
   readonly maxUncommitted?: number | undefined
   /** Records buffered and in flight. Default 20,000. Fetching pauses there and goes on at half; of several partitions one takes at most half, and a quarter is kept for those that hold little. */
   readonly maxHeldRecords?: number | undefined

@@ -19,12 +19,12 @@ export type PauseReason = "user" | "full" | "uncommitted" | "map" | "holding"
 
 /**
  * How a record can be done. `handled`: by the handler. `skipped`: failed, and the policy said skip. `deadLettered`: failed, and the
- * broker has its dead letter. `filtered`: not for this group.
+ * broker has its dead letter. `filtered`: not for this group. `alreadyDone`: by a former owner of the partition, as its offset map says.
  *
  * @since 0.1.0
  * @category models
  */
-export type Outcome = "handled" | "skipped" | "deadLettered" | "filtered"
+export type Outcome = "handled" | "skipped" | "deadLettered" | "filtered" | "alreadyDone"
 
 /**
  * The oldest record of a partition that is not done.
@@ -60,6 +60,8 @@ export interface PartitionSnapshot extends EpochPartition {
   /** Done behind a gap: `[from, to)` in offset order, at most 256 runs. */
   readonly doneBehindGap: ReadonlyArray<readonly [from: bigint, to: bigint]>
   readonly gaps: number
+  /** Bytes of the offset map as it was made last; 0 when nothing is done behind a gap. */
+  readonly mapBytes: number
   readonly buffered: number
   readonly running: number
   /** Failed, and waiting for their retry. */

@@ -74,7 +74,7 @@ const committer = (options: BatchCommitterOptions = {}) =>
       source,
       done: (partition, count = 1) => {
         source.offsets.set(partition, (source.offsets.get(partition) ?? 0) + count)
-        for (let i = 0; i < count; i++) service.advancedUnsafe(1)
+        for (let i = 0; i < count; i++) service.advancedUnsafe(1, 0)
       },
       detach: Scope.close(attached, Exit.void),
       close: Scope.close(scope, Exit.void),
@@ -120,7 +120,7 @@ describe("BatchCommitter", () => {
     Effect.gen(function* () {
       const c = yield* committer({ batchSize: 1, batchInterval: 10_000 })
       c.source.offsets.set(0, 7)
-      c.committer.advancedUnsafe(0)
+      c.committer.advancedUnsafe(0, 0)
       yield* pass(9_999)
       assert.deepStrictEqual(c.times(), [])
       yield* pass(1)
@@ -490,7 +490,7 @@ describe("BatchCommitter", () => {
       yield* turns
       yield* c.detach
       const { takes } = c.source
-      c.committer.advancedUnsafe(5)
+      c.committer.advancedUnsafe(5, 0)
       yield* pass(60_000)
       assert.deepStrictEqual(yield* c.committer.flush(), [])
       assert.strictEqual(c.source.takes, takes)

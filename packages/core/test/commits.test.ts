@@ -70,11 +70,11 @@ describe("commits", () => {
       yield* a.session().crash
       const b = yield* w.member("b", { batchSize: 1, minCommitInterval: 0 })
       yield* passUntil("b has it", () => b.desk.attempts.length > 0, 60_000, 1_000)
-      assert.deepStrictEqual(b.desk.started, ["0:1", "0:2", "0:3", "0:4", "0:5"])
+      assert.deepStrictEqual(b.desk.started, ["0:1", "0:3", "0:4", "0:5"])
       yield* b.desk.finish(0, 1)
       yield* b.close
       const c = yield* w.member("c")
-      assert.deepStrictEqual(c.desk.started, ["0:2", "0:3", "0:4", "0:5"])
+      assert.deepStrictEqual(c.desk.started, ["0:3", "0:4", "0:5"])
       yield* c.desk.finishAll()
       yield* pass(10_000)
       assert.strictEqual(w.committed(), 6)

@@ -29,6 +29,7 @@ import { Handler } from "../src/Handler.ts"
 import type { HealthCode } from "../src/Health.ts"
 import { KafkaClient } from "../src/KafkaClient.ts"
 import { KafkaProducer, type Producer } from "../src/KafkaProducer.ts"
+import { OffsetMap } from "../src/OffsetMap.ts"
 import type { Outcome } from "../src/Snapshot.ts"
 
 /**
@@ -64,6 +65,7 @@ export const ended = (some: Partial<Record<Outcome, number>>): Record<Outcome, n
   skipped: 0,
   deadLettered: 0,
   filtered: 0,
+  alreadyDone: 0,
   ...some
 })
 
@@ -241,11 +243,34 @@ export const world = (
     const desks = new Map<Desk, string>()
     const members: Array<Member> = []
     const before = new Map<string, bigint>()
-    /** a commit passes only what a handler has finished */
+    const finished = (groupId: string, topic: string, partition: number, offset: bigint): boolean =>
+      [...desks].some(
+        ([desk, itsGroup]) =>
+          itsGroup === groupId &&
+          desk.attempts.some(
+            (a) =>
+              a.record.topic === topic &&
+              a.record.partition === partition &&
+              a.record.offset === offset &&
+              a.exit !== undefined &&
+              Exit.isSuccess(a.exit)
+          )
+      )
+    /** a commit passes only what a handler has finished, and its map speaks only of that */
     kafka.onCommitUnsafe((commit) => {
-      for (const { code, offset, partition, topic } of commit.entries) {
+      for (const { code, metadata, offset, partition, topic } of commit.entries) {
         if (code !== undefined) continue
         const key = `${commit.groupId} ${topic}/${partition}`
+        const map = OffsetMap.decode(metadata, { topic, partition, base: offset, trust: "own" })
+        if (map._tag === "Map" && !expected.has("passedOver")) {
+          const runs = [...OffsetMap.done(map.map)]
+          for (const record of kafka.recordsUnsafe(topic, partition)) {
+            if (!runs.some(([from, to]) => from <= record.offset && record.offset < to)) continue
+            if (!finished(commit.groupId, topic, partition, record.offset)) {
+              violations.push(`the map of ${key} at ${offset} speaks of ${record.offset}, which is not done`)
+            }
+          }
+        }
         const from = before.get(key)
         before.set(key, offset)
         if (from === undefined) continue
@@ -253,19 +278,8 @@ export const world = (
         if (expected.has("passedOver")) continue
         for (const record of kafka.recordsUnsafe(topic, partition)) {
           if (record.offset < from || record.offset >= offset) continue
-          const done = [...desks].some(
-            ([desk, groupId]) =>
-              groupId === commit.groupId &&
-              desk.attempts.some(
-                (a) =>
-                  a.record.topic === topic &&
-                  a.record.partition === partition &&
-                  a.record.offset === record.offset &&
-                  a.exit !== undefined &&
-                  Exit.isSuccess(a.exit)
-              )
-          )
-          if (!done) violations.push(`${key} passes ${record.offset}, which is not done, with ${offset}`)
+          if (!finished(commit.groupId, topic, partition, record.offset))
+            violations.push(`${key} passes ${record.offset}, which is not done, with ${offset}`)
         }
       }
     })

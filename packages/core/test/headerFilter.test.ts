@@ -45,6 +45,7 @@ describe("headerFilter", () => {
   it.effect("a header that occurs more than once: one that fits is enough", () =>
     Effect.gen(function* () {
       const w = yield* world()
+      w.expect("passedOver")
       yield* w.kafka.produce("t", [
         {
           headers: [
@@ -80,6 +81,7 @@ describe("headerFilter", () => {
       const s = yield* scripted({
         headerFilter: (record) => record.offset % 2n === 0n,
         ordering: "partition",
+        offsetMap: "off",
         batchSize: 1,
         minCommitInterval: 0
       })

@@ -247,6 +247,7 @@ const commitEvents: ReadonlyArray<CommitEvent> = [
   "staleEpoch",
   "staleMember",
   "requestTooLarge",
+  "metadataTooLarge",
   "unknownTopic",
   "refused",
   "ended"
@@ -272,6 +273,7 @@ describe("the machine of a commit", () => {
       "staleEpoch",
       "staleMember",
       "requestTooLarge",
+      "metadataTooLarge",
       "unknownTopic",
       "refused"
     ]
@@ -281,7 +283,7 @@ describe("the machine of a commit", () => {
   })
 
   it("what failed for now stays dirty: it is sent again", () => {
-    for (const event of ["retriable", "requestTooLarge", "committedBehind"] as const) {
+    for (const event of ["retriable", "requestTooLarge", "metadataTooLarge", "committedBehind"] as const) {
       assert.strictEqual(commitStep("inFlight", event)!.to, "dirty")
     }
   })

@@ -23,6 +23,13 @@ class Model {
     const open = this.records.findIndex((record) => !record.done)
     return open === -1 ? this.records.length : open
   }
+  /** by a former owner, of what was not delivered yet; offsets */
+  claims: ReadonlyArray<readonly [bigint, bigint]> = []
+  /** whether an offset may be called done: by somebody, or because there is no record */
+  mayBeDone(offset: bigint): boolean {
+    if (offset >= this.next) return this.claims.some(([from, to]) => from <= offset && offset < to)
+    return this.records.find((record) => record.offset === offset)?.done ?? true
+  }
   runs(): Array<readonly [bigint, bigint]> {
     const runs: Array<readonly [bigint, bigint]> = []
     for (let i = this.prefix; i < this.records.length; i++) {
@@ -71,6 +78,29 @@ const agree = (tracker: OffsetTracker, model: Model) => {
     if (seq >= tracker.base) assert.strictEqual(tracker.offsetOf(seq), record.offset)
   })
   assert.deepStrictEqual(tracker.runs(1_000).runs, model.runs())
+  assert.strictEqual(tracker.runCount, model.runs().length)
+  const map = tracker.mapRuns()
+  const inMap = (offset: bigint) =>
+    map.some(
+      (from, i) =>
+        i % 2 === 0 && from <= Number(offset - model.committable) && Number(offset - model.committable) < map[i + 1]!
+    )
+  for (let i = 0; i < map.length - 1; i++) assert.isTrue(map[i]! < map[i + 1]!, "ascending, and apart")
+  for (const record of model.records) {
+    if (record.offset >= model.committable)
+      assert.strictEqual(inMap(record.offset), record.done, `map, ${record.offset}`)
+  }
+  for (const [from, to] of model.claims) {
+    for (let offset = from; offset < to; offset++) {
+      if (offset >= model.next) assert.isTrue(inMap(offset), `claimed, ${offset}`)
+    }
+  }
+  for (let i = 0; i < map.length; i += 2) {
+    for (let at = map[i]!; at < map[i + 1]!; at++) assert.isTrue(model.mayBeDone(model.committable + BigInt(at)))
+  }
+  const lastDone = model.records.findLast((record) => record.done)
+  const behind = lastDone !== undefined && lastDone.offset > model.committable
+  assert.strictEqual(tracker.span, behind ? Number(lastDone.offset + 1n - model.committable) : 0)
 }
 
 const starts = [0n, 5n, 2n ** 53n + 1n, 2n ** 62n]
@@ -146,6 +176,81 @@ describe("OffsetTracker", () => {
     },
     { arbitrary: { runs: 200, size: 30 } }
   )
+
+  it.prop(
+    "what a former owner has finished is asked for once, in order, and stays in the map until it is delivered",
+    [Chunks, Schema.Array(Schema.Tuple([upTo(5), upTo(8)])).check(Schema.isMaxLength(8)), Choices, upTo(12)],
+    ([log, claims, choices, cut]) => {
+      const start = 2n ** 53n + 1n
+      const tracker = new OffsetTracker(start, 1)
+      const model = new Model(start)
+      const flat: Array<number> = []
+      for (const [gap, length] of claims) {
+        const from = (flat.at(-1) ?? -1) + 1 + gap
+        flat.push(from, from + length + 1)
+      }
+      tracker.claim(flat)
+      model.claims = claims.map((_, i) => [start + BigInt(flat[2 * i]!), start + BigInt(flat[2 * i + 1]!)] as const)
+      agree(tracker, model)
+      let offset = start
+      log.forEach(({ gaps, tail }, i) => {
+        // retention has cut the log
+        if (i === cut) offset += 20n
+        for (const gap of gaps) {
+          offset += BigInt(gap)
+          const claimed = model.claims.some(([from, to]) => from <= offset && offset < to)
+          assert.strictEqual(tracker.isClaimed(offset), claimed)
+          const seq = tracker.deliver(offset)
+          model.records.push({ offset, done: claimed })
+          if (claimed) tracker.settle(seq)
+          offset++
+        }
+        offset += BigInt(tail)
+        tracker.chunkEnds(offset)
+        model.next = offset
+        agree(tracker, model)
+        assert.strictEqual(
+          tracker.claiming,
+          model.claims.some(([, to]) => to > model.next)
+        )
+      })
+      for (const seq of order(model.records.length, choices)) {
+        model.records[seq]!.done = true
+        tracker.settle(seq)
+        agree(tracker, model)
+      }
+    },
+    { arbitrary: { runs: 200, size: 20 } }
+  )
+
+  it.prop(
+    "the version changes whenever the map does, as long as the offset stays",
+    [Chunks, Choices],
+    ([log, choices]) => {
+      const { model, tracker } = deliver(log, 0n, 1)
+      let before = { offset: tracker.committable, version: tracker.version, map: tracker.mapRuns() }
+      for (const seq of order(model.records.length, choices)) {
+        tracker.settle(seq)
+        const now = { offset: tracker.committable, version: tracker.version, map: tracker.mapRuns() }
+        if (now.offset === before.offset && now.version === before.version) assert.deepStrictEqual(now.map, before.map)
+        before = now
+      }
+      // records in order leave it alone
+      const inOrder = deliver(log, 0n, 1)
+      for (let seq = 0; seq < inOrder.model.records.length; seq++) inOrder.tracker.settle(seq)
+      assert.strictEqual(inOrder.tracker.version, 0)
+    },
+    { arbitrary: { runs: 200, size: 30 } }
+  )
+
+  it("control records between all records, each done: one run", () => {
+    const tracker = new OffsetTracker(0n)
+    for (let i = 0n; i < 200n; i += 2n) tracker.deliver(i)
+    tracker.chunkEnds(200n)
+    for (let seq = 1; seq < 100; seq++) if (seq !== 50) tracker.settle(seq)
+    assert.deepStrictEqual(tracker.mapRuns(), [2, 100, 102, 200])
+    assert.strictEqual(tracker.runCount, 2)
+  })
 
   it("a chunk's end says whether committable moved by it", () => {
     const tracker = new OffsetTracker(100n, 4)

@@ -52,6 +52,7 @@ describe("Handler.timeout", () => {
         const s = yield* scripted({
           desk,
           concurrency: 2,
+          offsetMap: "off",
           batchSize: 1,
           minCommitInterval: 0,
           handler: timed(desk, 1_000),

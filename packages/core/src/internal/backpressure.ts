@@ -6,14 +6,14 @@
  * - a quarter of the limit is kept back: when all together have filled the rest, a partition still fetches while it holds less than
  *   its part of that quarter. Two slow ones (each record waits for the one before it) would else stop the others for as long as it
  *   takes them to get rid of half of the limit, and two hung ones for good;
- * - one that cannot go on by itself (paused by the user, or `maxUncommitted` behind a stuck record) fetches nothing, and what it
+ * - one that cannot go on by itself (paused by the user, `maxUncommitted` behind a stuck record, its map full) fetches nothing, and what it
  *   holds does not count against the others.
  */
 import type { EpochPartition } from "../ConsumerSession.ts"
 import { Pause, type PartitionEpoch } from "./epoch.ts"
 import type { RunState } from "./state.ts"
 
-const stuckReasons = Pause.user | Pause.uncommitted
+const stuckReasons = Pause.user | Pause.uncommitted | Pause.map
 const keptBack = 0.25
 
 export class Backpressure {

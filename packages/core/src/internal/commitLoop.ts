@@ -1,11 +1,14 @@
 /**
  * The committer's loop: triggers, one request in flight, what to do with each outcome.
  *
- * - A commit is due when `batchSize` records have joined the prefix, `batchInterval` after the first of them, at once for a flush.
- *   Two commits follow each other by `minCommitInterval` at least, flushes aside.
+ * - A commit is due when `batchSize` records have joined the prefix or are done behind a gap, `batchInterval` after the first of them,
+ *   at once for a flush. Two commits follow each other by `minCommitInterval` at least, flushes aside.
+ * - A partition whose offset did not move is committed for its map alone `mapInterval` after its last map at the earliest. Of maps
+ *   1 MiB a second goes out at most: all that a group commits is kept by one broker, and read again when that one is restarted.
  * - A retriable outcome keeps its urgency: tried again with backoff (100 ms doubling to 5 s, 20 % jitter) and the newest state.
  * - A deferred one is decided again after a heartbeat interval, or when the consumer flushes after an assignment.
- * - A request is cut to 256 KiB; one that the broker refuses whole is halved until a single entry is left.
+ * - A request is cut to 256 KiB; one that the broker refuses whole is halved until a single entry is left. An entry that was refused for
+ *   its map is sent again at once, with a shorter one, so that a flush does not end without it.
  * - A request without an answer may be applied late, after a newer one (the broker checks neither order nor ownership): after the
  *   next success its partitions are committed once more when the request can no longer be alive.
  */
@@ -25,6 +28,9 @@ import { keyOf } from "./state.ts"
 const maxRequestBytes = 256 * 1024
 /** below this an UNKNOWN_SERVER_ERROR is not about the size */
 const suspectRequestBytes = 64 * 1024
+/** a cycle with more of maps than this stretches the time to the next one */
+const freeMapBytes = 64 * 1024
+const mapBytesPerMilli = (1024 * 1024) / 1_000
 
 interface Flush {
   readonly partitions: ReadonlyArray<EpochPartition> | undefined
@@ -61,6 +67,22 @@ const again = (o: CommitOutcome): boolean =>
   o.outcome === "retriable" ||
   (o.outcome === "rejected" && (o.code === "REQUEST_TOO_LARGE" || o.code === "OFFSET_METADATA_TOO_LARGE"))
 
+/** Refused for its map, or, alone in its request, for its length. What takes part in no map any more is not among them. */
+const refusedForMaps = (
+  entries: ReadonlyArray<CommitEntry>,
+  outcomes: ReadonlyArray<CommitOutcome>
+): ReadonlyArray<CommitEntry> =>
+  entries.filter(({ metadata }, i) => {
+    const o = outcomes[i]
+    return (
+      metadata !== "" &&
+      o?.outcome === "rejected" &&
+      (o.code === "OFFSET_METADATA_TOO_LARGE" || (o.code === "REQUEST_TOO_LARGE" && entries.length === 1))
+    )
+  })
+
+const always = (): boolean => true
+
 const refusedWhole = (entries: ReadonlyArray<CommitEntry>, outcomes: ReadonlyArray<CommitOutcome>): boolean =>
   entries.length > 1 &&
   outcomes.every(
@@ -92,6 +114,21 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
   /** by topic and partition, without the epoch: an earlier epoch's request may be applied over what this one has committed */
   const unanswered = new Set<string>()
   let repeats: Array<{ readonly at: number; readonly partition: EpochPartition }> = []
+  /** when the map of a partition was sent last */
+  const mapsAt = new Map<string, number>()
+  /** some partition waits until then to be committed for its map alone */
+  let mapDueAt = Number.POSITIVE_INFINITY
+  /** of maps, in this cycle */
+  let mapBytes = 0
+  /** between the last cycle and the next, for the maps that it has sent */
+  let stretched = 0
+
+  const mapAlone = (p: EpochPartition): boolean => {
+    const at = mapsAt.get(keyOf(p))
+    if (at === undefined || at + settings.mapInterval <= lastAt) return true
+    mapDueAt = Math.min(mapDueAt, at + settings.mapInterval)
+    return false
+  }
 
   const dueAt = (): number => {
     if (source === undefined) return Number.POSITIVE_INFINITY
@@ -99,23 +136,38 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
     let at = repeats[0]?.at ?? Number.POSITIVE_INFINITY
     if (count >= settings.batchSize) at = Number.NEGATIVE_INFINITY
     else if (firstAt !== undefined) at = Math.min(at, firstAt + settings.batchInterval)
+    at = Math.min(at, mapDueAt)
     if (urgent) at = Math.min(at, notBefore)
-    return at === Number.POSITIVE_INFINITY ? at : Math.max(at, notBefore, lastAt + settings.minCommitInterval)
+    const between = Math.max(settings.minCommitInterval, stretched)
+    return at === Number.POSITIVE_INFINITY ? at : Math.max(at, notBefore, lastAt + between)
   }
 
   const send = (entries: ReadonlyArray<CommitEntry>): Effect.Effect<ReadonlyArray<CommitOutcome>> =>
     Effect.suspend(() => {
       const sentAt = now()
+      for (const entry of entries) {
+        if (entry.metadata === "") continue
+        mapBytes += entry.metadata.length
+        mapsAt.set(keyOf(entry), sentAt)
+      }
       return Effect.flatMap(session.commit(entries), (outcomes) => {
         source?.settled(outcomes, now() - sentAt)
         if (refusedWhole(entries, outcomes)) {
           // settled made them dirty again: take the halves anew
           return Effect.map(
-            Effect.forEach(halves(entries), (half) => Effect.suspend(() => sendAll(source?.take(half, false) ?? []))),
+            Effect.forEach(halves(entries), (half) =>
+              Effect.suspend(() => sendAll(source?.take(half, false, always) ?? []))
+            ),
             (parts) => parts.flat()
           )
         }
-        return Effect.succeed(outcomes)
+        const refused = new Set(refusedForMaps(entries, outcomes))
+        if (refused.size === 0) return Effect.succeed(outcomes)
+        // the source has cut them meanwhile; every try is shorter than the one before, and the last has no map
+        return Effect.map(sendAll(source?.take([...refused], false, always) ?? []), (again) => [
+          ...outcomes.filter((_, i) => !refused.has(entries[i]!)),
+          ...again
+        ])
       })
     })
 
@@ -163,6 +215,7 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
     const requests = flushes
     flushes = []
     lastAt = now()
+    mapBytes = 0
     const only =
       requests.length > 0 && requests.every((r) => r.partitions !== undefined)
         ? requests.flatMap((r) => r.partitions!)
@@ -170,16 +223,19 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
     if (only === undefined) {
       count = 0
       firstAt = undefined
+      mapDueAt = Number.POSITIVE_INFINITY
+      for (const [key, at] of mapsAt) if (at + settings.mapInterval <= lastAt) mapsAt.delete(key)
     }
     const due = repeats.filter((r) => r.at <= lastAt).map((r) => r.partition)
     if (due.length > 0) repeats = repeats.filter((r) => r.at > lastAt)
-    const entries = source!.take(only, false)
+    const entries = source!.take(only, false, requests.length > 0 ? always : mapAlone)
     // what has moved is in this request anyway
     const taken = new Set(entries.map(keyOf))
     const unmoved = due.filter((p) => !taken.has(keyOf(p)))
-    const repeated = unmoved.length === 0 ? [] : source!.take(unmoved, true)
+    const repeated = unmoved.length === 0 ? [] : source!.take(unmoved, true, always)
     return sendAll([...entries, ...repeated]).pipe(
       Effect.tap((outcomes) => {
+        stretched = mapBytes > freeMapBytes ? Math.ceil(mapBytes / mapBytesPerMilli) : 0
         judge(outcomes, only === undefined)
         return backOff(outcomes)
       }),
@@ -244,11 +300,14 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
             failures = 0
             unanswered.clear()
             repeats = []
+            mapsAt.clear()
+            mapDueAt = Number.POSITIVE_INFINITY
+            stretched = 0
           })
       ),
-    advancedUnsafe: (records) => {
+    advancedUnsafe: (inPrefix, behindGap) => {
       const before = count
-      count += records
+      count += inPrefix + behindGap
       if (firstAt === undefined) {
         firstAt = now()
         wake.openUnsafe()

@@ -18,6 +18,7 @@ export type CommitEvent =
   | "staleEpoch"
   | "staleMember"
   | "requestTooLarge"
+  | "metadataTooLarge"
   | "unknownTopic"
   | "refused"
   | "ended"
@@ -48,6 +49,7 @@ const table: Record<CommitEvent, Partial<Record<CommitState, CommitStep>>> = {
   staleEpoch: { inFlight: step("K7", "over") },
   staleMember: { inFlight: step("K8", "over") },
   requestTooLarge: { inFlight: step("K9", "dirty") },
+  metadataTooLarge: { inFlight: step("K13", "dirty") },
   unknownTopic: { inFlight: step("K10", "over") },
   refused: { inFlight: step("K11", "over") },
   ended: {
@@ -61,5 +63,4 @@ const table: Record<CommitEvent, Partial<Record<CommitState, CommitStep>>> = {
 
 export const commitStep = (state: CommitState, event: CommitEvent): CommitStep | undefined => table[event][state]
 
-/** "metadata too large" belongs to the offset map */
-export const commitRows = ["K1", "K2", "K3", "K4", "K5", "K6", "K7", "K8", "K9", "K10", "K11", "K12"] as const
+export const commitRows = ["K1", "K2", "K3", "K4", "K5", "K6", "K7", "K8", "K9", "K10", "K11", "K12", "K13"] as const

@@ -2,9 +2,11 @@
  * What can be committed, and what becomes of it: the committer asks `entries` once per request and tells `settled` the answer.
  *
  * Invariants, with their tests:
- * - an entry is taken from one moment: what moves meanwhile is committed next (test/commits.test.ts, I1 and I2);
+ * - an entry is taken from one moment, its offset and its map: what moves meanwhile is committed next (test/commits.test.ts, I1 and
+ *   I2, test/offsetMapEngine.test.ts);
  * - between two generations, and of an epoch that is over, nothing is taken (test/rebalance.test.ts);
- * - what becomes of one entry changes nothing for the others (test/commits.test.ts).
+ * - what becomes of one entry changes nothing for the others (test/commits.test.ts);
+ * - a map that is too large is cut, and never keeps its offset from being committed (test/offsetMapEngine.test.ts).
  */
 import * as Effect from "effect/Effect"
 import type { BatchCommitter } from "../BatchCommitter.ts"
@@ -25,7 +27,12 @@ export interface CommitEvents {
   readonly gone: (epoch: PartitionEpoch) => void
 }
 
+/** a map that may only have so many characters says nothing worth a try */
+const leastCharacters = 16
+
 export class Commits {
+  /** characters of the longest map that was taken */
+  private accepted = 0
   private readonly run: RunState
   private readonly committer: BatchCommitter["Service"]
   private readonly events: CommitEvents
@@ -36,10 +43,14 @@ export class Commits {
     this.events = events
   }
 
-  /** The committer asks: what can be committed now, of these or of all. Offset and metadata are taken together. */
+  /**
+   * The committer asks: what can be committed now, of these or of all. Offset and map are taken together, in one step. `mapAlone`:
+   * whether a partition whose offset did not move is to be taken for its map.
+   */
   readonly entries = (
     partitions: ReadonlyArray<EpochPartition> | undefined,
-    repeat: boolean
+    repeat: boolean,
+    mapAlone: (epoch: PartitionEpoch) => boolean
   ): ReadonlyArray<CommitEntry> => {
     const { run } = this
     const asked =
@@ -55,21 +66,38 @@ export class Commits {
       // refused for good, while the consumer that ends by it still flushes its other partitions
       if (epoch.commitState === "over") continue
       let offset: bigint
+      let metadata: string
       if (epoch.state === "opening") {
         if (!epoch.commitStart) continue
         offset = epoch.start!
+        metadata = this.mapOf(epoch, offset)
       } else if (epoch.state === "suspended") continue
-      else offset = epoch.tracker.committable
-      if (offset === epoch.committed && epoch.state !== "opening" && !repeat && !epoch.unsure) {
-        if (epoch.commitState === "dirty") run.commit(epoch, "unmoved")
-        continue
+      else {
+        offset = epoch.tracker.committable
+        const same = offset === epoch.committed && !repeat && !epoch.unsure
+        if (same) {
+          const map = run.mapped && epoch.commitState !== "clean" && !epoch.map.unchanged(epoch)
+          // looked at again when its time has come
+          if (map && !mapAlone(epoch)) continue
+          metadata = map ? this.mapOf(epoch, offset) : epoch.map.stored
+          if (metadata === epoch.map.stored) {
+            if (map) epoch.map.storedVersion = epoch.tracker.version
+            if (epoch.commitState === "dirty") run.commit(epoch, "unmoved")
+            continue
+          }
+        } else metadata = this.mapOf(epoch, offset)
       }
       if (epoch.commitState === "deferred") run.commit(epoch, "decideAgain")
       if (!run.commit(epoch, "taken")) continue
-      epoch.request = offset
-      entries.push({ topic: epoch.topic, partition: epoch.partition, epoch: epoch.epoch, offset, metadata: "" })
+      epoch.request = { offset, metadata, version: epoch.tracker.version }
+      entries.push({ topic: epoch.topic, partition: epoch.partition, epoch: epoch.epoch, offset, metadata })
     }
     return entries
+  }
+
+  private mapOf(epoch: PartitionEpoch, offset: bigint): string {
+    const { mapLimit, mapped, zstd } = this.run
+    return mapped ? epoch.map.write(epoch, offset, mapLimit, zstd) : ""
   }
 
   /** What became of a request. */
@@ -91,14 +119,14 @@ export class Commits {
         }
       }
       let refused: string | undefined
-      for (const outcome of outcomes) refused = this.outcome(outcome) ?? refused
+      for (const outcome of outcomes) refused = this.outcome(outcome, outcomes.length === 1) ?? refused
       if (refused !== undefined) {
         this.events.fail(new ConsumerError({ reason: { _tag: "CommitRefused", code: refused } }))
       }
     })
 
-  /** Gives back the code of a refusal that ends the consumer. */
-  private outcome(outcome: CommitOutcome): string | undefined {
+  /** Gives back the code of a refusal that ends the consumer. `alone`: nothing else was in the request. */
+  private outcome(outcome: CommitOutcome, alone: boolean): string | undefined {
     const { run } = this
     const epoch = run.find(outcome)
     if (epoch === undefined || epoch.request === undefined) {
@@ -106,13 +134,18 @@ export class Commits {
       run.counters.fenced++
       return undefined
     }
-    const offset = epoch.request
+    const { metadata, offset, version } = epoch.request
     epoch.request = undefined
     switch (outcome.outcome) {
       case "committed": {
         epoch.committed = offset
         epoch.unsure = false
-        const behind = epoch.state !== "opening" && epoch.tracker.committable !== offset
+        epoch.map.stored = metadata
+        epoch.map.storedVersion = version
+        if (metadata.length > this.accepted) this.accepted = metadata.length
+        const behind =
+          epoch.state !== "opening" &&
+          (epoch.tracker.committable !== offset || (run.mapped && !epoch.map.unchanged(epoch)))
         run.commit(epoch, behind ? "committedBehind" : "committed")
         if (epoch.state === "opening") this.events.started(epoch)
         return undefined
@@ -141,9 +174,15 @@ export class Commits {
             this.events.gone(epoch)
             return undefined
           case "REQUEST_TOO_LARGE":
-          case "OFFSET_METADATA_TOO_LARGE":
+            // with nothing else to leave out the map goes before its offset does
+            if (alone && metadata !== "") epoch.map.limit = 0
             epoch.unsure ||= offset === epoch.committed
             run.commit(epoch, "requestTooLarge")
+            return undefined
+          case "OFFSET_METADATA_TOO_LARGE":
+            if (metadata !== "") this.shorter(metadata.length)
+            epoch.unsure ||= offset === epoch.committed
+            run.commit(epoch, "metadataTooLarge")
             return undefined
           default:
             run.commit(epoch, "refused")
@@ -152,14 +191,27 @@ export class Commits {
     }
   }
 
+  /** A broker takes no map of this length: by half less, but not less than what was taken before. */
+  private shorter(refused: number): void {
+    const half = refused >> 1
+    const limit = this.accepted > half && this.accepted < refused ? this.accepted : half
+    this.run.mapLimit = Math.min(this.run.mapLimit, limit < leastCharacters ? 0 : limit)
+  }
+
   /** The partition came back retained. A request without an answer may have been applied meanwhile, over a newer one. */
   retained(epoch: PartitionEpoch, committed: Committed | undefined): void {
-    if (epoch.request === undefined) epoch.committed = committed?.offset
+    if (epoch.request !== undefined) return
+    const { map } = epoch
+    const metadata = committed?.metadata ?? ""
+    if (metadata !== map.stored) map.storedVersion = -1
+    epoch.committed = committed?.offset
+    map.stored = metadata
   }
 
   /** Commits at once what has moved while nothing could be committed. */
   catchUp(epoch: PartitionEpoch): void {
-    if (epoch.tracker.committable === epoch.committed && !epoch.unsure) return
+    const sameMap = !this.run.mapped || epoch.map.unchanged(epoch)
+    if (epoch.tracker.committable === epoch.committed && sameMap && !epoch.unsure) return
     if (epoch.commitState === "clean") this.run.commit(epoch, "moved")
     this.events.fork(Effect.ignore(this.committer.flush([epoch])))
   }

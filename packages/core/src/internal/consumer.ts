@@ -21,6 +21,7 @@ import { Diagnostics } from "../Diagnostics.ts"
 import type { FailurePolicy } from "../FailurePolicy.ts"
 import type { Handler } from "../Handler.ts"
 import { InvalidOptions } from "../InvalidOptions.ts"
+import { OffsetMap } from "../OffsetMap.ts"
 import { Pause, type PartitionEpoch } from "./epoch.ts"
 import type { Lanes } from "./lanes.ts"
 import { limit, validateConsumer, validated, validatePolicy } from "./options.ts"
@@ -73,7 +74,7 @@ export const makeMember = Effect.fnUntraced(function* (
   const session = yield* ConsumerSession
   const committer = yield* BatchCommitter
   const clock = yield* Clock.Clock
-  const settings = yield* validateConsumer(options, session.settings)
+  const settings = yield* validateConsumer(options, session.settings, session.capabilities.commitMetadata)
   yield* validatePolicy(policy, settings, session)
   yield* Effect.acquireRelease(
     Effect.suspend(() => {
@@ -101,6 +102,7 @@ export const makeMember = Effect.fnUntraced(function* (
   const name = settings.name ?? nameFor(session.settings.groupId)
   const failed = Deferred.makeUnsafe<never, RunFailure>()
   const startedAt = now()
+  const zstd = yield* OffsetMap.Zstd
   let run: ConsumerRun | undefined
   let idleSince: number | undefined
   let ended: Viewed["failed"]
@@ -164,6 +166,7 @@ export const makeMember = Effect.fnUntraced(function* (
             suspects,
             warned,
             diagnostics,
+            zstd,
             clock,
             userPaused: () => userPausedSince !== undefined,
             freed: (p) => run?.pump.freed(p),

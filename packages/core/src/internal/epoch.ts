@@ -11,6 +11,7 @@ import { Backlog } from "./backlog.ts"
 import type { CommitState } from "./commitMachine.ts"
 import type { Lanes } from "./lanes.ts"
 import { OffsetTracker } from "./offsetTracker.ts"
+import { PartitionMap } from "./partitionMap.ts"
 import type { EndReason, PartitionState } from "./partitionMachine.ts"
 import type { PauseReason } from "../Snapshot.ts"
 import type { Slot } from "./slot.ts"
@@ -89,8 +90,9 @@ export class PartitionEpoch implements EpochPartition {
   committed: bigint | undefined = undefined
   /** `committed` was to be sent once more, over a late request, and did not get through yet */
   unsure = false
-  /** offset of the request under way */
-  request: bigint | undefined = undefined
+  /** what the request under way says, and the tracker's version that it was taken from */
+  request: { readonly offset: bigint; readonly metadata: string; readonly version: number } | undefined = undefined
+  readonly map = new PartitionMap()
   /** the end that a reader can see */
   end: bigint | undefined = undefined
 

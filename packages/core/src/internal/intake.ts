@@ -12,6 +12,7 @@ import type {
   Assigned,
   AssignedPartition,
   Chunk,
+  Committed,
   Connection,
   EpochPartition,
   Gone,
@@ -21,6 +22,7 @@ import type {
   Signal
 } from "../ConsumerSession.ts"
 import type { KafkaClientError } from "../KafkaClient.ts"
+import type { OffsetMap } from "../OffsetMap.ts"
 import type { Backpressure } from "./backpressure.ts"
 import type { Commits } from "./commits.ts"
 import { Pause, PartitionEpoch, sizeOf } from "./epoch.ts"
@@ -37,12 +39,17 @@ const logOffsetsAtOnce = 16
 /** between two tries to establish a start */
 const openRetryMillis = 500
 
+/** text of other tools, which was never meant to be a map */
+const harmless = new Set<string>(["notBase64", "unknownMagic", "kafkaStreams"])
+
 export interface IntakeEvents {
   readonly fork: (effect: Effect.Effect<unknown>) => void
   readonly after: (millis: number, then: () => void) => void
   readonly guarded: (then: () => void) => void
   readonly fail: (error: ConsumerError) => void
   readonly logError: (message: string) => void
+  readonly logWarning: (message: string) => void
+  readonly logDebug: (message: string) => void
   /** an epoch is over, and so may be the whole */
   readonly settled: () => void
 }
@@ -151,21 +158,27 @@ export class Intake {
       counters.released += chunk.records.length
       return
     }
+    if (epoch.map.found !== undefined) this.believe(epoch, chunk.end, chunk.records[0]?.offset)
     const { tracker } = epoch
     const records = this.unseen(chunk, tracker.delivered)
     const first = tracker.next
+    const { claiming } = tracker
+    let claimed: Set<number> | undefined
     let bytes = 0
     for (let i = 0; i < records.length; i++) {
       const record = records[i]!
+      if (claiming && tracker.isClaimed(record.offset)) (claimed ??= new Set()).add(i)
       tracker.deliver(record.offset)
       bytes += sizeOf(record)
     }
     const emptied = tracker.chunkEnds(chunk.nextOffset)
     if (records.length > 0) {
-      if (this.run.diagnostics !== undefined) for (const _ of records) this.run.row("record", "R3", epoch)
+      const { headerFilter } = this.run.settings
       this.held.add(epoch, records.length, bytes)
-      if (this.run.settings.headerFilter === undefined) epoch.backlog.add(records, first, this.run.now())
-      else this.filter(epoch, records, first, this.run.settings.headerFilter)
+      if (headerFilter === undefined && claimed === undefined) {
+        if (this.run.diagnostics !== undefined) for (const _ of records) this.run.row("record", "R3", epoch)
+        epoch.backlog.add(records, first, this.run.now())
+      } else this.sift(epoch, records, first, headerFilter, claimed)
       this.held.check(epoch)
       this.pump.offer(epoch)
     } else if (emptied) this.pump.advanced(epoch, 0)
@@ -180,35 +193,83 @@ export class Intake {
     return fresh
   }
 
-  /** Records that are not for this group are done at once, without lane or permit. */
-  private filter(
+  /** Records that a former owner has finished, and those that are not for this group, are done at once, without lane or permit. */
+  private sift(
     epoch: PartitionEpoch,
     records: ReadonlyArray<ConsumerRecord>,
     first: number,
-    wanted: (record: ConsumerRecord) => boolean
+    wanted: ((record: ConsumerRecord) => boolean) | undefined,
+    claimed: ReadonlySet<number> | undefined
   ): void {
+    const { counters, mapped, settings } = this.run
+    const { backlog, tracker } = epoch
     const now = this.run.now()
     let from = 0
     let advanced = 0
-    let filtered = 0
+    let behindGap = 0
     for (let i = 0; i < records.length; i++) {
-      let isWanted = true
-      try {
-        isWanted = wanted(records[i]!)
-      } catch (defect) {
-        epoch.backlog.defective(first + i, defect)
+      const record = records[i]!
+      const seq = first + i
+      const alreadyDone = claimed?.has(i) === true
+      if (alreadyDone) {
+        this.run.row("record", "R1", epoch)
+        counters.alreadyDone++
+        if (seq >= epoch.startedSeq) epoch.startedSeq = seq + 1
+      } else {
+        this.run.row("record", "R3", epoch)
+        if (wanted === undefined || this.isWanted(epoch, wanted, record, seq)) continue
+        this.run.row("record", "R2", epoch)
+        counters.filtered++
       }
-      if (isWanted) continue
-      if (i > from) epoch.backlog.add(records.slice(from, i), first + from, now)
+      if (i > from) backlog.add(records.slice(from, i), first + from, now)
       from = i + 1
-      filtered++
-      this.run.row("record", "R2", epoch)
-      this.held.remove(epoch, sizeOf(records[i]!))
-      advanced += epoch.tracker.settle(first + i)
+      this.held.remove(epoch, sizeOf(record))
+      const grown = tracker.settle(seq)
+      advanced += grown
+      // what the map said already need not be said again
+      if (grown === 0 && !alreadyDone) behindGap++
     }
-    if (from < records.length) epoch.backlog.add(from === 0 ? records : records.slice(from), first + from, now)
-    this.run.counters.filtered += filtered
-    if (advanced > 0) this.pump.advanced(epoch, advanced)
+    if (from < records.length) backlog.add(from === 0 ? records : records.slice(from), first + from, now)
+    if (advanced > 0 || (mapped && behindGap > 0)) this.pump.advanced(epoch, advanced, mapped ? behindGap : 0)
+    // a map of somebody who may go further: what lies behind the oldest unfinished record is kept record by record
+    if (claimed !== undefined && epoch.startedSeq - tracker.base >= settings.maxUncommitted) {
+      this.held.pause(epoch, Pause.uncommitted)
+    }
+  }
+
+  private isWanted(
+    epoch: PartitionEpoch,
+    wanted: (record: ConsumerRecord) => boolean,
+    record: ConsumerRecord,
+    seq: number
+  ): boolean {
+    try {
+      return wanted(record)
+    } catch (defect) {
+      epoch.backlog.defective(seq, defect)
+      return true
+    }
+  }
+
+  // ------------------------------------------------------------------ offset maps
+
+  /** What the group has committed beside an offset; it is believed with the first chunk. Says why it is not. */
+  private read(epoch: PartitionEpoch, committed: Committed): OffsetMap.Unusable | undefined {
+    const { settings, zstd } = this.run
+    if (!this.run.mapped || settings.offsetMap === "off") return undefined
+    return epoch.map.read(epoch, committed.metadata, committed.offset, settings.offsetMap, zstd)
+  }
+
+  private believe(epoch: PartitionEpoch, end: bigint, first: bigint | undefined): void {
+    const why = epoch.map.believe(epoch, end, first)
+    if (why !== undefined) this.notUsed(why, 1, epoch)
+  }
+
+  /** Nothing of its content: it may be anybody's text. */
+  private notUsed(why: string, partitions: number, first: EpochPartition): void {
+    const message = `the commit metadata of ${partitions} partition(s), first ${first.topic}/${first.partition}, is not used as an offset map (${why}); what is done behind their committed offsets is handled again`
+    if (harmless.has(why)) this.events.logDebug(message)
+    else this.events.logWarning(message)
   }
 
   // ------------------------------------------------------------------ assignments
@@ -273,7 +334,10 @@ export class Intake {
   private holdsOn(epoch: PartitionEpoch): void {
     this.events.after(2 * this.run.session.settings.heartbeatInterval, () => {
       if (!this.givenUp.delete(epoch.epoch) || this.run.closing || this.run.epochs.has(keyOf(epoch))) return
-      this.reopen(epoch, (log) => log.start, epoch.committed ?? epoch.start)
+      const { committed, map, start } = epoch
+      const next = this.reopen(epoch, (log) => log.start, committed ?? start)
+      // its start is committed again, with the map that lies there
+      if (next !== undefined && committed !== undefined) this.read(next, { offset: committed, metadata: map.stored })
     })
   }
 
@@ -328,11 +392,14 @@ export class Intake {
   private start(epochs: ReadonlyArray<PartitionEpoch>, partitions: ReadonlyArray<AssignedPartition>): void {
     const known: Array<PartitionEpoch> = []
     const unknown: Array<{ readonly epoch: PartitionEpoch; readonly p: AssignedPartition }> = []
+    const unusable = new Map<string, Array<PartitionEpoch>>()
     epochs.forEach((epoch, i) => {
       const p = partitions[i]!
       if (p.committed !== undefined) {
         epoch.committed = p.committed.offset
         epoch.start = p.committed.offset
+        const why = this.read(epoch, p.committed)
+        if (why !== undefined) unusable.set(why, [...(unusable.get(why) ?? []), epoch])
         known.push(epoch)
       } else if (this.run.settings.startFrom === "fail") {
         this.events.fail(
@@ -342,6 +409,7 @@ export class Intake {
         )
       } else unknown.push({ epoch, p })
     })
+    for (const [why, these] of unusable) this.notUsed(why, these.length, these[0]!)
     this.begin(known)
     if (unknown.length > 0) {
       const { startFrom } = this.run.settings
@@ -519,7 +587,7 @@ export class Intake {
   }
 
   /** Retention has deleted what was not read yet. The client goes on at the log's start by itself. */
-  private cutBelow(epoch: PartitionEpoch, range: { readonly position: bigint; readonly start: bigint }): void {
+  private cutBelow(epoch: PartitionEpoch, range: Pick<OutOfRange, "position" | "start" | "end">): void {
     const { counters } = this.run
     const missing = range.start - range.position
     counters.lostToRetention += missing
@@ -527,6 +595,8 @@ export class Intake {
     this.events.logError(
       `${missing} offsets of ${epoch.topic}/${epoch.partition} were deleted by retention before they were read (from ${range.position}, the log now begins at ${range.start})`
     )
+    // above the log's start the map is as good as it was
+    if (epoch.map.found !== undefined) this.believe(epoch, range.end, undefined)
     if (epoch.tracker.chunkEnds(range.start)) this.pump.advanced(epoch, 0)
   }
 

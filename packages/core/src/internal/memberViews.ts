@@ -82,7 +82,8 @@ export const snapshotOfMembers = (name: string, views: ReadonlyArray<Viewed>, no
       handled: sum(({ outcomes }) => outcomes.handled),
       skipped: sum(({ outcomes }) => outcomes.skipped),
       deadLettered: sum(({ outcomes }) => outcomes.deadLettered),
-      filtered: sum(({ outcomes }) => outcomes.filtered)
+      filtered: sum(({ outcomes }) => outcomes.filtered),
+      alreadyDone: sum(({ outcomes }) => outcomes.alreadyDone)
     },
     attempts: sum(({ attempts }) => attempts),
     retries: sum(({ retries }) => retries),

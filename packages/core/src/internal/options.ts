@@ -109,6 +109,7 @@ export const validateSession = (options: SessionOptions): Effect.Effect<SessionS
 export interface CommitterSettings {
   readonly batchSize: number
   readonly batchInterval: number
+  readonly mapInterval: number
   readonly minCommitInterval: number
 }
 
@@ -116,6 +117,7 @@ export const validateCommitter = (options: BatchCommitterOptions): Effect.Effect
   validated(() => ({
     batchSize: integer("batchSize", options.batchSize, 10, 1),
     batchInterval: millis("batchInterval", options.batchInterval, 10_000, 1),
+    mapInterval: millis("mapInterval", options.mapInterval, 1_000, 0),
     minCommitInterval: millis("minCommitInterval", options.minCommitInterval, 50, 0)
   }))
 
@@ -178,17 +180,20 @@ export const validatePolicy = (
 /** The consumer's options, also against those of its membership. */
 export const validateConsumer = (
   options: ConsumerOptions,
-  session: SessionSettings
+  session: SessionSettings,
+  commitMetadata: boolean
 ): Effect.Effect<ConsumerSettings, InvalidOptions> =>
   validated(() => {
+    const offsetMap = oneOf("offsetMap", options.offsetMap, "own", ["own", "all", "off"])
+    const mapped = offsetMap !== "off" && commitMetadata
     const settings: ConsumerSettings = {
       name: options.name === undefined ? undefined : text("name", options.name),
       concurrency: limit("concurrency", options.concurrency, 10),
       ...orderOf(options.ordering),
       startFrom: oneOf("startFrom", options.startFrom, "earliest", ["earliest", "latest", "fail"]),
       onOutOfRange: oneOf("onOutOfRange", options.onOutOfRange, "earliest", ["earliest", "latest", "fail"]),
-      offsetMap: oneOf("offsetMap", options.offsetMap, "own", ["own", "all", "off"]),
-      maxUncommitted: integer("maxUncommitted", options.maxUncommitted, 10_000, 1),
+      offsetMap,
+      maxUncommitted: integer("maxUncommitted", options.maxUncommitted, mapped ? 100_000 : 10_000, 1),
       maxHeldRecords: integer("maxHeldRecords", options.maxHeldRecords, 20_000, 1),
       maxHeldBytes: integer("maxHeldBytes", options.maxHeldBytes, 32 * 1024 * 1024, 1),
       wrap: options.wrap,

@@ -489,11 +489,12 @@ export class Pump {
     this.moved(epoch, epoch.tracker.settle(slot.seq))
   }
 
-  /** The done prefix of a partition grew by so many records, or its position moved (0). */
-  advanced(epoch: PartitionEpoch, records: number): void {
+  /** The done prefix of a partition grew by so many records, or its position moved (0), or so many are done behind a gap. */
+  advanced(epoch: PartitionEpoch, records: number, behindGap = 0): void {
+    if (epoch.tracker.behindGap > 0 || (epoch.pauses & Pause.map) !== 0) this.weigh(epoch, records > 0)
     if (epoch.state === "suspended" || epoch.state === "ended") return
     if (epoch.commitState === "clean") this.run.commit(epoch, "moved")
-    this.committer.advancedUnsafe(records)
+    this.committer.advancedUnsafe(records, behindGap)
     if (
       (epoch.pauses & Pause.uncommitted) !== 0 &&
       epoch.startedSeq - epoch.tracker.base < this.run.settings.maxUncommitted
@@ -505,6 +506,20 @@ export class Pump {
 
   private moved(epoch: PartitionEpoch, records: number): void {
     if (records > 0) this.advanced(epoch, records)
+    else if (this.run.mapped) this.advanced(epoch, 0, 1)
+  }
+
+  /** Where the offset map is almost all that the broker takes, nothing starts that would make it longer. */
+  private weigh(epoch: PartitionEpoch, moved: boolean): void {
+    if (!this.run.mapped) return
+    const wasFull = (epoch.pauses & Pause.map) !== 0
+    const isFull = epoch.map.isFull(epoch, this.run.mapLimit, wasFull)
+    if (isFull && !wasFull) this.held.pause(epoch, Pause.map)
+    // what is parked keeps the map as long as it is, as long as it is parked
+    if (isFull && (moved || !wasFull)) this.relieve(epoch)
+    if (isFull || !wasFull) return
+    this.held.resume(epoch, Pause.map)
+    this.offer(epoch)
   }
 
   private released(slot: Slot): void {

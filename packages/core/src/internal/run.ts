@@ -29,6 +29,7 @@ import type { Diagnostics } from "../Diagnostics.ts"
 import type { FailurePolicy } from "../FailurePolicy.ts"
 import type { Handler } from "../Handler.ts"
 import { KafkaClientError } from "../KafkaClient.ts"
+import type { OffsetMap } from "../OffsetMap.ts"
 import { Backpressure } from "./backpressure.ts"
 import { Commits } from "./commits.ts"
 import { Pause } from "./epoch.ts"
@@ -58,6 +59,7 @@ export interface RunOptions {
   readonly suspects: Suspects
   readonly warned: Set<string>
   readonly diagnostics: Diagnostics | undefined
+  readonly zstd: OffsetMap.Zstd | undefined
   readonly clock: Clock.Clock
   readonly userPaused: () => boolean
   readonly handler: Handler<unknown, never>
@@ -175,6 +177,8 @@ export class ConsumerRun {
         guarded: (then) => this.guarded(then),
         fail: (error) => this.fail(error),
         logError: (message) => this.log(Effect.logError(message)),
+        logWarning: warn,
+        logDebug: (message) => this.log(Effect.logDebug(message)),
         settled: () => this.checkQuiet()
       }
     )

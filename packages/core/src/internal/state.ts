@@ -7,6 +7,7 @@ import type { ConsumerRecord, Delivery, TopicPartition } from "../ConsumerRecord
 import type { EpochPartition, Session } from "../ConsumerSession.ts"
 import type { Diagnostics, Machine } from "../Diagnostics.ts"
 import type { HealthOptions } from "../Health.ts"
+import type { OffsetMap } from "../OffsetMap.ts"
 import type { RebalanceSnapshot } from "../Snapshot.ts"
 import type * as Effect from "effect/Effect"
 import { commitStep, type CommitEvent } from "./commitMachine.ts"
@@ -49,6 +50,7 @@ export class Counters {
   skipped = 0
   deadLettered = 0
   filtered = 0
+  alreadyDone = 0
   attempts = 0
   retries = 0
   interrupted = 0
@@ -87,6 +89,8 @@ export class RunState {
   /** by topic and partition; shared with earlier and later runs: a zombie keeps its lane */
   readonly lanes: Map<string, Lanes>
   readonly diagnostics: Diagnostics | undefined
+  /** what offset maps are compressed with */
+  readonly zstd: OffsetMap.Zstd | undefined
   /** by topic and partition; ended ones are not in it */
   readonly epochs = new Map<string, PartitionEpoch>()
   /** ended, with fibers that still run */
@@ -109,6 +113,7 @@ export class RunState {
     readonly zombies: Set<Slot>
     readonly suspects: Suspects
     readonly diagnostics: Diagnostics | undefined
+    readonly zstd: OffsetMap.Zstd | undefined
     readonly clock: Clock.Clock
     readonly warned: Set<string>
     readonly warn: (message: string) => void
@@ -121,10 +126,14 @@ export class RunState {
     this.zombies = options.zombies
     this.suspects = options.suspects
     this.diagnostics = options.diagnostics
+    this.zstd = options.zstd
     this.clock = options.clock
     this.warned = options.warned
     this.warn = options.warn
   }
+
+  /** characters of metadata that a broker takes: what it says by default, until one says less */
+  mapLimit = 4_096
 
   /** Whether finished records behind a gap are written into the commit's metadata. */
   get mapped(): boolean {

@@ -336,6 +336,7 @@ const partitionOf = (epoch: PartitionEpoch): PartitionSnapshot | undefined => {
     end: epoch.end,
     doneBehindGap: runs,
     gaps,
+    mapBytes: epoch.tracker.behindGap > 0 || epoch.tracker.claiming ? epoch.map.size : 0,
     buffered: epoch.backlog.size,
     running: epoch.live.length,
     waiting: epoch.waiting.size,
@@ -367,7 +368,8 @@ export const snapshotOf = (view: Viewed, now: number): Snapshot => {
       handled: counters.handled,
       skipped: counters.skipped,
       deadLettered: counters.deadLettered,
-      filtered: counters.filtered
+      filtered: counters.filtered,
+      alreadyDone: counters.alreadyDone
     },
     attempts: counters.attempts,
     retries: counters.retries,
