@@ -36,8 +36,6 @@ export class Backlog {
   readonly lanes: Lanes | undefined
   /** records in state `buffered` */
   size = 0
-  /** of these, those that wait in the lane of a parked one */
-  behindParked = 0
   /** by seq: records whose header filter or order function died; their attempts fail with it */
   defects: Map<number, unknown> | undefined = undefined
   readonly taken = {
@@ -47,6 +45,9 @@ export class Backlog {
     lane: undefined as Lane | undefined,
     before: undefined as Slot | undefined
   }
+  /** lanes whose holder is parked, and how many wait in them */
+  private parkedLanes = 0
+  private waitBehindParked = 0
   private chunks: Array<Buffered> = []
   private head = 0
   private readonly ready = new Rounds<Ready>((ready) => ready.seq)
@@ -63,6 +64,26 @@ export class Backlog {
   /** Whether there is a record that might be started, lanes aside. */
   get some(): boolean {
     return this.ready.size > 0 || this.head < this.chunks.length
+  }
+
+  /** Of the records in state `buffered`, those that wait behind a parked one of their lane. */
+  get behindParked(): number {
+    // where there is but one lane, nobody is asked into it
+    return this.lanes?.single === true && this.parkedLanes > 0 ? this.size : this.waitBehindParked
+  }
+
+  /** The record that holds the lane is parked. */
+  park(lane: Lane): void {
+    lane.parked = true
+    this.parkedLanes++
+    this.waitBehindParked += lane.waiting
+  }
+
+  /** It is parked no more. */
+  unpark(lane: Lane): void {
+    lane.parked = false
+    this.parkedLanes--
+    this.waitBehindParked -= lane.waiting
   }
 
   /** Registered records, in offset order. */
@@ -144,20 +165,19 @@ export class Backlog {
       if (lane === undefined) return chunk
       if (lanes.single) return "none"
       lanes.wait(lane, { record, seq, at: chunk.at })
-      if (lane.parked) this.behindParked++
+      if (lane.parked) this.waitBehindParked++
       this.step(chunk)
     }
   }
 
   private laneOf(lanes: Lanes, record: ConsumerRecord, seq: number): string | undefined {
-    // its header filter has died: it fails in any case
-    if (this.defects?.has(seq) === true) return undefined
     try {
       const name: unknown = lanes.of(record)
       if (name === undefined || typeof name === "string") return name
       throw new TypeError("the function given as `ordering` must answer with a string")
     } catch (defect) {
-      this.defective(seq, defect)
+      // its header filter may have died before: then that is what it fails with
+      if (this.defects?.has(seq) !== true) this.defective(seq, defect)
       return undefined
     }
   }
@@ -199,7 +219,7 @@ export class Backlog {
     this.head = 0
     this.lookedAt = -1
     this.size = 0
-    this.behindParked = 0
+    this.waitBehindParked = 0
   }
 
   /** The oldest record that is not started, for health and snapshots. */
