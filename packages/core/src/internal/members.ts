@@ -24,15 +24,12 @@ import type { InvalidOptions } from "../InvalidOptions.ts"
 import type { KafkaClient, KafkaClientError } from "../KafkaClient.ts"
 import { alreadyRunning, makeMember, type Member, notOwned } from "./consumer.ts"
 import { healthOfMembers, snapshotOfMembers } from "./memberViews.ts"
-import { integer, text, validated } from "./options.ts"
+import { text, validated } from "./options.ts"
 import type { RunFailure } from "./run.ts"
 import { healthOf } from "./view.ts"
 
 /** A group's options, and what the group reads. */
 export type Subscribed = GroupOptions & { readonly topics: ReadonlyArray<string> }
-
-export const validateMembers = (options: Pick<GroupOptions, "members">): Effect.Effect<number, InvalidOptions> =>
-  validated(() => integer("members", options.members, 1, 1))
 
 /** Session and committer of one member, private. */
 export const parts = (

@@ -6,7 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { BatchCommitterOptions } from "../BatchCommitter.ts"
-import type { ConsumerOptions } from "../ConcurrentConsumer.ts"
+import type { ConsumerOptions, GroupOptions } from "../ConcurrentConsumer.ts"
 import type { ConsumerRecord } from "../ConsumerRecord.ts"
 import type { Session, SessionOptions, SessionSettings } from "../ConsumerSession.ts"
 import type { FailurePolicy } from "../FailurePolicy.ts"
@@ -120,6 +120,10 @@ export const validateCommitter = (options: BatchCommitterOptions): Effect.Effect
     mapInterval: millis("mapInterval", options.mapInterval, 1_000, 0),
     minCommitInterval: millis("minCommitInterval", options.minCommitInterval, 50, 0)
   }))
+
+/** How many sessions a consumer has. */
+export const validateMembers = (options: Pick<GroupOptions, "members">): Effect.Effect<number, InvalidOptions> =>
+  validated(() => integer("members", options.members, 1, 1))
 
 export const limit = (option: string, value: unknown, fallback: number): number | "unbounded" =>
   value === "unbounded"
