@@ -12,7 +12,7 @@ import type { Session, SessionOptions, SessionSettings } from "../ConsumerSessio
 import type { FailurePolicy } from "../FailurePolicy.ts"
 import { type HealthCode, healthCodes } from "../Health.ts"
 import { InvalidOptions } from "../InvalidOptions.ts"
-import { byKey } from "./lanes.ts"
+import { byKey, type LaneOf } from "./lanes.ts"
 import type { ConsumerSettings } from "./state.ts"
 
 export const validated = <A>(check: () => A): Effect.Effect<A, InvalidOptions> =>
@@ -150,8 +150,17 @@ const codes = (option: string, value: ReadonlyArray<HealthCode> | undefined): Re
 const orders = ["unordered", "key", "partition"] as const
 const laneOf = { unordered: undefined, key: byKey, partition: () => "" } as const
 
+/** A record that would be handled without its order, in silence, fails instead. */
+const named =
+  (order: (record: ConsumerRecord) => string): LaneOf =>
+  (record) => {
+    const name: unknown = order(record)
+    if (typeof name === "string") return name
+    throw new TypeError("the function given as `ordering` must answer with a string")
+  }
+
 const orderOf = (ordering: ConsumerOptions["ordering"]): Pick<ConsumerSettings, "ordering" | "laneOf"> => {
-  if (typeof ordering === "function") return { ordering: "function", laneOf: ordering }
+  if (typeof ordering === "function") return { ordering: "function", laneOf: named(ordering) }
   if (ordering !== undefined && !orders.includes(ordering)) {
     refuse("ordering", ordering, `${orders.map((a) => JSON.stringify(a)).join(", ")}, or a function of the record`)
   }
