@@ -315,7 +315,11 @@ export const world = (
             Context.add(
               KafkaProducer,
               producer === undefined
-                ? yield* KafkaProducer.make.pipe(Effect.provideService(KafkaClient, kafkaClient), Scope.provide(scope))
+                ? yield* KafkaProducer.make.pipe(
+                    Effect.provideService(KafkaClient, kafkaClient),
+                    // of its own: it opens with the first send, and is to be closed after the member
+                    Scope.provide(yield* Scope.fork(scope))
+                  )
                 : KafkaProducer.fromProducer(producer)
             ),
             Context.add(ConsumerRegistry, registry),

@@ -5,6 +5,7 @@ import { FailurePolicy } from "../src/FailurePolicy.ts"
 import { type HealthCode, healthCodes, type HealthReason } from "../src/Health.ts"
 import { KafkaClientError } from "../src/KafkaClient.ts"
 import { Boom, Desk, pass, passUntil, turns, world } from "./harness.ts"
+import { Letters, retriable, taken } from "./letters.ts"
 import { at, later, outcomes, type Scripted, scripted } from "./script.ts"
 
 const caused = new Set<HealthCode>()
@@ -460,6 +461,66 @@ describe("health", () => {
         (yield* s.consumer.health).reasons.map((r) => r.code),
         "shuttingDown"
       )
+    })
+  )
+
+  it.effect(
+    "parked: records given up for this epoch; taken away with the epoch, or by what comes at the park limit",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* scripted({
+          stuckAfter: "1 hour",
+          policy: FailurePolicy.park({ atMostFor: "1 minute" }).pipe(FailurePolicy.orSkip)
+        })
+        yield* open(s)
+        yield* s.session.chunk(0, 1, 0, 3)
+        yield* pass(5)
+        yield* s.desk.end(0, 1, Exit.fail(new Boom()))
+        yield* pass(5)
+        yield* s.desk.end(0, 0, Exit.fail(new Boom()))
+        assert.deepInclude(yield* says(s, "parked", ["degraded", true, true]), {
+          since: 5,
+          count: 2,
+          at: { topic: "t", partition: 0, offset: 1n }
+        })
+        yield* pass(59_995)
+        assert.deepInclude(yield* says(s, "parked", ["degraded", true, true]), { since: 10, count: 1 })
+        yield* pass(5)
+        yield* well(s)
+        yield* s.desk.end(0, 2, Exit.fail(new Boom()))
+        yield* says(s, "parked", ["degraded", true, true])
+        yield* s.session.assign([{ partition: 0, epoch: 2, committed: 0 }])
+        yield* well(s)
+      })
+  )
+
+  it.effect("deadLetterFailing: a dead letter is not taken, or not answered; taken away when the broker has it", () =>
+    Effect.gen(function* () {
+      const letters = new Letters()
+      const s = yield* scripted({ policy: FailurePolicy.deadLetter("dead"), producer: letters.producer })
+      yield* open(s)
+      yield* s.session.chunk(0, 1, 0, 2)
+      yield* pass(7)
+      yield* s.desk.end(0, 1, Exit.fail(new Boom()))
+      yield* well(s)
+      yield* letters.answer(retriable)
+      assert.deepInclude(yield* says(s, "deadLetterFailing", ["down", true, true]), {
+        since: 7,
+        count: 1,
+        at: { topic: "t", partition: 0, offset: 1n }
+      })
+      yield* pass(200)
+      yield* says(s, "deadLetterFailing", ["down", true, true])
+      yield* letters.answer(taken)
+      yield* well(s)
+
+      yield* s.desk.end(0, 0, Exit.fail(new Boom()))
+      yield* pass(9_999)
+      yield* well(s)
+      yield* pass(1)
+      yield* says(s, "deadLetterFailing", ["down", true, true])
+      yield* letters.answer(taken)
+      yield* well(s)
     })
   )
 

@@ -62,6 +62,8 @@ export class PartitionEpoch implements EpochPartition {
   readonly sending = new Set<Slot>()
   /** the longest parked first */
   readonly parked = new Set<Slot>()
+  /** of these, those whose time is over */
+  readonly overdue = new Set<Slot>()
 
   /** the drain that it is part of */
   drain: object | undefined = undefined

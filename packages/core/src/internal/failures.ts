@@ -5,7 +5,7 @@
  * - retry: the record waits for its time without permit, fiber or timer of its own, and keeps its lane;
  * - skip: it is done;
  * - dead letter: it is sent without a permit, again and again while the broker may still take it, and is done when the broker has it;
- *   refused for good, the policy's next decision is taken;
+ *   refused for good, the policy's next decision is taken; a producer that is closed or dies has refused nothing, and ends the consumer;
  * - park: it rests with its lane until the epoch ends or a limit is reached, and then the policy's next decision is taken;
  * - stop: the consumer ends.
  *
@@ -66,6 +66,8 @@ export class Failures {
   private readonly timetable: Timetable
   private readonly random: () => number
   private readonly hooks: FailureHooks
+  /** parked records are being taken away */
+  private checking = false
 
   constructor(options: {
     readonly run: RunState
@@ -303,11 +305,14 @@ export class Failures {
     const next = slot.letter!.then
     slot.letter = undefined
     slot.sendFailures = 0
-    this.hooks.warn(
-      slot,
-      `a dead letter was refused for good: ${error instanceof PublishError ? error.message : "the producer failed"}`
-    )
-    if (Exit.isFailure(exit)) slot.past!.cause = Cause.combine(slot.past!.cause, exit.cause)
+    const past = slot.past!
+    const cause = Exit.isFailure(exit) ? exit.cause : Cause.die(new Error("its producer is switched off"))
+    // nobody has refused it: a policy that says skip then does not mean every record of a process whose producer is broken
+    if (!(error instanceof PublishError) || error.reason !== "refused") {
+      return this.stop(slot, both("a dead letter could not be sent", cause, past.cause))
+    }
+    this.hooks.warn(slot, `a dead letter was refused for good: ${error.message}`)
+    past.cause = Cause.combine(past.cause, cause)
     this.carryOut(slot, next)
   }
 
@@ -324,30 +329,34 @@ export class Failures {
       return this.broken(slot, defect)
     }
     if (!this.run.record(slot, RecordEvent.park)) return
-    slot.parking = { atMost: limits.atMost, then: decision.then, overdue: false }
+    slot.parking = { atMost: limits.atMost, then: decision.then }
     epoch.parked.add(slot)
-    const { lane } = slot
-    if (lane !== undefined) {
-      lane.parked = true
-      epoch.backlog.behindParked += lane.waiting
-    }
+    if (slot.lane !== undefined) epoch.backlog.park(slot.lane)
     slot.appointment = this.timetable.at(this.run.ticks() + limits.atMostFor, () => {
       slot.appointment = undefined
-      slot.parking!.overdue = true
+      epoch.overdue.add(slot)
       this.checkParked(epoch)
     })
     this.hooks.rest(slot)
     this.checkParked(epoch)
   }
 
-  /** Takes the longest parked ones away until no limit is reached any more. */
+  /** Takes those away whose time is over, and then the longest parked ones until no limit is reached any more. */
   checkParked(epoch: PartitionEpoch): void {
-    while (epoch.state === "open") {
-      const [oldest] = epoch.parked
-      if (oldest === undefined) return
-      const { atMost, overdue } = oldest.parking!
-      if (!overdue && epoch.parked.size + epoch.backlog.behindParked <= atMost) return
-      this.unpark(oldest)
+    // who is taken away offers its partition, which looks here again: thousands are overdue when a partition comes back
+    if (this.checking) return
+    this.checking = true
+    try {
+      while (epoch.state === "open" && !this.run.closing) {
+        const [late] = epoch.overdue
+        const [oldest] = epoch.parked
+        if (late !== undefined) this.unpark(late)
+        else if (oldest === undefined || epoch.parked.size + epoch.backlog.behindParked <= oldest.parking!.atMost)
+          return
+        else this.unpark(oldest)
+      }
+    } finally {
+      this.checking = false
     }
   }
 
@@ -366,12 +375,10 @@ export class Failures {
   private leavesPark(slot: Slot): void {
     const epoch = slot.at
     epoch.parked.delete(slot)
+    epoch.overdue.delete(slot)
     slot.parking = undefined
     this.cancel(slot)
-    const { lane } = slot
-    if (lane === undefined) return
-    lane.parked = false
-    epoch.backlog.behindParked -= lane.waiting
+    if (slot.lane !== undefined) epoch.backlog.unpark(slot.lane)
   }
 
   // ------------------------------------------------------------------ the end of an epoch
@@ -411,9 +418,9 @@ export class Failures {
   }
 }
 
-/** Of two failures the policy's is why the consumer ends: told first, beside the record's, which alone would tell nothing of it. */
-const both = (what: string, policys: Cause.Cause<unknown>, records: Cause.Cause<unknown>): Cause.Cause<unknown> => {
-  const [why, failure] = [Cause.squash(policys), Cause.squash(records)]
+/** Of two failures the policy's, or the producer's, is why the consumer ends: told first, beside the record's, which alone would tell nothing of it. */
+const both = (what: string, others: Cause.Cause<unknown>, records: Cause.Cause<unknown>): Cause.Cause<unknown> => {
+  const [why, failure] = [Cause.squash(others), Cause.squash(records)]
   return Cause.die(new AggregateError([why, failure], why instanceof Error ? `${what}: ${why.message}` : what))
 }
 

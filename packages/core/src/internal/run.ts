@@ -17,6 +17,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
@@ -26,6 +27,7 @@ import { ConsumerError } from "../ConsumerError.ts"
 import type { TopicPartition } from "../ConsumerRecord.ts"
 import type { Session } from "../ConsumerSession.ts"
 import type { Diagnostics } from "../Diagnostics.ts"
+import { Directive } from "../Directive.ts"
 import type { FailurePolicy } from "../FailurePolicy.ts"
 import type { Handler } from "../Handler.ts"
 import { KafkaClientError } from "../KafkaClient.ts"
@@ -136,12 +138,14 @@ export class ConsumerRun {
               }
             })
           ),
-        skipped: (slot, cause) =>
-          this.log(
-            Effect.logError(`skipped a record whose handling failed: ${describe(cause)}`).pipe(
-              Effect.annotateLogs(placeOf(slot))
-            )
-          ),
+        skipped: (slot, cause) => {
+          const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+          const line =
+            Directive.isDirective(error) && error.kind === "Skip"
+              ? Effect.logInfo(`skipped a record, as its handler says: ${error.reason}`)
+              : Effect.logError(`skipped a record whose handling failed: ${describe(cause)}`)
+          this.log(Effect.annotateLogs(line, placeOf(slot)))
+        },
         warn: (slot, message) => this.log(Effect.logWarning(message).pipe(Effect.annotateLogs(placeOf(slot)))),
         defect: (cause) => this.defect(cause),
         freed: (slot) => options.freed(slot),

@@ -60,7 +60,7 @@ export class Slot implements Delivery {
   /** tries to send it that failed */
   sendFailures = 0
   /** the limits under which it is parked, and what is done when one is reached */
-  parking: { readonly atMost: number; readonly then: Decision; overdue: boolean } | undefined = undefined
+  parking: { readonly atMost: number; readonly then: Decision } | undefined = undefined
   /** the fiber was left behind, and another slot goes on with the record */
   succeeded = false
   /** the policy is being asked */

@@ -17,6 +17,8 @@ const runsShown = 256
 const hotLanesShown = 5
 /** lanes that bind for a moment are what they are for */
 const laneBoundShownMillis = 10_000
+/** a producer tries for minutes by itself before it fails */
+const sendingShownMillis = 10_000
 const lostShownMillis = 60 * 60 * 1000
 /** a commit that fails once or twice is nothing to wake anybody for */
 const failuresShown = 3
@@ -184,7 +186,9 @@ export const healthOf = (view: Viewed, now: number): Health => {
       count: counters.commitFailures
     })
   }
-  const failing = oldestSlot(epochs, ({ sending }) => [...sending].filter((slot) => slot.sendFailures > 0))
+  const failing = oldestSlot(epochs, ({ sending }) =>
+    [...sending].filter((slot) => slot.sendFailures > 0 || now - slot.since >= sendingShownMillis)
+  )
   if (failing !== undefined) {
     add("deadLetterFailing", down, {
       message: "the brokers do not take dead letters; they are sent again, and their records are not done",
