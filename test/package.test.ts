@@ -21,9 +21,11 @@ import { afterAll, beforeAll } from "vitest"
 
 interface Manifest {
   readonly name: string
+  readonly version: string
   readonly private?: boolean
   readonly files: ReadonlyArray<string>
   readonly exports: Readonly<Record<string, unknown>>
+  readonly bin?: Readonly<Record<string, string>>
   readonly publishConfig: { readonly exports: Readonly<Record<string, unknown>> }
 }
 
@@ -155,5 +157,21 @@ for (const name of ${JSON.stringify([...modules, ...internals])}) {
       output.trim().split("\n"),
       internals.map((name) => `${name} ERR_PACKAGE_PATH_NOT_EXPORTED`)
     )
+  })
+
+  it("run as the commands that they name", { timeout: 60_000 }, async () => {
+    const commands = packages.flatMap(({ manifest: { bin = {}, name, version } }) =>
+      Object.entries(bin).map(([command, file]) => ({ command, version, file: join(installed(name), file) }))
+    )
+    assert.deepStrictEqual(
+      commands.map(({ command }) => command),
+      ["concurrent-kafka"]
+    )
+    for (const { command, file, version } of commands) {
+      const { code, output } = await node(file, "--version")
+      assert.strictEqual(output, `${command} v${version}\n`)
+      assert.strictEqual(code, 0)
+      assert.match(readFileSync(file, "utf8"), /^#!\/usr\/bin\/env node\n/)
+    }
   })
 })
