@@ -1,4 +1,5 @@
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaProducer } from "@concurrent-kafka/core/KafkaProducer"
 import { assert, describe, layer } from "@effect/vitest"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
@@ -133,15 +134,18 @@ describe.skipIf(!inject("own"))("a Kafka with listeners that ask who is there", 
         yield* Effect.gen(function* () {
           const plainKafka = yield* world(kafka.brokers)
           const topic = yield* plainKafka.topic(1)
-          const producer = plainKafka.kafka.producer()
-          yield* plainKafka.promise(async () => {
-            await producer.connect()
-            await producer.send({
-              topic,
-              messages: [{ key: "marker-key", value: "marker-value", headers: { name: "marker-header" } }]
-            })
-            await producer.disconnect()
-          })
+          const producer = yield* KafkaProducer
+          const text = new TextEncoder()
+          const marked = {
+            topic,
+            key: text.encode("marker-key"),
+            value: text.encode("marker-value"),
+            headers: [["name", text.encode("marker-header")]] as const
+          }
+          yield* producer.send([marked])
+          const large = text.encode("marker-value".padEnd(1_200_000))
+          const error = yield* Effect.flip(producer.send([{ ...marked, value: large }]))
+          lines.push(inspect(error, { depth: 9 }))
           const member = yield* join(settingsOf(unique("group"), [topic]))
           yield* until("the record", () => member.records.length === 1)
           yield* member.commit(0, 1n, "marker-metadata")
@@ -164,6 +168,49 @@ describe.skipIf(!inject("own"))("a Kafka with listeners that ask who is there", 
           )
         }
       })
+    )
+
+    it.effect("what may not be written is refused, and what else was in the send is stored", () =>
+      Effect.gen(function* () {
+        const kafka = yield* Secured
+        const operator = yield* world(kafka.brokers)
+        const [unseen, unwritable, free] = [
+          yield* operator.topic(1),
+          yield* operator.topic(1),
+          yield* operator.topic(1)
+        ]
+        const rule = (resourceName: string, permissionType: number) => ({
+          resourceType: AclResourceTypes.TOPIC,
+          resourceName,
+          resourcePatternType: ResourcePatternTypes.LITERAL,
+          principal: `User:${kafka.sasl!.username}`,
+          host: "*",
+          operation: AclOperationTypes.DESCRIBE,
+          permissionType
+        })
+        yield* operator.promise(() =>
+          operator.admin.createAcls({
+            acl: [rule(unseen, AclPermissionTypes.DENY), rule(unwritable, AclPermissionTypes.ALLOW)]
+          })
+        )
+        yield* Effect.gen(function* () {
+          const { send } = yield* KafkaProducer
+          const value = new TextEncoder().encode("v")
+          const error = yield* Effect.flip(send([unseen, free, unwritable].map((topic) => ({ topic, value }))))
+          assert.deepInclude(error, { reason: "refused", code: "TOPIC_AUTHORIZATION_FAILED", isRetryable: false })
+          assert.deepStrictEqual(error.unconfirmed, [0, 2])
+          const member = yield* join(settingsOf(unique("group"), [free]))
+          yield* until("the record", () => member.records.length === 1)
+        }).pipe(
+          Effect.scoped,
+          Effect.provide(
+            KafkaJs.layer({
+              brokers: kafka.sasl!.brokers,
+              sasl: { mechanism: "plain", username: kafka.sasl!.username, password: password(kafka) }
+            })
+          )
+        )
+      }).pipe(Effect.scoped)
     )
 
     it.effect("what is forbidden fails for good: the topic's name, its records, the group", () =>
