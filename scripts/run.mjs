@@ -268,6 +268,14 @@ const test = (args) => {
 const tasks = {
   test,
   demo: (args) => runFile("examples/quickstart/src/main.ts", args),
+  // npm run example -- one-at-a-time
+  example: ([name, ...args]) => {
+    const names = readdirSync(join(root, "examples")).filter((entry) =>
+      existsSync(join(root, "examples", entry, "src", "main.ts"))
+    )
+    if (!names.includes(name)) fail(`Which example? There are: ${names.join(", ")}`)
+    return runFile(`examples/${name}/src/main.ts`, args)
+  },
   simulate: (args) => runFile("test/simulation/main.ts", args),
   mutants: (args) => runFile("test/mutants/run.ts", args),
   bench: (args) => runFile("packages/bench/src/main.ts", args),

@@ -3,7 +3,7 @@ import { healthCodes } from "@concurrent-kafka/core/Health"
 import { machineRows } from "@concurrent-kafka/core/Diagnostics"
 import { assert, describe, it } from "@effect/vitest"
 import { execFile } from "node:child_process"
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { afterAll, beforeAll } from "vitest"
 
@@ -12,8 +12,7 @@ const read = (file: string) => readFileSync(join(root, file), "utf8")
 const readme = read("README.md")
 const documents = [
   "README.md",
-  "docs/state-machines.md",
-  "examples/quickstart/README.md",
+  ...globSync(["docs/*.md", "examples/*/README.md"], { cwd: root }).toSorted(),
   "packages/cli/README.md",
   "packages/core/README.md",
   "packages/kafkajs/README.md",
