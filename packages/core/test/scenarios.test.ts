@@ -4,7 +4,7 @@ import { join } from "node:path"
 
 /**
  * The scenarios of rebalances, shutdowns, lost and moved logs that the engine has to stand, by number. What is missing between them
- * belongs to retries, dead letters, parking, the offset map, static membership and tracing.
+ * belongs to dead letters, parking, the offset map, static membership and tracing.
  */
 const scenarios: Readonly<Record<number, string>> = {
   1: "an eager rebalance, partitions retained, a drain that runs",
@@ -17,6 +17,7 @@ const scenarios: Readonly<Record<number, string>> = {
   8: "shutdown by drain with one slow handler",
   9: "a rebalance during shutdown",
   10: "closing while suspended",
+  11: "a retry that waits when a revoke or the close comes",
   13: "a handler that ignores interruption completes in a later epoch",
   14: "stop in one partition, others in flight",
   15: "one stuck record",
