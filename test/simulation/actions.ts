@@ -120,6 +120,8 @@ export class Actions {
         return this.some((process) => troubles.fatal(process))
       case "requestFault":
         return this.some((process) => troubles.requestFault(process))
+      case "produceFault":
+        return this.some((process) => troubles.produceFault(process))
       case "storm":
         troubles.storm()
         return true

@@ -2,10 +2,10 @@
  * Each attempt of a handler: when it starts, beside whom, in which order, how it ends, and what its outcome counts for.
  */
 import type { Judge } from "./judge.ts"
-import type { Attempt, EpochTruth, Owner } from "./owner.ts"
+import { type Attempt, type EpochTruth, laneOf, type Owner } from "./owner.ts"
 import { keyOf, type Rec } from "./truth.ts"
 
-const counted = ["handled", "skipped", "filtered", "alreadyDone"] as const
+const counted = ["handled", "skipped", "filtered", "deadLettered", "alreadyDone"] as const
 
 export class AttemptChecker {
   private readonly judge: Judge
@@ -14,7 +14,7 @@ export class AttemptChecker {
     this.judge = judge
   }
 
-  starts(owner: Owner, rec: Rec, epochNumber: number): Attempt {
+  starts(owner: Owner, rec: Rec, epochNumber: number, number: number): Attempt {
     const epoch = owner.epochs.get(epochNumber)
     const where = `${keyOf(rec)}@${rec.offset}#${epochNumber}`
     rec.attempts++
@@ -36,23 +36,52 @@ export class AttemptChecker {
     if (epoch === undefined) this.judge.violation("I3", `${where} starts in an unknown epoch`)
     else {
       if (epoch.state !== "open") this.judge.violation("P5", `${where} starts in an epoch that is ${epoch.state}`)
-      if (rec.doneIn.has(epochNumber)) this.judge.violation("I3", `${where} starts and is done already`)
+      if (epoch.certain.has(rec)) this.judge.violation("I3", `${where} starts and is done already`)
+      // nobody knew whether it was
+      rec.doneIn.delete(epochNumber)
       if (rec.filter === "unwanted" && owner.filters) this.judge.violation("I10", `${where} starts and is not wanted`)
       if (epoch.paused || owner.paused) this.judge.violation("C32", `${where} starts and is paused`)
       this.near(owner, epoch, rec, where)
     }
+    const lane = laneOf(owner, rec)
     for (const other of owner.running) {
       const same = other.rec.topic === rec.topic && other.rec.partition === rec.partition
-      if (same && owner.lanes)
+      if (same && lane !== undefined && laneOf(owner, other.rec) === lane)
         this.judge.violation("I4", `${where} starts beside ${other.rec.offset}#${other.epoch?.epoch}`)
       if (other.rec === rec && other.epoch === epoch) this.judge.violation("I4", `${where} starts twice at once`)
     }
-    if (epoch !== undefined && owner.lanes) {
-      if (rec.offset <= epoch.newestStarted) this.judge.violation("I4", `${where} starts after ${epoch.newestStarted}`)
-      epoch.newestStarted = rec.offset
-    }
+    if (epoch !== undefined) this.inTurn(owner, epoch, rec, number, where)
     owner.running.add(attempt)
     return attempt
+  }
+
+  /** A record that was started before starts again when that was decided, and in a lane nobody passes anybody. */
+  private inTurn(owner: Owner, epoch: EpochTruth, rec: Rec, number: number, where: string): void {
+    const before = epoch.started.get(rec) ?? 0
+    epoch.started.set(rec, before + 1)
+    if (number !== before + 1)
+      this.judge.violation("R9", `${where} is told of attempt ${number}, and it is ${before + 1}`)
+    if (before > 0) {
+      const from = epoch.again.get(rec)
+      epoch.again.delete(rec)
+      if (from === undefined) this.judge.violation("R9", `${where} starts again, and nobody said so`)
+      else if (this.judge.world.now < from)
+        this.judge.violation("R9", `${where} starts again ${from - this.judge.world.now} ms early`)
+      return
+    }
+    const lane = laneOf(owner, rec)
+    const queue = lane === undefined ? undefined : epoch.lanes.get(lane)
+    if (queue === undefined) return
+    const last = queue.recs[queue.next - 1]
+    if (last !== undefined && epoch.started.has(last) && !last.doneIn.has(epoch.epoch)) {
+      this.judge.violation("I4", `${where} starts, and ${last.offset} of its lane is not done`)
+    }
+    // done before, by the map, or not for this group
+    while (queue.next < queue.recs.length && queue.recs[queue.next] !== rec) {
+      const passed = queue.recs[queue.next++]!
+      if (!passed.done) return this.judge.violation("I4", `${where} starts before ${passed.offset} of its lane`)
+    }
+    if (queue.next++ >= queue.recs.length) this.judge.violation("I4", `${where} starts after others of its lane`)
   }
 
   ends(attempt: Attempt, how: "success" | "failure" | "interrupted"): void {
@@ -94,6 +123,55 @@ export class AttemptChecker {
   skips(owner: Owner, rec: Rec, epochNumber: number): void {
     const epoch = owner.epochs.get(epochNumber)
     if (epoch !== undefined) this.isDone(owner, epoch, rec, owner.skipped, true)
+  }
+
+  /** It is to be tried again, not before this time. */
+  retries(owner: Owner, rec: Rec, epochNumber: number, after: number): void {
+    owner.epochs.get(epochNumber)?.again.set(rec, this.judge.world.now + after)
+  }
+
+  /** Its dead letter is to be sent. */
+  sends(owner: Owner, rec: Rec, epochNumber: number): void {
+    owner.epochs.get(epochNumber)?.sending.add(rec)
+  }
+
+  /** The broker has the dead letter. */
+  sent(owner: Owner, rec: Rec): void {
+    for (const epoch of owner.epochs.values()) {
+      if (!epoch.sending.delete(rec) || epoch.state === "ended") continue
+      const undisturbed = epoch.state === "open" && owner.closing === undefined && epoch.mayEnd === undefined
+      this.isDone(owner, epoch, rec, owner.deadLettered, undisturbed)
+    }
+  }
+
+  /** There is nothing to be done after its dead letter is refused. */
+  isBuried(owner: Owner, at: { readonly topic: string; readonly partition: number; readonly offset: bigint }): boolean {
+    for (const rec of owner.buried) {
+      if (rec.topic === at.topic && rec.partition === at.partition && rec.offset === at.offset) return true
+    }
+    return false
+  }
+
+  /** The handler has said itself that it is to be skipped. */
+  givesUp(attempt: Attempt): void {
+    const { epoch, owner, rec } = attempt
+    if (epoch === undefined || attempt.acked) return
+    const undisturbed = epoch.state === "open" && owner.closing === undefined && epoch.mayEnd === undefined
+    this.isDone(owner, epoch, rec, owner.skipped, undisturbed && !this.isLate(attempt))
+  }
+
+  /** The engine skips what the policy has put off. */
+  skippedLater(
+    owner: Owner,
+    at: { readonly topic: string; readonly partition: number; readonly offset: bigint }
+  ): void {
+    for (const epoch of owner.epochs.values()) {
+      if (epoch.topic !== at.topic || epoch.partition !== at.partition || epoch.state === "ended") continue
+      const rec = epoch.delivered.find((one) => one.offset === at.offset)
+      if (rec === undefined || rec.doneIn.has(epoch.epoch)) continue
+      epoch.sending.delete(rec)
+      this.isDone(owner, epoch, rec, owner.skipped, true)
+    }
   }
 
   /** The policy is asked. */

@@ -41,7 +41,10 @@ export class CommitChecker {
       // one that the engine had given up on an answer of the broker, and the client holds on, goes on where the group is
       const goesOn = owner.committed.get(epoch.key) === start.offset
       const map = this.maps.get(epoch.key)
-      if (map?.base === start.offset) epoch.found = epoch.storedMap = map
+      if (map?.base === start.offset) {
+        epoch.storedMap = map
+        if (owner.mapped) epoch.found = map
+      }
       if (epoch.stored !== start.offset && !goesOn) {
         this.judge.violation("C2", `a reopened epoch begins where nothing was committed, ${where}`)
       }
@@ -129,6 +132,7 @@ export class CommitChecker {
       // also without any fault: the group moves on while a commit is on its way
       if (outcome.outcome !== "committed") owner.refusedAt = this.judge.world.now
       if (outcome.outcome === "stale" || outcome.outcome === "rejected") owner.lastEnd = this.judge.world.now
+      if (outcome.outcome === "rejected" && outcome.code === "OFFSET_METADATA_TOO_LARGE") owner.cutsMaps = true
       if (epoch === undefined) continue
       if (outcome.outcome === "stale" && outcome.code !== "EPOCH") epoch.mayEnd = outcome.code
       if (outcome.outcome === "rejected" && outcome.code === "UNKNOWN_TOPIC_OR_PARTITION") epoch.mayEnd = outcome.code
@@ -241,6 +245,8 @@ export class CommitChecker {
 
   /** So must be what was done behind a gap, and what a former owner had done there. */
   private mapped(epoch: EpochTruth, until: number, how: string): void {
+    // a map that the broker refuses is cut, and stays so
+    if (!epoch.owner.mapped || epoch.owner.cutsMaps) return
     const { certain, claims, position, storedMap } = epoch
     const stored = epoch.stored ?? epoch.begunAt!
     const lost = (offset: bigint): boolean => offset >= stored && storedMap?.says(offset) !== true

@@ -2,17 +2,20 @@
  * Handlers that do everything a handler can do to an engine, and policies that answer everything a policy can answer.
  */
 import type { Delivery } from "@concurrent-kafka/core/ConsumerRecord"
-import { type Decision, FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
+import { Directive } from "@concurrent-kafka/core/Directive"
+import { type Decision, type Failure, FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
 import { Handler } from "@concurrent-kafka/core/Handler"
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { Checker } from "./checker.ts"
 import type { Attempt, Owner } from "./owner.ts"
 import type { Behaviour, Plan, PolicyKind } from "./plan.ts"
 import type { Prng } from "./prng.ts"
-import { keyOf } from "./truth.ts"
+import { keyOf, type Rec } from "./truth.ts"
 
 export interface Handling {
   readonly plan: Plan
@@ -20,11 +23,15 @@ export interface Handling {
   readonly owner: Owner
   readonly chance: Prng
   readonly policy: PolicyKind
+  /** there is an offset map, so that records can be parked */
+  readonly mapped: boolean
   /** everybody behaves, so that the history comes to an end */
   readonly healed: () => boolean
 }
 
-type Body = Effect.Effect<void, string, Scope.Scope>
+export const deadLetterTopic = "dead"
+
+type Body = Effect.Effect<void, unknown, Scope.Scope>
 
 const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: Delivery): Body => {
   const { chance, checker, plan } = h
@@ -107,6 +114,18 @@ const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: D
         ),
         sleep(moment())
       )
+    case "again": {
+      const after = moment()
+      checker.attempts.retries(h.owner, attempt.rec, delivery.epoch, after)
+      return Directive.retryAfter(after)
+    }
+    case "giveUp":
+      return Effect.andThen(sleep(chance.int(0, 5)), Directive.skip("it said so"))
+    case "bury":
+      checker.attempts.sends(h.owner, attempt.rec, delivery.epoch)
+      // refused for good, there is no next decision
+      h.owner.buried.add(attempt.rec)
+      return Directive.deadLetter(deadLetterTopic, "it said so")
     case "cleanup": {
       // longer than it is waited for, sometimes
       const ms = chance.int(1, 1500)
@@ -116,6 +135,7 @@ const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: D
   }
 }
 
+const directives: ReadonlySet<Behaviour> = new Set(["again", "giveUp", "bury"])
 const failing: ReadonlySet<Behaviour> = new Set(["fail", "die", "throw", "self", "finalizerDies"])
 
 const choose = ({ chance, healed, plan, policy }: Handling): Behaviour => {
@@ -131,7 +151,7 @@ export const makeHandler = (h: Handling): Handler<never, never> => {
   const topics = plan.topics.map((topic) => topic.name) as [string, ...Array<string>]
   const handle = (delivery: Delivery): Body => {
     const rec = checker.recordOf(delivery)
-    const attempt = checker.attempts.starts(owner, rec, delivery.epoch)
+    const attempt = checker.attempts.starts(owner, rec, delivery.epoch, delivery.attempt)
     const behaviour = choose(h)
     checker.trace.log(owner.name, `starts ${keyOf(rec)}@${rec.offset}#${delivery.epoch} ${behaviour}`)
     const ended = (how: "success" | "failure" | "interrupted") => {
@@ -151,7 +171,8 @@ export const makeHandler = (h: Handling): Handler<never, never> => {
       fiber.addObserver((exit) => {
         const how = Exit.isSuccess(exit) ? "success" : Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : "failure"
         const fails = how === "failure" || (how === "interrupted" && attempt.self) || behaviour === "finalizerDies"
-        if (fails && !attempt.acked) mayStop(h, "defect")
+        if (fails && !attempt.acked && !directives.has(behaviour)) mayStop(h, "defect")
+        if (behaviour === "giveUp" && how === "failure") checker.attempts.givesUp(attempt)
         ended(how)
       })
       return body
@@ -195,6 +216,79 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
       }
     case "stop":
       return { ...FailurePolicy.stop, decide: () => Effect.sync(stop) }
+    case "decide":
+      return FailurePolicy.make((failure: Failure<unknown>) => {
+        const { record } = failure
+        const rec = checker.recordOf(record)
+        checker.attempts.asks(owner, rec, record.epoch)
+        if (h.healed()) return skip(record)
+        const what = chance.weighted({ skip: 3, retry: 10, letter: 4, park: h.mapped ? 4 : 0, later: 1 })
+        const decide = (): Decision => {
+          const retry = (): Decision.Retry => {
+            const after = chance.chance(0.2) ? 0 : chance.skewed(1, 4000)
+            checker.attempts.retries(owner, rec, record.epoch, after)
+            return { _tag: "Retry", after }
+          }
+          const letter = (): Decision.DeadLetter => {
+            checker.attempts.sends(owner, rec, record.epoch)
+            if (chance.chance(0.5)) return { _tag: "DeadLetter", topic: deadLetterTopic, then: { _tag: "Skip" } }
+            checker.attempts.retries(owner, rec, record.epoch, 0)
+            return { _tag: "DeadLetter", topic: deadLetterTopic, then: { _tag: "Retry", after: chance.int(0, 1000) } }
+          }
+          switch (what) {
+            case "skip":
+              return skip(record)
+            case "letter":
+              return letter()
+            case "park": {
+              const then = chance.weighted({ skip: 1, retry: 2, letter: 2 })
+              return {
+                _tag: "Park",
+                limits: { atMost: chance.pick([1, 3, 50]), atMostFor: chance.skewed(100, 15_000) },
+                then: then === "skip" ? { _tag: "Skip" } : then === "retry" ? retryLater() : letter()
+              }
+            }
+            default:
+              return retry()
+          }
+        }
+        const retryLater = (): Decision.Retry => {
+          checker.attempts.retries(owner, rec, record.epoch, 0)
+          return { _tag: "Retry", after: chance.int(0, 2000) }
+        }
+        return what === "later"
+          ? Effect.andThen(Effect.sleep(chance.skewed(1, 500)), Effect.sync(decide))
+          : Effect.succeed(decide())
+      }) as FailurePolicy<unknown, never>
+    case "steps": {
+      const tries = FailurePolicy.retry(Schedule.exponential(chance.int(1, 300)).pipe(Schedule.upTo({ times: 3 })))
+      const step =
+        h.mapped && chance.chance(0.5) ? tries.pipe(FailurePolicy.orPark({ atMost: 5, atMostFor: 8_000 })) : tries
+      const policy = chance.chance(0.7)
+        ? step.pipe(FailurePolicy.orDeadLetter(deadLetterTopic, { refused: "skip" }))
+        : step.pipe(FailurePolicy.orSkip)
+      const tell = (decision: Decision, record: Delivery, rec: Rec): void => {
+        if (decision._tag === "Retry") {
+          const after = Duration.toMillis(Duration.fromInputUnsafe(decision.after))
+          checker.attempts.retries(owner, rec, record.epoch, after)
+        } else if (decision._tag === "Skip") skip(record)
+        else if (decision._tag === "DeadLetter") checker.attempts.sends(owner, rec, record.epoch)
+        else if (decision._tag === "Park" && decision.then._tag !== "Skip") tell(decision.then, record, rec)
+      }
+      return {
+        ...(policy as FailurePolicy<unknown, never>),
+        decide: (failure) => {
+          const { record } = failure
+          const rec = checker.recordOf(record)
+          checker.attempts.asks(owner, rec, record.epoch)
+          if (h.healed()) return Effect.sync(() => skip(record))
+          return Effect.map((policy as FailurePolicy<unknown, never>).decide(failure), (decision) => {
+            tell(decision, record, rec)
+            return decision
+          })
+        }
+      }
+    }
     case "make":
       return FailurePolicy.make(({ record }) => {
         checker.attempts.asks(owner, checker.recordOf(record), record.epoch)

@@ -45,6 +45,7 @@ const makeCluster = (plan: Plan, realm: Realm, trace: Trace): { cluster: Cluster
         maxChunk: plan.maxChunk,
         maxFetchRecords: plan.maxFetchRecords,
         initialRebalanceDelay: plan.initialRebalanceDelay,
+        maxMetadataLength: plan.maxMetadata,
         trace: trace.verbose
       }),
       scope

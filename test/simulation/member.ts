@@ -8,6 +8,7 @@ import { ConsumerRegistry, makeRegistry } from "@concurrent-kafka/core/ConsumerR
 import { Diagnostics } from "@concurrent-kafka/core/Diagnostics"
 import { FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
 import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaProducer } from "@concurrent-kafka/core/KafkaProducer"
 import type { Snapshot } from "@concurrent-kafka/core/Snapshot"
 import type { Cluster } from "@concurrent-kafka/testing/MemoryKafka"
 import * as Cause from "effect/Cause"
@@ -18,14 +19,15 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Random from "effect/Random"
+import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import type { Checker } from "./checker.ts"
-import { Owner } from "./owner.ts"
+import { orderOf, Owner } from "./owner.ts"
 import type { Coverage } from "./coverage.ts"
 import { makeHandler, makePolicy } from "./handlers.ts"
 import type { MemberPlan, Plan } from "./plan.ts"
 import { Prng } from "./prng.ts"
-import { watchedClient } from "./spy.ts"
+import { watchedClient, watchedProducer } from "./spy.ts"
 import { Realm, type World } from "./world.ts"
 
 export interface Stage {
@@ -53,6 +55,9 @@ export class Process {
   private readonly stage: Stage
   private readonly plan: MemberPlan
   private readonly scope = Scope.makeUnsafe()
+  /** of its producer, which is closed after the consumer */
+  private readonly producing = Scope.makeUnsafe()
+  private readonly client: KafkaClient["Service"]
   private readonly context: Context.Context<never>
   private readonly registry = makeRegistry()
   /** the whole, where it was launched as a program */
@@ -68,12 +73,13 @@ export class Process {
     // a client id of its own, so that what a dead process sent is not taken for its successor's
     const name = `${clientId}.${number}`
     this.realm = new Realm(name, world, stage.plan.together)
-    const { concurrency, ordering, startFrom } = plan.options
+    const { concurrency, startFrom } = plan.options
     this.owner = new Owner({
       name,
       clientId: name,
       realm: this.realm,
-      lanes: ordering === "partition",
+      order: stage.plan.order,
+      mapped: plan.options.offsetMap !== "off",
       filters: stage.plan.filters,
       startsLatest: startFrom === "latest",
       limit: concurrency === "unbounded" ? Number.POSITIVE_INFINITY : concurrency,
@@ -83,7 +89,7 @@ export class Process {
       interruptGrace: plan.options.interruptGrace,
       revokeDrain: plan.options.revokeDrain,
       shutdownTimeout: plan.options.shutdownTimeout,
-      decidesLate: plan.policy === "make"
+      decidesLate: plan.policy === "make" || plan.policy === "decide"
     })
     const chance = new Prng(stage.plan.seed, name)
     const handling = {
@@ -92,6 +98,7 @@ export class Process {
       owner: this.owner,
       chance,
       policy: plan.policy,
+      mapped: plan.options.offsetMap !== "off",
       healed: stage.healed
     }
     this.handler = makeHandler(handling)
@@ -101,9 +108,18 @@ export class Process {
       nextIntUnsafe: () => chance.int(0, 2 ** 31)
     }
     const logger = Logger.make((entry) => {
-      checker.trace.log(name, `logs ${entry.logLevel} ${String(entry.message).split(" at ")[0]!}`)
+      const message = String(entry.message)
+      checker.trace.log(name, `logs ${entry.logLevel} ${message.split(" at ")[0]!}`)
+      this.hears(message, entry.fiber.getRef(References.CurrentLogAnnotations))
     })
-    this.context = this.realm.context.pipe(
+    this.client = stage.cluster.client({
+      clientId: name,
+      protocol: stage.plan.protocol,
+      requestTimeout: plan.requestTimeout,
+      awaitedRevoke: plan.awaitedRevoke,
+      perPartitionCommitResult: plan.perPartitionCommitResult
+    })
+    const base = this.realm.context.pipe(
       Context.add(Random.Random, random),
       Context.add(ConsumerRegistry, this.registry),
       Context.add(Logger.CurrentLoggers, new Set([logger])),
@@ -113,6 +129,10 @@ export class Process {
           checker.violation("table", `${name}: ${machine} ${state} ${event} at ${at.topic}/${at.partition}#${at.epoch}`)
       })
     )
+    const producer = Effect.runSyncWith(base)(
+      KafkaProducer.make.pipe(Effect.provideService(KafkaClient, this.client), Scope.provide(this.producing))
+    )
+    this.context = Context.add(base, KafkaProducer, watchedProducer(producer, checker, this.owner))
     this.build()
   }
 
@@ -121,20 +141,14 @@ export class Process {
   }
 
   private build(): void {
-    const { checker, cluster, plan } = this.stage
-    const client = cluster.client({
-      clientId: this.owner.clientId,
-      protocol: plan.protocol,
-      requestTimeout: this.plan.requestTimeout,
-      awaitedRevoke: this.plan.awaitedRevoke,
-      perPartitionCommitResult: this.plan.perPartitionCommitResult
-    })
+    const { checker, plan } = this.stage
     const watched = Layer.succeed(
       KafkaClient,
-      watchedClient(client, checker, this.owner, () => this.state === "interrupting")
+      watchedClient(this.client, checker, this.owner, () => this.state === "interrupting")
     )
     const options = {
       ...this.plan.options,
+      ordering: plan.order === "function" ? (record: ConsumerRecord) => this.order(record) : plan.order,
       groupId,
       ...(plan.filters ? { headerFilter: (record: ConsumerRecord) => this.wants(record) } : {})
     }
@@ -177,6 +191,25 @@ export class Process {
       if (this.state === "building") return this.notBuilt(exit.cause)
       this.runEnded(exit)
     })
+  }
+
+  /** What the engine says only in its log. */
+  private hears(message: string, { offset, partition, topic }: Readonly<Record<string, unknown>>): void {
+    const { checker } = this.stage
+    if (typeof topic !== "string" || typeof partition !== "number" || typeof offset !== "string") return
+    const at = { topic, partition, offset: BigInt(offset) }
+    if (message.startsWith("skipped a record")) checker.attempts.skippedLater(this.owner, at)
+    if (message.includes("refused for good") && checker.attempts.isBuried(this.owner, at))
+      this.owner.closing ??= "a dead letter was refused"
+  }
+
+  private order(record: ConsumerRecord): string {
+    const rec = this.stage.checker.recordOf(record)
+    if (rec.unorderable && !this.stage.healed()) {
+      if (this.plan.policy === "none" || this.plan.policy === "stop") this.owner.closing ??= "the order function throws"
+      throw new Error("the order function throws")
+    }
+    return orderOf(rec.key)
   }
 
   private wants(record: Parameters<Checker["recordOf"]>[0]): boolean {
@@ -252,6 +285,7 @@ export class Process {
       this.state = "closed"
       this.ended()
       run?.interruptUnsafe()
+      this.fork(Scope.close(this.producing, Exit.void))
     })
   }
 

@@ -3,6 +3,7 @@
  */
 import type { EpochPartition, Revoking } from "@concurrent-kafka/core/ConsumerSession"
 import type { MapTruth } from "./maps.ts"
+import type { Order } from "./plan.ts"
 import type { LogTruth, Rec } from "./truth.ts"
 import type { Realm } from "./world.ts"
 
@@ -56,7 +57,14 @@ export interface EpochTruth extends EpochPartition {
   doneFrom: number
   /** the user paused it */
   paused: boolean
-  newestStarted: bigint
+  /** what is in each lane, in the order of offsets, and how many of these have been started, or need not be */
+  readonly lanes: Map<string, { readonly recs: Array<Rec>; next: number }>
+  /** how often each was started */
+  readonly started: Map<Rec, number>
+  /** those that may start again, and not before this time */
+  readonly again: Map<Rec, number>
+  /** those whose dead letter is to be sent */
+  readonly sending: Set<Rec>
   endedAt: number
   /** where the user moves it */
   soughtTo: bigint | undefined
@@ -79,7 +87,9 @@ export class Owner {
   readonly name: string
   readonly clientId: string
   readonly realm: Realm
-  readonly lanes: boolean
+  readonly order: Order
+  /** it reads and writes offset maps */
+  readonly mapped: boolean
   readonly filters: boolean
   readonly startsLatest: boolean
   readonly timeout: number | undefined
@@ -111,19 +121,25 @@ export class Owner {
   lastEnd = 0
   /** when a commit did not go through */
   refusedAt = 0
+  /** a broker has said that its maps are too large */
+  cutsMaps = false
   /** the client has given up for good */
   sessionEnded = false
   /** how many of each outcome the engine must have counted: at least, and at most */
   readonly handled = { least: 0, most: 0 }
   readonly skipped = { least: 0, most: 0 }
   readonly filtered = { least: 0, most: 0 }
+  readonly deadLettered = { least: 0, most: 0 }
   readonly alreadyDone = { least: 0, most: 0 }
+  /** those that were to be dead-lettered or nothing */
+  readonly buried = new Set<Rec>()
 
   constructor(options: {
     readonly name: string
     readonly clientId: string
     readonly realm: Realm
-    readonly lanes: boolean
+    readonly order: Order
+    readonly mapped: boolean
     readonly filters: boolean
     readonly startsLatest: boolean
     readonly limit: number
@@ -138,7 +154,8 @@ export class Owner {
     this.name = options.name
     this.clientId = options.clientId
     this.realm = options.realm
-    this.lanes = options.lanes
+    this.order = options.order
+    this.mapped = options.mapped
     this.filters = options.filters
     this.startsLatest = options.startsLatest
     this.limit = options.limit
@@ -151,3 +168,20 @@ export class Owner {
     this.decidesLate = options.decidesLate
   }
 }
+
+/** The lane of a record, by the definition of the order. */
+export const laneOf = ({ order }: Owner, { key, unorderable }: Rec): string | undefined => {
+  switch (order) {
+    case "unordered":
+      return undefined
+    case "partition":
+      return "all"
+    case "key":
+      return key === null ? undefined : key
+    case "function":
+      return unorderable ? undefined : orderOf(key)
+  }
+}
+
+/** What the function given as `ordering` answers. */
+export const orderOf = (key: string | null): string => (key === null ? "none" : String(Number(key.slice(1)) % 4))

@@ -25,8 +25,14 @@ export type Behaviour =
   | "finalizer"
   | "finalizerDies"
   | "cleanup"
+  | "again"
+  | "giveUp"
+  | "bury"
 
-export type PolicyKind = "none" | "skip" | "make" | "stop"
+/** `decide`: a function that decides everything there is to decide. `steps`: put together out of retry, park and dead letter. */
+export type PolicyKind = "none" | "skip" | "make" | "stop" | "decide" | "steps"
+
+export type Order = "unordered" | "key" | "partition" | "function"
 
 export type Action =
   | "produce"
@@ -54,6 +60,7 @@ export type Action =
   | "commitFault"
   | "fatal"
   | "requestFault"
+  | "produceFault"
   | "storm"
   | "cutWhileHeld"
   | "failover"
@@ -77,7 +84,8 @@ export interface MemberPlan {
     readonly metadataMaxAge: number
     readonly maxWait: number
     readonly concurrency: number | "unbounded"
-    readonly ordering: "unordered" | "partition"
+    readonly offsetMap: "own" | "all" | "off"
+    readonly mapInterval: number
     readonly startFrom: "earliest" | "latest"
     readonly onOutOfRange: "earliest" | "latest"
     readonly shutdown: "interrupt" | "drain"
@@ -104,6 +112,13 @@ export interface Plan {
   readonly topics: ReadonlyArray<{ readonly name: string; readonly partitions: number }>
   readonly members: ReadonlyArray<MemberPlan>
   readonly filters: boolean
+  readonly order: Order
+  /** how much of all records the hottest key has */
+  readonly hotKey: number
+  /** the dead-letter topic is there */
+  readonly deadLetters: boolean
+  /** characters of metadata that the broker takes */
+  readonly maxMetadata: number
   readonly latency: { readonly request: number; readonly fetch: number; readonly commit: number }
   readonly maxChunk: number
   readonly maxFetchRecords: number
@@ -131,7 +146,7 @@ const maybe = (chance: Prng, probability: number, low: number, high: number): nu
 
 const memberPlan = (
   chance: Prng,
-  plan: { readonly ordered: boolean; readonly latest: boolean; readonly slow: number }
+  plan: { readonly latest: boolean; readonly slow: number; readonly mapped: boolean }
 ): MemberPlan => {
   const interruptGrace = chance.pick([0, 200, 1000])
   const flushReserve = chance.pick([300, 1000, 2000])
@@ -139,14 +154,15 @@ const memberPlan = (
   const least = interruptGrace + flushReserve
   const heartbeatInterval = chance.pick([300, 1000, 3000])
   const revokeTimeout = revokeDrain + least + chance.pick([1, 500, 4000])
-  const policy = chance.weighted<PolicyKind>({ none: 2, skip: 4, make: 4, stop: 1 })
+  const policy = chance.weighted<PolicyKind>({ none: 2, skip: 2, make: 3, stop: 1, decide: 6, steps: 4 })
   return {
     options: {
       concurrency:
         chance.weighted({ one: 1, few: 4, some: 3, many: 1, all: 1 }) === "one"
           ? 1
           : chance.pick([2, 3, 5, 10, 40, "unbounded"]),
-      ordering: plan.ordered ? "partition" : "unordered",
+      offsetMap: plan.mapped ? chance.pick(["own", "own", "all"]) : "off",
+      mapInterval: chance.pick([0, 200, 1000]),
       startFrom: plan.latest ? "latest" : "earliest",
       onOutOfRange: plan.latest ? "latest" : "earliest",
       maxUncommitted: chance.pick([1, 3, 8, 50, 10_000, 10_000]),
@@ -181,7 +197,10 @@ export const planOf = (seed: number): Plan => {
   const chance = new Prng(seed, "plan")
   const members = chance.int(2, 4)
   const slow = chance.pick([50, 400, 3000, 12_000])
-  const shape = { ordered: chance.chance(0.4), latest: chance.chance(0.25), slow }
+  const order = chance.weighted<Order>({ unordered: 4, key: 4, partition: 2, function: 2 })
+  // some members of a group may be without the map, or all
+  const mapped = chance.weighted({ all: 6, some: 1, none: 2 })
+  const shape = { latest: chance.chance(0.25), slow }
   const on: Sometimes = (probability, low, high) => maybe(chance, probability, low, high)
   // without trouble more can be asked: what is done must be committed before a partition is given up
   const troubled = chance.chance(0.7)
@@ -190,8 +209,14 @@ export const planOf = (seed: number): Plan => {
     seed,
     protocol: chance.pick(["eager", "incremental"]),
     topics: Array.from({ length: chance.int(1, 2) }, (_, i) => ({ name: `t${i}`, partitions: chance.int(1, 4) })),
-    members: Array.from({ length: members }, () => memberPlan(chance, shape)),
+    members: Array.from({ length: members }, () =>
+      memberPlan(chance, { ...shape, mapped: mapped === "all" || (mapped === "some" && chance.chance(0.5)) })
+    ),
+    maxMetadata: chance.pick([40, 200, 4096, 4096]),
     filters: chance.chance(0.3),
+    order,
+    hotKey: chance.pick([0, 0, 0.5]),
+    deadLetters: !chance.chance(0.1),
     latency: {
       request: chance.pick([0, 0, 2, 30]),
       fetch: chance.pick([0, 1, 20]),
@@ -227,7 +252,10 @@ export const planOf = (seed: number): Plan => {
       ackFail: on(0.2, 1, 2),
       finalizer: on(0.3, 1, 3),
       finalizerDies: on(0.15, 1, 1),
-      cleanup: on(0.3, 1, 3)
+      cleanup: on(0.3, 1, 3),
+      again: on(0.3, 1, 3),
+      giveUp: on(0.2, 1, 2),
+      bury: on(0.2, 1, 2)
     },
     slow,
     burst: chance.pick([3, 8, 25]),
@@ -282,6 +310,7 @@ const ofNetwork = (on: Sometimes) => ({
   commitFault: on(0.5, 1, 5),
   fatal: on(0.05, 1, 1),
   requestFault: on(0.4, 1, 4),
+  produceFault: on(0.4, 1, 6),
   storm: on(0.2, 1, 1),
   cutWhileHeld: on(0.15, 1, 1),
   failover: on(0.15, 1, 1),

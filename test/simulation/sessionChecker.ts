@@ -1,11 +1,11 @@
 /**
  * What a session was told, when the engine looked at it, and how each revoke was answered.
  */
-import type { EpochPartition, Revoking, Signal } from "@concurrent-kafka/core/ConsumerSession"
+import type { Committed, EpochPartition, Revoking, Signal } from "@concurrent-kafka/core/ConsumerSession"
 import type { CommitChecker } from "./commitChecker.ts"
 import type { Judge } from "./judge.ts"
-import type { EpochTruth, Outstanding, Owner } from "./owner.ts"
 import { readMap } from "./maps.ts"
+import { type EpochTruth, laneOf, type Outstanding, type Owner } from "./owner.ts"
 import { keyOf, type LogTruth, type Rec } from "./truth.ts"
 
 export class SessionChecker {
@@ -25,14 +25,15 @@ export class SessionChecker {
         for (const p of signal.all) {
           owner.committed.set(keyOf(p), p.committed?.offset)
           let epoch = owner.epochs.get(p.epoch)
-          if (epoch === undefined) epoch = this.open(owner, p, p.committed?.offset, p.topicCommitted, false)
+          if (epoch === undefined) epoch = this.open(owner, p, p.committed, p.topicCommitted, false)
           else if (epoch.state === "suspended" || (epoch.state === "revoking" && !epoch.exact)) {
             epoch.state = epoch.begunAt === undefined ? "given" : "open"
           }
           // its own request may have arrived although nobody heard of it
           if (epoch.begunAt === undefined && !epoch.reopened) {
             epoch.committed = p.committed?.offset
-            epoch.found = epoch.storedMap = readMap(p, p.committed)
+            epoch.storedMap = readMap(p, p.committed)
+            epoch.found = owner.mapped ? epoch.storedMap : undefined
           }
           kept.add(epoch)
         }
@@ -47,7 +48,9 @@ export class SessionChecker {
           signal,
           seenAt: now,
           frozenBefore: owner.realm.frozenFor,
-          waitedFor: running.some((one) => now - one.startedAt <= owner.revokeDrain),
+          waitedFor:
+            running.some((one) => now - one.startedAt <= owner.revokeDrain) ||
+            signal.partitions.some((p) => (owner.epochs.get(p.epoch)?.sending.size ?? 0) > 0),
           running: running.length > 0
         })
         for (const p of signal.partitions) {
@@ -148,6 +151,12 @@ export class SessionChecker {
         this.alreadyDone(owner, epoch, log, rec)
         continue
       }
+      const lane = laneOf(owner, rec)
+      if (lane !== undefined) {
+        const found = epoch.lanes.get(lane)
+        if (found === undefined) epoch.lanes.set(lane, { recs: [rec], next: 0 })
+        else found.recs.push(rec)
+      }
       if (rec.filter !== "unwanted" || !owner.filters) continue
       owner.filtered.most++
       if (epoch.state !== "open" || owner.closing !== undefined || epoch.mayEnd !== undefined) continue
@@ -190,7 +199,7 @@ export class SessionChecker {
   private open(
     owner: Owner,
     p: EpochPartition,
-    committed: bigint | undefined,
+    committed: Committed | undefined,
     topicCommitted: boolean,
     reopened: boolean
   ): EpochTruth {
@@ -204,7 +213,7 @@ export class SessionChecker {
       log: this.judge.truth.logs.get(key)!,
       state: "given",
       exact: false,
-      committed,
+      committed: committed?.offset,
       topicCommitted,
       reopened,
       begunAt: undefined,
@@ -221,7 +230,10 @@ export class SessionChecker {
       prefix: 0,
       doneFrom: 0,
       paused: false,
-      newestStarted: -1n,
+      lanes: new Map(),
+      started: new Map(),
+      again: new Map(),
+      sending: new Set(),
       endedAt: 0,
       soughtTo: undefined,
       mayEnd: undefined

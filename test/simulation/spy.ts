@@ -4,8 +4,10 @@
  */
 import type { Session, Signal } from "@concurrent-kafka/core/ConsumerSession"
 import { KafkaClient, type KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaProducer } from "@concurrent-kafka/core/KafkaProducer"
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import type { Checker } from "./checker.ts"
@@ -150,6 +152,28 @@ export const watchedClient = (
     ...client,
     openSession: (settings) =>
       Effect.flatMap(client.openSession(settings), (session) => watch(checker, owner, session, mayRunAgain))
+  })
+
+/** A producer whose answers are heard before the engine hears them. */
+export const watchedProducer = (
+  producer: KafkaProducer["Service"],
+  checker: Checker,
+  owner: Owner
+): KafkaProducer["Service"] =>
+  KafkaProducer.fromProducer({
+    send: (records) =>
+      Effect.suspend(() => {
+        const recs = records.map((record) => checker.recordOf(record))
+        const which = recs.map((rec) => `${keyOf(rec)}@${rec.offset}`).join(" ")
+        checker.trace.log(owner.name, `sends dead letters of ${which}`)
+        return Effect.onExit(producer.send(records), (exit) =>
+          Effect.sync(() => {
+            if (owner.realm.state === "dead") return
+            checker.trace.log(owner.name, `dead letters of ${which}: ${Exit.isSuccess(exit) ? "sent" : "not sent"}`)
+            if (Exit.isSuccess(exit)) for (const rec of recs) checker.attempts.sent(owner, rec)
+          })
+        )
+      })
   })
 
 const list = (partitions: ReadonlyArray<{ topic: string; partition: number; epoch: number }>): string =>

@@ -3,6 +3,7 @@
  */
 import type { NewRecord, Transaction } from "@concurrent-kafka/testing/MemoryKafka"
 import * as Effect from "effect/Effect"
+import { deadLetterTopic } from "./handlers.ts"
 import { groupId, type Process, type Stage } from "./member.ts"
 import type { Prng } from "./prng.ts"
 import { type Filter, keyOf, type LogTruth, type Rec } from "./truth.ts"
@@ -41,6 +42,7 @@ export class TopicActions {
       checker.truth.create(topic.name, topic.partitions)
       this.produce(topic.name, this.chance.int(0, plan.burst))
     }
+    if (plan.deadLetters) this.sync(cluster.createTopic(deadLetterTopic, { partitions: 2 }))
     if (plan.foreign) for (const log of this.logs()) if (this.chance.chance(0.6)) this.tool(log)
   }
 
@@ -82,10 +84,11 @@ export class TopicActions {
     const { truth } = checker
     const first = truth.nextId
     const filters = Array.from({ length: count }, () => this.filter())
-    const records: Array<NewRecord> = filters.map((_, i) => ({
+    const { hotKey } = this.stage.plan
+    const records = filters.map((_, i) => ({
       value: String(first + i),
-      key: this.chance.chance(0.5) ? null : `k${this.chance.int(0, 9)}`
-    }))
+      key: this.chance.chance(0.4) ? null : `k${this.chance.chance(hotKey) ? 0 : this.chance.int(0, 9)}`
+    })) satisfies ReadonlyArray<NewRecord>
     const written = this.sync(
       open === undefined ? cluster.produce(topic, records) : open.transaction.produce(topic, records)
     )
@@ -95,6 +98,8 @@ export class TopicActions {
       const rec = truth.written({
         ...at,
         filter,
+        key: records[i]!.key,
+        unorderable: this.stage.plan.order === "function" && this.chance.chance(0.02),
         visible: open === undefined ? "yes" : "pending",
         done: filter === "unwanted"
       })

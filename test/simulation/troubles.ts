@@ -29,6 +29,7 @@ const stormy: FaultWeights = {
   offsetFetch: { slowAnswer: 0.1, dropped: 0.05, code: 0.05 },
   listOffsets: { code: 0.2, dropped: 0.1 },
   metadata: { dropped: 0.1 },
+  produce: { code: 0.1, answerLost: 0.1, dropped: 0.1, slowAnswer: 0.1, noAnswer: 0.03 },
   leave: { dropped: 0.1, slowRequest: 0.1 }
 }
 
@@ -195,6 +196,23 @@ export class Troubles {
     ])
     this.disturbs(ms)
     this.script(process, api, fault, chance.int(1, 3))
+  }
+
+  /** A dead letter is not taken, not answered, or refused for good. */
+  produceFault(process: Process): void {
+    const { chance } = this
+    const ms = chance.skewed(10, 4_000)
+    const fault = chance.pick<Fault>([
+      { kind: "code", code: chance.pick(["NOT_LEADER_OR_FOLLOWER", "NOT_ENOUGH_REPLICAS", "REQUEST_TIMED_OUT"]) },
+      { kind: "code", code: chance.pick(["MESSAGE_TOO_LARGE", "TOPIC_AUTHORIZATION_FAILED"]) },
+      { kind: "dropped" },
+      { kind: "answerLost" },
+      { kind: "noAnswer" },
+      { kind: "refused" },
+      { kind: "slowAnswer", ms },
+      { kind: "slowRequest", ms }
+    ])
+    this.script(process, "produce", fault, chance.int(1, 4))
   }
 
   storm(): void {

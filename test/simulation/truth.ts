@@ -12,7 +12,10 @@ export interface Rec {
   readonly topic: string
   readonly partition: number
   readonly offset: bigint
+  readonly key: string | null
   readonly filter: Filter
+  /** the order function throws */
+  readonly unorderable: boolean
   /** a transaction decides, or has decided against it */
   visible: "yes" | "pending" | "never"
   /** compaction or a hole took it */
