@@ -4,7 +4,7 @@ import { join } from "node:path"
 
 /**
  * The scenarios of rebalances, shutdowns, lost and moved logs that the engine has to stand, by number. What is missing between them
- * belongs to dead letters, parking, the offset map, static membership and tracing.
+ * belongs to the offset map, batch handlers, static membership and tracing.
  */
 const scenarios: Readonly<Record<number, string>> = {
   1: "an eager rebalance, partitions retained, a drain that runs",
@@ -18,6 +18,7 @@ const scenarios: Readonly<Record<number, string>> = {
   9: "a rebalance during shutdown",
   10: "closing while suspended",
   11: "a retry that waits when a revoke or the close comes",
+  12: "parked, and a revoke",
   13: "a handler that ignores interruption completes in a later epoch",
   14: "stop in one partition, others in flight",
   15: "one stuck record",
@@ -38,7 +39,13 @@ const scenarios: Readonly<Record<number, string>> = {
   35: "a group that is used with another assignor or protocol",
   36: "an instance id that is used twice",
   37: "session timeout against long handlers",
+  38: "an event loop that is blocked longer than the session lives",
+  39: "the dead-letter topic is down for long",
+  40: "a dead letter, and the order of its commit",
+  41: "dead-lettering during the drain of a revoke",
+  42: "a dead-letter topic that is subscribed to",
   47: "an exact revocation while others run",
+  50: "data of a record in what is told of its failure",
   51: "liveness",
   53: "concurrency lowered below what runs",
   54: "policy or filter throws",

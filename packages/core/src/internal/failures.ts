@@ -26,7 +26,7 @@ import type { Decision, Failure, FailurePolicy } from "../FailurePolicy.ts"
 import { InvalidOptions } from "../InvalidOptions.ts"
 import { type Producer, PublishError } from "../KafkaProducer.ts"
 import type { Outcome } from "../Snapshot.ts"
-import type { AnyFiber, PartitionEpoch } from "./epoch.ts"
+import { type AnyFiber, Pause, type PartitionEpoch } from "./epoch.ts"
 import { finiteMillis } from "./options.ts"
 import { parkLimits } from "./parkLimits.ts"
 import { RecordEvent, RecordState } from "./recordMachine.ts"
@@ -68,6 +68,8 @@ export class Failures {
   private readonly hooks: FailureHooks
   /** parked records are being taken away */
   private checking = false
+  private relieving = false
+  private relieveMore = false
 
   constructor(options: {
     readonly run: RunState
@@ -339,6 +341,8 @@ export class Failures {
     })
     this.hooks.rest(slot)
     this.checkParked(epoch)
+    // maybe it is the one with which the map begins, and then nothing else would make room
+    if ((epoch.pauses & Pause.map) !== 0) this.relieve(epoch)
   }
 
   /** Takes those away whose time is over, and then the longest parked ones until no limit is reached any more. */
@@ -360,10 +364,28 @@ export class Failures {
     }
   }
 
-  /** The map of this partition is almost full: one that blocks the prefix is to be decided about. */
+  /**
+   * The map of this partition is almost full. The lowest parked record is decided about, because the map can only become shorter
+   * where it begins.
+   */
   relieve(epoch: PartitionEpoch): void {
-    const [oldest] = epoch.parked
-    if (oldest !== undefined && epoch.state === "open") this.unpark(oldest)
+    // what is decided about may move the prefix, and where the map is still too long then it comes here again
+    if (this.relieving) {
+      this.relieveMore = true
+      return
+    }
+    this.relieving = true
+    try {
+      do {
+        this.relieveMore = false
+        let lowest: Slot | undefined
+        for (const slot of epoch.parked) if (lowest === undefined || slot.seq < lowest.seq) lowest = slot
+        if (lowest === undefined || epoch.state !== "open" || this.run.closing) return
+        this.unpark(lowest)
+      } while (this.relieveMore)
+    } finally {
+      this.relieving = false
+    }
   }
 
   private unpark(slot: Slot): void {
