@@ -152,15 +152,7 @@ export class AttemptChecker {
     return false
   }
 
-  /** The handler has said itself that it is to be skipped. */
-  givesUp(attempt: Attempt): void {
-    const { epoch, owner, rec } = attempt
-    if (epoch === undefined || attempt.acked) return
-    const undisturbed = epoch.state === "open" && owner.closing === undefined && epoch.mayEnd === undefined
-    this.isDone(owner, epoch, rec, owner.skipped, undisturbed && !this.isLate(attempt))
-  }
-
-  /** The engine skips what the policy has put off. */
+  /** The engine says that it skips: the policy has put it off, or the handler has said so itself. */
   skippedLater(
     owner: Owner,
     at: { readonly topic: string; readonly partition: number; readonly offset: bigint }
@@ -168,7 +160,7 @@ export class AttemptChecker {
     for (const epoch of owner.epochs.values()) {
       if (epoch.topic !== at.topic || epoch.partition !== at.partition || epoch.state === "ended") continue
       const rec = epoch.delivered.find((one) => one.offset === at.offset)
-      if (rec === undefined || rec.doneIn.has(epoch.epoch)) continue
+      if (rec === undefined || epoch.certain.has(rec)) continue
       epoch.sending.delete(rec)
       this.isDone(owner, epoch, rec, owner.skipped, true)
     }

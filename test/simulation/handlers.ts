@@ -172,7 +172,6 @@ export const makeHandler = (h: Handling): Handler<never, never> => {
         const how = Exit.isSuccess(exit) ? "success" : Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : "failure"
         const fails = how === "failure" || (how === "interrupted" && attempt.self) || behaviour === "finalizerDies"
         if (fails && !attempt.acked && !directives.has(behaviour)) mayStop(h, "defect")
-        if (behaviour === "giveUp" && how === "failure") checker.attempts.givesUp(attempt)
         ended(how)
       })
       return body

@@ -133,7 +133,8 @@ export class SessionChecker {
     const stale = recs.some((rec) => log.records[log.indexOf(rec.offset)] !== rec)
     if (log !== epoch.log && !stale) {
       // it reads on in a log that was truncated, and nobody could tell
-      log.excuse(epoch.position, "read on over a truncation")
+      const to = epoch.claims?.end ?? epoch.position
+      log.excuse(to > epoch.position ? to : epoch.position, "read on over a truncation")
       epoch.log = log
     }
     const given = new Set(recs)
