@@ -6,6 +6,7 @@
 import { InvalidOptions } from "@concurrent-kafka/core/InvalidOptions"
 import { KafkaClient, KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { KafkaProducer } from "@concurrent-kafka/core/KafkaProducer"
+import { OffsetMap } from "@concurrent-kafka/core/OffsetMap"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
@@ -16,6 +17,7 @@ import * as Redacted from "effect/Redacted"
 import { makeAdmin } from "./internal/admin.ts"
 import { classify, isFatal } from "./internal/classify.ts"
 import { type Client, makeClient, requestTimeoutOf } from "./internal/client.ts"
+import { offsetMapZstd } from "./internal/codecs.ts"
 import { disabledAdmin, disabledProducer, disabledSession } from "./internal/disabled.ts"
 import { checkOptions, type ClientSettings } from "./internal/options.ts"
 import { makeProducer, producerSettings } from "./internal/producer.ts"
@@ -144,12 +146,18 @@ const withProducer = <E>(client: Effect.Effect<KafkaClient["Service"], E>) =>
     Effect.gen(function* () {
       const made = yield* client
       const producer = yield* Effect.provideService(KafkaProducer.make, KafkaClient, made)
-      return Context.make(KafkaClient, made).pipe(Context.add(KafkaProducer, producer))
+      // a compressor that the program has provided itself goes before
+      const zstd = (yield* OffsetMap.Zstd) ?? offsetMapZstd
+      return Context.make(KafkaClient, made).pipe(
+        Context.add(KafkaProducer, producer),
+        Context.add(OffsetMap.Zstd, zstd)
+      )
     })
   )
 
 /**
- * Provides `KafkaClient`, and a `KafkaProducer` that connects on the first send.
+ * Provides `KafkaClient`, a `KafkaProducer` that connects on the first send, and Node's zstd for long offset maps unless the program
+ * has provided an `OffsetMap.Zstd` itself.
  *
  * **Errors**: `InvalidOptions` names the option; `KafkaClientError`: `Connection` after `connectTimeout`, `Authentication`,
  * `Authorization`, `UnsupportedClient` when kafkajs is not version 2.2.4.
