@@ -23,11 +23,21 @@ const orders = Effect.flatMap(KafkaProducer, ({ send }) =>
   )
 )
 
+/** Plain kafkajs sets timers in the past, and Node 24 warns of it. They do no harm: the timer fires at once. */
+const ignoreNegativeTimeouts = () => {
+  const printers = process.listeners("warning")
+  process.removeAllListeners("warning")
+  process.on("warning", (warning) => {
+    if (warning.name !== "TimeoutNegativeWarning") for (const print of printers) print(warning)
+  })
+}
+
 const real = (brokers: ReadonlyArray<string>) =>
   Layer.effectDiscard(
     Effect.andThen(
       Effect.tryPromise({
         try: async () => {
+          ignoreNegativeTimeouts()
           const admin = new kafkajs.Kafka({ brokers: [...brokers], logLevel: kafkajs.logLevel.NOTHING }).admin()
           await admin.connect()
           await admin.createTopics({ topics: [{ topic, numPartitions: partitions }], waitForLeaders: true })
