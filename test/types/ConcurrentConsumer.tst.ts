@@ -131,6 +131,14 @@ describe("options", () => {
     })
   })
 
+  test("members are of a group, not of a session that is given", () => {
+    expect(layer).type.toBeCallableWith({ groupId, topics: ["orders"], members: 4 })
+    expect(layerHandler).type.toBeCallableWith(sure, { groupId, members: 4 })
+    expect(layerHandlerConfig).type.toBeCallableWith(sure, { groupId, members: number })
+    expect(layerHandler).type.not.toBeCallableWith(sure, { groupId, members: "all" })
+    expect(layerNoDeps).type.not.toBeCallableWith({ members: 4 })
+  })
+
   test("each may be a Config", () => {
     expect(layerHandlerConfig).type.toBeCallableWith(sure, { groupId: text, concurrency: number, batchSize: 5 })
     expect(layerHandlerConfig).type.toBeCallableWith(failing, {
