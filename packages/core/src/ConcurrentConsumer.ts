@@ -36,7 +36,7 @@ import type { Snapshot } from "./Snapshot.ts"
  * - `"unordered"`: none.
  * - `"key"`: those with the same key; records without a key run at once.
  * - `"partition"`: all.
- * - a function: those for which it answers the same text. What it throws is a failure of the record.
+ * - a function: those for which it answers the same text. What it throws, or an answer that is no text, is a failure of that record.
  *
  * Concurrency is bound by the number of different keys then, see the health code `laneBound`. A lane is of one partition of one topic:
  * when a topic gets more partitions, keys move, and nobody can keep their order over that.

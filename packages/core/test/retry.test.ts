@@ -222,6 +222,39 @@ describe("a retry", () => {
     })
   )
 
+  it.effect("I6: goes on when the held limit stops the fetching, and counts as held until it is done", () =>
+    Effect.gen(function* () {
+      const s = yield* opened({ concurrency: 10, maxHeldRecords: 3, policy: again(1_000) }, 3)
+      for (const offset of [0, 1, 2]) yield* s.desk.end(0, offset, failure)
+      assert.isTrue(s.session.paused.has(0))
+      assert.deepInclude(yield* seenOf(s), { waiting: 3, held: 3 })
+      yield* pass(1_000)
+      assert.deepStrictEqual(s.desk.running, ["0:0", "0:1", "0:2"])
+      yield* s.desk.finish(0, 0, 1)
+      assert.deepInclude(yield* seenOf(s), { waiting: 0, held: 1 })
+      assert.isFalse(s.session.paused.has(0))
+      yield* s.desk.finish(0, 2)
+    })
+  )
+
+  it.effect("an acknowledgement of an attempt that has failed is too late: the record is tried again", () =>
+    Effect.gen(function* () {
+      const s = yield* opened({ policy: again(100) }, 1)
+      yield* s.desk.end(0, 0, failure)
+      yield* s.desk.at(0, 0).record.ack
+      assert.deepInclude(yield* s.consumer.snapshot, { fenced: 1 })
+      assert.deepInclude(yield* seenOf(s), { waiting: 1 })
+      yield* pass(100)
+      assert.deepStrictEqual(s.desk.running, ["0:0"])
+      // the second one's own counts
+      yield* s.desk.at(0, 0).record.ack
+      yield* turns
+      assert.deepStrictEqual(s.session.commits, ["0=1"])
+      yield* s.desk.end(0, 0, failure)
+      assert.deepInclude(yield* seenOf(s), { waiting: 0, held: 0, used: 0, attempts: 2 })
+    })
+  )
+
   it.effect("waits while the consumer or its partition is paused, and goes on after", () =>
     Effect.gen(function* () {
       for (const partitions of [undefined, [at(0, 1)]]) {
@@ -436,6 +469,53 @@ describe("a retry when its partition goes away", () => {
         assert.deepInclude(yield* seenOf(s), { released: 1, retries: 0, held: 0 })
       }
     })
+  )
+
+  it.effect("R17: another record's stop releases it, and what is done is committed", () =>
+    Effect.gen(function* () {
+      const s = yield* opened(
+        {
+          policy: FailurePolicy.make(({ record }) =>
+            record.offset === 1n ? { _tag: "Retry", after: 10_000 } : { _tag: "Stop" }
+          )
+        },
+        4
+      )
+      yield* s.desk.finish(0, 0, 2)
+      yield* s.desk.end(0, 1, failure)
+      yield* s.desk.end(0, 3, failure)
+      assert.instanceOf(yield* stopOf(s), Boom)
+      assert.deepInclude(yield* seenOf(s), { released: 2, held: 0, used: 0 })
+      assert.strictEqual(s.session.commits.at(-1), "0=1")
+    })
+  )
+
+  it.effect(
+    "R14: a policy that is being asked when the drain clock runs out is interrupted, and its record released",
+    () =>
+      Effect.gen(function* () {
+        let ended = 0
+        const s = yield* opened(
+          {
+            policy: FailurePolicy.make(() =>
+              Effect.onExit(Effect.as(Effect.sleep(60_000), { _tag: "Retry" as const, after: 0 }), () =>
+                Effect.sync(() => void ended++)
+              )
+            )
+          },
+          1
+        )
+        yield* s.desk.end(0, 0, failure)
+        const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
+        yield* pass(4_999)
+        assert.isFalse(revoke.answered())
+        yield* pass(1)
+        assert.isTrue(revoke.answered())
+        assert.strictEqual(ended, 1)
+        assert.deepInclude(yield* seenOf(s), { released: 1, held: 0, used: 0, waiting: 0 })
+        yield* pass(120_000)
+        assert.strictEqual(s.desk.attempts.length, 1)
+      })
   )
 
   it.effect("lost, sought: released", () =>
@@ -692,6 +772,42 @@ describe("many retries", () => {
       // the record itself included
       assert.isBelow((heapUsed() - before.heap) / records, 3_000)
     }).pipe(Effect.scoped, Metric.enableRuntimeMetrics)
+  )
+})
+
+describe("retries by the clock of the machine", () => {
+  it.live("come at their times and not before, although its timers may go off a moment early", () =>
+    Effect.gen(function* () {
+      const session = yield* played()
+      const all = yield* Deferred.make<void>()
+      const failedAt = new Map<bigint, number>()
+      const early: Array<number> = []
+      let done = 0
+      const handler = Handler.make("t", ({ attempt, offset }) => {
+        if (attempt > 1) early.push(performance.now() - failedAt.get(offset)! - Number(offset % 20n))
+        failedAt.set(offset, performance.now())
+        if (attempt < 4) return Effect.fail(new Boom())
+        if (++done === 200) Deferred.doneUnsafe(all, Exit.void)
+        return Effect.void
+      })
+      const layer = ConcurrentConsumer.layerNoDeps({ concurrency: 5 }).pipe(
+        Layer.provide(BatchCommitter.layer({})),
+        Layer.provide(Layer.succeed(ConsumerSession, session.session))
+      )
+      const consumer = Context.get(yield* Layer.build(layer), ConcurrentConsumer)
+      const policy = FailurePolicy.make(({ record }: Failure<Boom>) => ({
+        _tag: "Retry",
+        after: Number(record.offset % 20n)
+      }))
+      yield* Effect.forkScoped(consumer.run(handler, { onFailure: policy }), { startImmediately: true })
+      yield* session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+      yield* session.chunk(0, 1, 0, 200)
+      yield* Deferred.await(all)
+      assert.strictEqual(early.length, 600)
+      // times are in whole milliseconds
+      assert.isAbove(Math.min(...early), -1.001)
+      assert.deepInclude(yield* consumer.snapshot, { attempts: 800, retries: 600 })
+    }).pipe(Effect.scoped)
   )
 })
 
