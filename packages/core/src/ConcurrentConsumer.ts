@@ -147,7 +147,8 @@ export interface GroupOptions extends ConsumerOptions, BatchCommitterOptions, Me
    * `concurrency` and limits. Default 1. They share one event loop: what more of them bring is partitions that are fetched, committed
    * and rebalanced apart, not more computing; for more handlers at once raise `concurrency`.
    *
-   * The consumer is all of them together. The first that fails ends the others with it; `snapshot` has them one by one too.
+   * The consumer is all of them together. The first that fails ends the others with it; `snapshot` has them one by one too. Order is
+   * kept within a member: a partition that moves from one to another moves as it would to another process.
    */
   readonly members?: number | undefined
 }
