@@ -4,7 +4,7 @@ import { join } from "node:path"
 
 /**
  * The scenarios of rebalances, shutdowns, lost and moved logs that the engine has to stand, by number. What is missing between them
- * belongs to the offset map, batch handlers, static membership and tracing.
+ * belongs to batch handlers, static membership and tracing.
  */
 const scenarios: Readonly<Record<number, string>> = {
   1: "an eager rebalance, partitions retained, a drain that runs",
@@ -22,7 +22,12 @@ const scenarios: Readonly<Record<number, string>> = {
   13: "a handler that ignores interruption completes in a later epoch",
   14: "stop in one partition, others in flight",
   15: "one stuck record",
+  16: "a map that is too large",
+  17: "many maps in one request",
+  18: "a map with filtered records, holes, markers",
+  19: "a broker that takes less metadata",
   20: "metadata of a foreign tool",
+  21: "metadata copied by MirrorMaker",
   22: "a committed offset out of range",
   23: "retention cuts under records in flight",
   24: "truncation after an unclean leader election",
