@@ -35,8 +35,10 @@ export interface Failure<out E> {
 }
 
 /**
- * How many records, and for how long, may be parked in one partition. Whichever limit is reached first sends the oldest parked
- * record to what comes after parking; so does a full offset map.
+ * How many records, and for how long, may be parked in one partition. At the limit of records the one that has been parked longest
+ * goes to what comes after parking, at the limit of time each when its own is over. What parked records would stop for good makes one
+ * go as well: an offset map that is almost full, `maxUncommitted`, or a partition all of whose held records are parked or wait behind
+ * that.
  *
  * @since 0.1.0
  * @category models
@@ -185,7 +187,7 @@ export declare namespace FailurePolicy {
  * @category models
  */
 export interface DeadLetterOptions {
-  /** What is done when the broker refuses the dead letter for good. Default: `"stop"`, because skipping would lose the record. */
+  /** What is done when the broker refuses the dead letter for good. Default: `"stop"`, because skipping would lose the record. A producer that was closed or has died refuses nothing: the consumer stops in any case. */
   readonly refused?: "stop" | "skip" | undefined
 }
 

@@ -293,6 +293,8 @@ export interface ScriptOptions extends ConsumerOptions, BatchCommitterOptions {
   /** default: one that sends nothing */
   readonly producer?: Producer
   readonly capabilities?: Partial<Capabilities>
+  /** of every line, whole */
+  readonly logger?: Logger.Logger<unknown, void>
   readonly settings?: Partial<SessionSettings>
   readonly enabled?: boolean
   /** do not look at what was unexpected */
@@ -310,6 +312,7 @@ export const scripted = (options: ScriptOptions = {}): Effect.Effect<Scripted, n
       enabled = true,
       handler,
       idle = false,
+      logger,
       policy,
       producer = { send: () => Effect.succeed(true) },
       settings,
@@ -334,7 +337,7 @@ export const scripted = (options: ScriptOptions = {}): Effect.Effect<Scripted, n
           transition: (machine, row) => void rows.push(`${machine}:${row}`),
           unexpected: (machine, state, event) => void unexpected.push(`${machine} ${state} ${event}`)
         }),
-        Context.add(Logger.CurrentLoggers, logged(logs))
+        Context.add(Logger.CurrentLoggers, new Set([...logged(logs), ...(logger === undefined ? [] : [logger])]))
       )
     )
     const own = yield* Scope.fork(scope)

@@ -306,7 +306,6 @@ export class Failures {
     slot.at.sending.delete(slot)
     const next = slot.letter!.then
     slot.letter = undefined
-    slot.sendFailures = 0
     const past = slot.past!
     const cause = Exit.isFailure(exit) ? exit.cause : Cause.die(new Error("its producer is switched off"))
     // nobody has refused it: a policy that says skip then does not mean every record of a process whose producer is broken
@@ -340,9 +339,8 @@ export class Failures {
       this.checkParked(epoch)
     })
     this.hooks.rest(slot)
-    this.checkParked(epoch)
-    // maybe it is the one with which the map begins, and then nothing else would make room
-    if ((epoch.pauses & Pause.map) !== 0) this.relieve(epoch)
+    // maybe it is the one that blocks the prefix, and then nothing else would make room
+    if ((epoch.pauses & (Pause.map | Pause.uncommitted)) !== 0) this.relieve(epoch)
   }
 
   /** Takes those away whose time is over, and then the longest parked ones until no limit is reached any more. */
@@ -355,9 +353,10 @@ export class Failures {
         const [late] = epoch.overdue
         const [oldest] = epoch.parked
         if (late !== undefined) this.unpark(late)
-        else if (oldest === undefined || epoch.parked.size + epoch.backlog.behindParked <= oldest.parking!.atMost)
-          return
-        else this.unpark(oldest)
+        else if (oldest === undefined) return
+        else if (epoch.parked.size + epoch.backlog.behindParked > oldest.parking!.atMost || standsStill(epoch))
+          this.unpark(oldest)
+        else return
       }
     } finally {
       this.checking = false
@@ -365,8 +364,8 @@ export class Failures {
   }
 
   /**
-   * The map of this partition is almost full. The lowest parked record is decided about, because the map can only become shorter
-   * where it begins.
+   * The map of this partition is almost full, or too much lies behind what is not done. The lowest parked record is decided about,
+   * because only where the prefix ends is there room to be made.
    */
   relieve(epoch: PartitionEpoch): void {
     // what is decided about may move the prefix, and where the map is still too long then it comes here again
@@ -439,6 +438,10 @@ export class Failures {
     slot.appointment = undefined
   }
 }
+
+/** All that it may hold is parked, or waits behind that: nothing would happen before the time of the first is over. */
+const standsStill = ({ backlog, inFlight, pauses, waiting }: PartitionEpoch): boolean =>
+  (pauses & Pause.full) !== 0 && inFlight === 0 && waiting.size === 0 && backlog.size === backlog.behindParked
 
 /** Of two failures the policy's, or the producer's, is why the consumer ends: told first, beside the record's, which alone would tell nothing of it. */
 const both = (what: string, others: Cause.Cause<unknown>, records: Cause.Cause<unknown>): Cause.Cause<unknown> => {

@@ -233,7 +233,7 @@ export class Pump {
     this.failures.drop(epoch)
   }
 
-  /** The offset map of this partition is almost full. */
+  /** The offset map of this partition is almost full, or too much lies behind what is not done. */
   relieve(epoch: PartitionEpoch): void {
     this.failures.relieve(epoch)
   }
@@ -258,7 +258,11 @@ export class Pump {
     const taken = backlog.take(below)
     if (backlog.behindParked > 0) this.failures.checkParked(epoch)
     if (taken === true) return true
-    if (taken === "beyond" && below === uncommitted) this.held.pause(epoch, Pause.uncommitted)
+    if (taken === "beyond" && below === uncommitted && (epoch.pauses & Pause.uncommitted) === 0) {
+      this.held.pause(epoch, Pause.uncommitted)
+      // it may be a parked record that all of it waits for
+      this.relieve(epoch)
+    }
     return false
   }
 
