@@ -1,7 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { byKey, type Lane, Lanes } from "../src/internal/lanes.ts"
 import { recordAt } from "./script.ts"
+
+const collectGarbage = (): void => {
+  setFlagsFromString("--expose-gc")
+  const gc = runInNewContext("gc") as () => void
+  gc()
+}
 
 const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
@@ -103,6 +111,20 @@ describe("a lane", () => {
     for (let next = lanes.release(lane); next !== undefined; next = lanes.release(lane)) last = next.seq
     assert.strictEqual(last, 99_999)
     assert.strictEqual(lanes.size, 0)
+  })
+
+  it("a record that has left a lane is not kept in memory by it, however many still wait", () => {
+    const lanes = new Lanes(byKey, false)
+    const lane = lanes.take("hot")
+    const gone: Array<WeakRef<object>> = []
+    for (let seq = 0; seq < 500; seq++) lanes.wait(lane, { record: recordAt(0, seq), seq, at: 0 })
+    for (let seq = 0; seq < 200; seq++) gone.push(new WeakRef(lanes.release(lane)!.record))
+    // a WeakRef keeps what it was made for until the end of the task
+    return new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
+      collectGarbage()
+      assert.strictEqual(gone.filter((ref) => ref.deref() !== undefined).length, 0)
+      assert.strictEqual(lane.waiting, 300)
+    })
   })
 
   it("a lane that was gone and is taken again is another one: what held it does not hold this one", () => {

@@ -78,9 +78,7 @@ export class Timetable {
     }
     const next = this.heap.first
     if (next !== undefined) this.arm(next.at)
-    // one may cancel another
-    for (const appointment of due) {
-      if (!appointment.cancelled) appointment.then()
-    }
+    // one may cancel another, which then has nothing to do
+    for (const appointment of due) appointment.then()
   }
 }
