@@ -124,36 +124,52 @@ layer(instrumented(brokers), { excludeTestServices: true, timeout: 60_000 })("a 
     })
   )
 
-  it.effect("a committed offset that is not ours any more makes a new epoch of a retained partition", () =>
-    Effect.gen(function* () {
-      const kafka = yield* world(brokers)
-      const topic = yield* kafka.topic(4)
-      const settings = settingsOf(unique("group"), [topic])
-      const a = yield* join(settings)
-      yield* until("a has all", () => a.owned.length === 4)
-      const before = new Map(a.owned.map(({ epoch, partition }) => [partition, epoch]))
-      for (const partition of [0, 1, 2, 3]) yield* a.commit(partition, 10n, "ours")
-      // somebody commits for partition 0 with our own membership, behind the driver's back
-      const control = controlOf(a.session)
-      yield* kafka.promise(() =>
-        control.coordinator!.offsetCommit({
-          groupId: settings.groupId,
-          groupGenerationId: control.generation,
-          memberId: control.memberId,
-          topics: [{ topic, partitions: [{ partition: 0, offset: "4", metadata: "foreign" }] }]
-        })
-      )
-      const b = yield* join({ ...settings, topics: [yield* kafka.topic(1)] })
-      yield* until("assigned again", () => a.of("Assigned").length >= 2 && b.owned.length === 1)
-      const zero = a.owned.find(({ partition }) => partition === 0)!
-      assert.isFalse(zero.retained)
-      assert.notStrictEqual(zero.epoch, before.get(0))
-      assert.deepStrictEqual(zero.committed, { offset: 4n, metadata: "foreign" })
-      for (const owned of a.owned.filter(({ partition }) => partition !== 0)) {
-        assert.isTrue(owned.retained)
-        assert.strictEqual(owned.epoch, before.get(owned.partition))
-      }
-    })
+  it.effect(
+    "a committed offset, or map beside it, that is not ours any more makes a new epoch of a retained partition",
+    () =>
+      Effect.gen(function* () {
+        const kafka = yield* world(brokers)
+        const topic = yield* kafka.topic(4)
+        const settings = settingsOf(unique("group"), [topic])
+        const a = yield* join(settings)
+        yield* until("a has all", () => a.owned.length === 4)
+        const before = new Map(a.owned.map(({ epoch, partition }) => [partition, epoch]))
+        for (const partition of [0, 1, 2, 3]) yield* a.commit(partition, 10n, "ours")
+        // somebody commits for partitions 0 and 1 with our own membership, behind the driver's back
+        const control = controlOf(a.session)
+        yield* kafka.promise(() =>
+          control.coordinator!.offsetCommit({
+            groupId: settings.groupId,
+            groupGenerationId: control.generation,
+            memberId: control.memberId,
+            topics: [
+              {
+                topic,
+                partitions: [
+                  { partition: 0, offset: "4", metadata: "foreign" },
+                  // the same place, and another map beside it
+                  { partition: 1, offset: "10", metadata: "foreign" }
+                ]
+              }
+            ]
+          })
+        )
+        const b = yield* join({ ...settings, topics: [yield* kafka.topic(1)] })
+        yield* until("assigned again", () => a.of("Assigned").length >= 2 && b.owned.length === 1)
+        for (const [number, offset] of [
+          [0, 4n],
+          [1, 10n]
+        ] as const) {
+          const other = a.owned.find(({ partition }) => partition === number)!
+          assert.isFalse(other.retained)
+          assert.notStrictEqual(other.epoch, before.get(number))
+          assert.deepStrictEqual(other.committed, { offset, metadata: "foreign" })
+        }
+        for (const owned of a.owned.filter(({ partition }) => partition > 1)) {
+          assert.isTrue(owned.retained)
+          assert.strictEqual(owned.epoch, before.get(owned.partition))
+        }
+      })
   )
 
   it.effect("an eviction while nothing is held: everything is lost, and the next commit is not sent", () =>

@@ -32,7 +32,7 @@ import {
 import { fromCode, isFatal } from "./classify.ts"
 import { codeName } from "./codes.ts"
 import { fetchCommitted, keyOf } from "./offsets.ts"
-import { ask, backoff, epochOf, makeOwned, type Owned, persist, type SessionState } from "./state.ts"
+import { ask, backoff, epochOf, makeOwned, type Owned, persist, type SessionState, written } from "./state.ts"
 
 const source = "group"
 
@@ -299,13 +299,14 @@ const announce = (state: SessionState): Effect.Effect<boolean, KafkaClientError>
     const all = [...state.owned].map(([key, had]): AssignedPartition => {
       const found = committed.get(key)
       let owned = had
-      const unchanged = found?.offset === had.committed || (found !== undefined && had.doubtful.has(found.offset))
+      const now = found && written(found)
+      const unchanged = now === had.committed || (now !== undefined && had.doubtful.has(now))
       if (had.announced && !unchanged) {
         owned = makeOwned(had.topic, had.partition, had.heldIn, had.topicId)
         state.owned.set(key, owned)
       }
       const retained = owned.announced
-      owned.committed = found?.offset
+      owned.committed = now
       owned.announced = true
       owned.topicId ??= state.cluster.metadata.topics.get(owned.topic)?.id
       return { ...epochOf(owned), retained, committed: found, topicCommitted: withOffset.has(owned.topic) }

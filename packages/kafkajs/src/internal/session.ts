@@ -26,7 +26,7 @@ import { codeName } from "./codes.ts"
 import { fetcher } from "./fetcher.ts"
 import { heartbeats, type Leadership, membership } from "./membership.ts"
 import { byTopic, isolationLevel, keyOf, logOffsets } from "./offsets.ts"
-import { ask, backoff, makeOwned, type Owned, SessionState } from "./state.ts"
+import { ask, backoff, makeOwned, type Owned, SessionState, written } from "./state.ts"
 import { watcher } from "./watcher.ts"
 import type { Broker } from "./wire.ts"
 
@@ -139,7 +139,7 @@ const reopen = (state: SessionState, partition: EpochPartition): EpochPartition 
   owned.announced = true
   owned.committed = old.committed
   owned.paused = old.paused
-  for (const offset of old.doubtful) owned.doubtful.add(offset)
+  for (const one of old.doubtful) owned.doubtful.add(one)
   state.owned.set(keyOf(owned.topic, owned.partition), owned)
   return { topic: owned.topic, partition: owned.partition, epoch: owned.epoch }
 }
@@ -284,7 +284,7 @@ const commit = (
       const live = send.filter(({ owned }) => state.isCurrent(owned))
       if (live.length === 0) return { responses: [] }
       sent = true
-      for (const { entry, owned } of live) owned.doubtful.add(entry.offset)
+      for (const { entry, owned } of live) owned.doubtful.add(written(entry))
       return await state.cluster.use(broker, "commit offsets", (b) =>
         b.offsetCommit({
           groupId: state.settings.groupId,
@@ -318,7 +318,7 @@ const commit = (
           }
           let moved = false
           for (const { entry, index, owned } of send) {
-            const { epoch, offset, partition, topic } = entry
+            const { epoch, partition, topic } = entry
             const answered = codes.get(keyOf(topic, partition))
             if (answered === undefined && !state.isCurrent(owned)) {
               outcomes[index] = { topic, partition, epoch, outcome: "stale", code: "EPOCH" }
@@ -328,8 +328,8 @@ const commit = (
             const result = commitOutcome(code)
             outcomes[index] = { topic, partition, epoch, ...result } as CommitOutcome
             // a coordinator that answers so (replicas late, moving) may have written the offset, and it may come to light later
-            if (result.outcome !== "retriable") owned.doubtful.delete(offset)
-            if (result.outcome === "committed") owned.committed = offset
+            if (result.outcome !== "retriable") owned.doubtful.delete(written(entry))
+            if (result.outcome === "committed") owned.committed = written(entry)
             // the next heartbeat tells whether the membership is over or only changes
             if (result.outcome === "stale" || result.outcome === "deferred") state.beat.openUnsafe()
             // the engine ends this epoch by the outcome; should the topic be there after all, the group gives it again

@@ -6,7 +6,7 @@
  *   back late recognises by identity that it is late.
  * - What the session says about an epoch follows its announcement (`Assigned`, or the answer of `reopenUnsafe`).
  */
-import type { EpochPartition, SessionSettings, Signal } from "@concurrent-kafka/core/ConsumerSession"
+import type { Committed, EpochPartition, SessionSettings, Signal } from "@concurrent-kafka/core/ConsumerSession"
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
@@ -37,11 +37,14 @@ export interface Owned {
   /** performance.now() before which it is not fetched again after an error */
   retryAt: number
   errors: number
-  /** what the group's committed offset is as far as this session knows */
-  committed: bigint | undefined
-  /** offsets whose commit has got no answer: the broker may have them */
-  readonly doubtful: Set<bigint>
+  /** what the group has committed, as far as this session knows, as `written` says it */
+  committed: string | undefined
+  /** the same of commits that have got no answer: the broker may have them */
+  readonly doubtful: Set<string>
 }
+
+/** Offset and metadata: two owners may have stopped at one offset with different maps beside it. */
+export const written = ({ metadata, offset }: Committed): string => `${offset} ${metadata}`
 
 /** never repeats within the process */
 let epochs = 0
