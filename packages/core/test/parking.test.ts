@@ -605,6 +605,41 @@ describe("parking", () => {
     })
   )
 
+  it.effect(
+    "of the parked records only the lowest goes for maxUncommitted, while its dead letter is on its way too",
+    () =>
+      Effect.gen(function* () {
+        const letters = new Letters()
+        const desk = new Desk()
+        const s = yield* opened(
+          {
+            maxUncommitted: 10,
+            desk,
+            producer: letters.producer,
+            policy: parks({ _tag: "DeadLetter", topic: "dead" }).policy,
+            handler: Handler.make("t", (record) =>
+              record.offset === 5n
+                ? desk.handle(record)
+                : record.offset % 3n === 0n
+                  ? Effect.fail(new Boom())
+                  : Effect.void
+            )
+          },
+          15
+        )
+        yield* pass(1)
+        const stands = { parked: 3, sending: 1, buffered: 5, paused: ["uncommitted" as const] }
+        assert.deepInclude(yield* partition(s), { ...stands, running: 1 })
+        yield* s.desk.finish(0, 5)
+        yield* pass(1)
+        assert.deepInclude(yield* partition(s), { ...stands, running: 0 })
+        assert.deepStrictEqual(
+          letters.sends.map(({ record }) => record.value),
+          [new TextEncoder().encode("v0")]
+        )
+      })
+  )
+
   it.effect("a record that is parked while more than maxUncommitted others wait for it is decided about at once", () =>
     Effect.gen(function* () {
       const desk = new Desk()
