@@ -1,5 +1,5 @@
 /**
- * The Kafka client as the engine sees it: something that opens sessions of a consumer group. Drivers provide it.
+ * The Kafka client as the engine sees it: something that opens sessions of a consumer group, and producers. Drivers provide it.
  *
  * @since 0.1.0
  */

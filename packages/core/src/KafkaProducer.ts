@@ -158,6 +158,8 @@ export class KafkaProducer extends Context.Service<
       const gate = Semaphore.makeUnsafe(1)
       let opened: Producer | undefined
       let isClosed = false
+      /** sends that wait for it to be opened */
+      let waiting = 0
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
           isClosed = true
@@ -187,9 +189,15 @@ export class KafkaProducer extends Context.Service<
         send: (records) =>
           Effect.suspend(() => {
             if (isClosed) return Effect.fail(closed)
-            return opened === undefined
-              ? Effect.flatMap(open, (producer) => producer.send(records))
-              : opened.send(records)
+            // who comes while others still wait goes behind them: records keep the order in which they were sent
+            if (opened !== undefined && waiting === 0) return opened.send(records)
+            waiting++
+            return Effect.ensuring(
+              open,
+              Effect.sync(() => {
+                waiting--
+              })
+            ).pipe(Effect.flatMap((producer) => producer.send(records)))
           })
       })
     }

@@ -72,6 +72,37 @@ describe("KafkaProducer", () => {
     })
   )
 
+  it.effect("what is sent while it opens keeps its order, also against what comes just after", () =>
+    Effect.gen(function* () {
+      const sent: Array<string> = []
+      const gate = yield* Deferred.make<void>()
+      const text = new TextDecoder()
+      const { producer } = yield* build(
+        Effect.as(Deferred.await(gate), {
+          send: (records) =>
+            Effect.sync(() => {
+              for (const { value } of records) sent.push(text.decode(value!))
+              return true
+            })
+        })
+      )
+      const start = (i: number) =>
+        Effect.forkChild(producer.send([{ topic: "t", value: utf8.encode(String(i)) }]), { startImmediately: true })
+      const before = yield* Effect.forEach([0, 1, 2, 3, 4], start)
+      yield* Deferred.succeed(gate, undefined)
+      const after: Array<Fiber.Fiber<boolean, PublishError>> = []
+      for (let i = 5; i < 15; i++) {
+        after.push(yield* start(i))
+        yield* Effect.yieldNow
+      }
+      for (const fiber of [...before, ...after]) yield* Fiber.join(fiber)
+      assert.deepStrictEqual(
+        sent,
+        Array.from({ length: 15 }, (_, i) => String(i))
+      )
+    })
+  )
+
   it.effect(
     "a first sender that is interrupted while it opens leaves the next one to open, and nothing open behind",
     () =>

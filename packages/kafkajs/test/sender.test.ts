@@ -9,6 +9,7 @@ import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
+import { Lane, Sending, sequenceAfter } from "../src/internal/lane.ts"
 import type { TopicMetadata } from "../src/internal/metadata.ts"
 import { producerOn, producerSettings } from "../src/internal/producer.ts"
 import type { PartitionBatch } from "../src/internal/produceRequest.ts"
@@ -406,6 +407,32 @@ describe("sequence numbers", () => {
   )
 })
 
+describe("the ends of numbers", () => {
+  it("sequence numbers begin again at 0 after the highest", () => {
+    const highest = 0x7fffffff
+    assert.strictEqual(sequenceAfter(5, 3), 8)
+    assert.strictEqual(sequenceAfter(highest - 3, 3), highest)
+    assert.strictEqual(sequenceAfter(highest - 2, 3), 0)
+    assert.strictEqual(sequenceAfter(highest, 1), 0)
+    assert.strictEqual(sequenceAfter(highest, 3), 2)
+  })
+
+  it("after the last epoch of a producer id comes another id", () => {
+    const lane = new Lane("t", 0, 1000)
+    const settled: Array<string> = []
+    const sending = new Sending(1, (_, error) => settled.push(error?.code ?? "ok"))
+    const body = { key: null, value: utf8.encode("v"), headers: [], timestamp: 0n }
+    lane.push({ ...body, sending, index: 0, size: 50, since: 0, partition: undefined, missingSince: undefined })
+    lane.take({ producerId: 1n, epoch: 0x7fff })
+    assert.deepInclude(lane.answered("OUT_OF_ORDER_SEQUENCE_NUMBER"), { renew: true, pause: true })
+    const { epoch, producerId, sequence } = readBatch(lane.take({ producerId: 2n, epoch: 0 })!)
+    assert.deepStrictEqual([producerId, epoch, sequence], [2n, 0, 0])
+    assert.deepInclude(lane.answered("NONE"), { renew: false, pause: false })
+    assert.deepStrictEqual(settled, ["ok"])
+    assert.isTrue(lane.isEmpty)
+  })
+})
+
 describe("answers", () => {
   it.effect("a partition that the answer does not name is not confirmed, and sent again", () =>
     Effect.gen(function* () {
@@ -446,6 +473,26 @@ describe("answers", () => {
           ["b", "c"]
         ]
       )
+    })
+  )
+
+  it.effect("a partition without a leader is waited for; records without a key go to the others", () =>
+    Effect.gen(function* () {
+      const broker = new Broker(3)
+      broker.partitions[1]!.leader = -1
+      const { send, start } = yield* open(broker)
+      const waits = yield* start(record("a", 1))
+      for (let i = 0; i < 4; i++) assert.isTrue(yield* send([record(i)]))
+      yield* pass(3000)
+      assert.isUndefined(waits.pollUnsafe())
+      assert.deepStrictEqual(
+        broker.partitions.map(({ log }) => log.length),
+        [2, 0, 2]
+      )
+      broker.partitions[1]!.leader = 2
+      yield* pass(2000)
+      assert.isTrue(yield* Fiber.join(waits))
+      assert.deepStrictEqual(broker.partitions[1]!.log, ["a"])
     })
   )
 
@@ -514,6 +561,22 @@ describe("what cannot be sent", () => {
       assert.isTrue(yield* Fiber.join(late))
       const error = errorOf(yield* Fiber.await(never))
       assert.deepInclude(error, { reason: "refused", code: "UNKNOWN_TOPIC_OR_PARTITION" })
+    })
+  )
+
+  it.effect("holds up no other topic", () =>
+    Effect.gen(function* () {
+      const broker = new Broker()
+      const { send, start } = yield* open(broker)
+      const missing = yield* start({ ...record("a"), topic: "missing" })
+      yield* pass(3000)
+      const asked = broker.asked
+      // no clock moves
+      assert.isTrue(yield* send([record("b")]))
+      assert.isAtMost(broker.asked, asked + 2)
+      assert.isUndefined(missing.pollUnsafe())
+      // closing would wait for it
+      yield* Fiber.interrupt(missing)
     })
   )
 

@@ -163,6 +163,7 @@ export class Lane {
   #end(error: PublishError | undefined): void {
     const batch = this.#batch!
     this.#batch = undefined
+    this.failures = 0
     if (error === undefined) this.#sequence = sequenceAfter(batch.sequence, batch.entries.length)
     else if (batch.doubtful) this.#bump()
     for (const { index, sending } of batch.entries) sending.settle(index, error)
@@ -187,7 +188,6 @@ export class Lane {
     if (fate.next !== "done") this.trouble = trouble
     switch (fate.next) {
       case "done":
-        this.failures = 0
         this.missingSince = undefined
         this.#end(undefined)
         return result(false)

@@ -8,6 +8,7 @@
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { partitionOfKey, type PublishError } from "@concurrent-kafka/core/KafkaProducer"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import { batchFate, isFatal } from "./classify.ts"
 import { type Entry, Lane, publishError, type Trouble } from "./lane.ts"
 import type { TopicMetadata } from "./metadata.ts"
@@ -52,6 +53,8 @@ export class Routes {
   /** topics whose metadata are to be read */
   readonly #wanted = new Set<string>()
   #refreshing = false
+  /** opened when another topic is wanted */
+  readonly #more = Latch.makeUnsafe(false)
 
   constructor(options: RoutesOptions) {
     this.#options = options
@@ -69,6 +72,7 @@ export class Routes {
 
   /** Reads the topic's metadata, again and again until they say who leads what something is sent to. */
   want(name: string): void {
+    if (!this.#wanted.has(name)) this.#more.openUnsafe()
     this.#wanted.add(name)
     if (this.#refreshing) return
     this.#refreshing = true
@@ -145,21 +149,29 @@ export class Routes {
     return Effect.gen(function* () {
       yield* Effect.yieldNow
       for (let failures = 0; self.#wanted.size > 0;) {
-        const names = [...self.#wanted]
+        const names = new Set(self.#wanted)
         const result = yield* Effect.result(
-          Effect.tryPromise({ try: () => self.#options.metadata(names), catch: (error) => error as KafkaClientError })
+          Effect.tryPromise({
+            try: () => self.#options.metadata([...names]),
+            catch: (error) => error as KafkaClientError
+          })
         )
         let again = false
         for (const name of names) {
           const topic = self.#topic(name)
+          // before: what is asked for meanwhile is to be asked for again
+          self.#wanted.delete(name)
           const satisfied =
             result._tag === "Success"
               ? self.#learn(topic, result.success.get(name))
               : self.#notLearnt(topic, result.failure)
-          if (satisfied) self.#wanted.delete(name)
-          else again = true
+          if (!satisfied) self.#wanted.add(name)
+          again ||= self.#wanted.has(name)
         }
-        if (again) yield* self.#options.pause(++failures)
+        self.#more.closeUnsafe()
+        // one topic that is not there holds up no other one
+        if ([...self.#wanted].some((name) => !names.has(name))) continue
+        if (again) yield* Effect.raceFirst(self.#options.pause(++failures), self.#more.await)
         else failures = 0
       }
       self.#refreshing = false
