@@ -190,6 +190,9 @@ export const validatePolicy = (
     }
   })
 
+/** without the map all that has finished behind a stuck record is run again */
+const uncommittedUnmapped = 10_000
+
 /** The consumer's options, also against those of its membership. */
 export const validateConsumer = (
   options: ConsumerOptions,
@@ -206,7 +209,12 @@ export const validateConsumer = (
       startFrom: oneOf("startFrom", options.startFrom, "earliest", ["earliest", "latest", "fail"]),
       onOutOfRange: oneOf("onOutOfRange", options.onOutOfRange, "earliest", ["earliest", "latest", "fail"]),
       offsetMap,
-      maxUncommitted: integer("maxUncommitted", options.maxUncommitted, mapped ? 100_000 : 10_000, 1),
+      maxUncommitted: integer(
+        "maxUncommitted",
+        options.maxUncommitted ?? (mapped ? undefined : uncommittedUnmapped),
+        100_000,
+        1
+      ),
       maxHeldRecords: integer("maxHeldRecords", options.maxHeldRecords, 20_000, 1),
       maxHeldBytes: integer("maxHeldBytes", options.maxHeldBytes, 32 * 1024 * 1024, 1),
       wrap: options.wrap,
