@@ -112,7 +112,7 @@ describe("members of a group under load", () => {
   )
 
   it.live(
-    "give only what lies behind an interrupted record again when one leaves without draining (I1, I7, D7)",
+    "give only interrupted records again when one leaves without draining, not what was done behind them (I1, I7, D7)",
     () =>
       Effect.gen(function* () {
         const { finish, ledger, sees, start } = yield* setup()
@@ -134,13 +134,13 @@ describe("members of a group under load", () => {
           if (before === undefined || BigInt(offset) < before) boundary.set(partition, BigInt(offset))
         }
         const behind = handled.filter((h) => BigInt(h.offset) > (boundary.get(h.partition) ?? BigInt(h.offset)))
+        assert.isAtLeast(behind.length, 1)
+        // the offset map knows of them
         assert.deepStrictEqual(
-          ledger.twice.map(([first]) => Members.keyOf(first!)).toSorted(),
-          behind.map(Members.keyOf).toSorted()
+          ledger.twice.map(([first]) => Members.keyOf(first!)),
+          []
         )
-        console.log(
-          `${interrupted.length} interrupted, ${ledger.twice.length} finished behind them and came again, of ${total}`
-        )
+        console.log(`${interrupted.length} interrupted, ${behind.length} finished behind them, of ${total}`)
       }).pipe(Effect.scoped),
     60_000
   )
