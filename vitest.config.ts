@@ -22,7 +22,9 @@ export default defineConfig({
           include: ["packages/*/test/**/*.test.ts", "examples/*/test/**/*.test.ts", "test/**/*.test.ts"],
           exclude: ["**/node_modules/**", ...brokerTests],
           // more than a slow machine needs: the longest takes a second or two, and the default of 5 s has ended it under load
-          testTimeout: 60_000
+          testTimeout: 60_000,
+          // of two cores it would use one
+          maxWorkers: 2
         }
       },
       {
@@ -32,7 +34,7 @@ export default defineConfig({
           include: brokerTests,
           exclude: ["**/node_modules/**", ...integrationTests],
           // they wait more than they work: for sessions to end, for brokers to come back
-          maxWorkers: 2
+          maxWorkers: 3
         }
       },
       {
