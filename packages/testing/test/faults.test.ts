@@ -191,6 +191,41 @@ describe("faults", () => {
     )
   )
 
+  it.effect("a request that is served late says what was so when it was sent", () =>
+    cluster({ partitions: 2 }, (kafka) =>
+      Effect.gen(function* () {
+        const a = yield* member(kafka, "a")
+        // when it arrives, its sender has a member id and a partition; when it was sent it had neither
+        kafka.faults.next("join", { kind: "servedLate", ms: 8_000 }, { clientId: "b" })
+        const b = yield* member(kafka, "b")
+        yield* advance(20_000)
+        assert.deepStrictEqual([a.held.size, b.held.size], [1, 1])
+        assert.strictEqual(kafka.groupUnsafe("g").generation, 2)
+      })
+    )
+  )
+
+  it.effect("a JoinGroup whose place another one has taken is given up in the end, and sent again", () =>
+    cluster({ partitions: 2 }, (kafka) =>
+      Effect.gen(function* () {
+        const a = yield* member(kafka, "a")
+        const b = yield* member(kafka, "b")
+        yield* advance(4_000)
+        kafka.faults.next("join", { kind: "servedLate", ms: 500 }, { clientId: "b" })
+        yield* kafka.rebalance("g")
+        yield* kafka.sessionUnsafe("a").freeze
+        yield* advance(4_000)
+        yield* kafka.sessionUnsafe("a").thaw
+        yield* advance(40_000)
+        // the answer went to who had gone
+        assert.deepStrictEqual([a.held.size, b.held.size], [2, 1])
+        assert.strictEqual(kafka.groupUnsafe("g").members.length, 1)
+        yield* advance(40_000)
+        assert.deepStrictEqual([a.held.size, b.held.size], [1, 1])
+      })
+    )
+  )
+
   it.effect("offsets that cannot be read yet are asked for again, and heartbeats go on meanwhile", () =>
     cluster({ retryBackoff: 1_000 }, (kafka) =>
       Effect.gen(function* () {

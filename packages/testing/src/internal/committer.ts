@@ -22,7 +22,7 @@ export const committer = (state: SessionState, scope: Scope.Scope) => {
 
   const send = (request: CommitRequest): Effect.Effect<CommitResponse | undefined> =>
     state.link
-      .call<CommitResponse>({
+      .call<CommitResponse>(() => ({
         api: "commit",
         latency: broker.settings.commitLatency,
         serve: (answer, fault) => {
@@ -38,7 +38,7 @@ export const committer = (state: SessionState, scope: Scope.Scope) => {
           broker.coordinator.record(request, codes)
           return { codes }
         }
-      })
+      }))
       .pipe(Effect.catch(() => Effect.succeed(undefined)))
 
   const bytes = (request: CommitRequest): number =>

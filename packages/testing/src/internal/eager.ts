@@ -24,25 +24,23 @@ export const eager = (state: SessionState): Effect.Effect<never, KafkaClientErro
 
   const join: Effect.Effect<JoinResponse, KafkaClientError> = Effect.gen(function* () {
     for (;;) {
-      const response = yield* state.retrying<JoinResponse>("coordinator", {
-        api: "join",
-        latency,
-        serve: (answer) =>
-          broker.coordinator.join(
-            settings.groupId,
-            {
-              clientId: client.clientId,
-              memberId: state.memberId,
-              sessionTimeout: settings.sessionTimeout,
-              rebalanceTimeout: settings.rebalanceTimeout,
-              protocols: client.assignors,
-              topics: settings.topics,
-              owned: [...state.held.values()].map(({ partition, topic }) => ({ topic, partition })),
-              ownedGeneration: Math.max(-1, ...[...state.held.values()].map((held) => held.generation))
-            },
-            answer
-          ),
-        refuse: (error) => ({ error, memberId: "", generation: -1, leader: "", members: [] })
+      const response = yield* state.retrying<JoinResponse>("coordinator", () => {
+        const request = {
+          clientId: client.clientId,
+          memberId: state.memberId,
+          sessionTimeout: settings.sessionTimeout,
+          rebalanceTimeout: settings.rebalanceTimeout,
+          protocols: client.assignors,
+          topics: settings.topics,
+          owned: [...state.held.values()].map(({ partition, topic }) => ({ topic, partition })),
+          ownedGeneration: Math.max(-1, ...[...state.held.values()].map((held) => held.generation))
+        }
+        return {
+          api: "join",
+          latency,
+          serve: (answer) => broker.coordinator.join(settings.groupId, request, answer),
+          refuse: (error) => ({ error, memberId: "", generation: -1, leader: "", members: [] })
+        }
       })
       if (response.error === undefined) {
         state.mended("protocol")
@@ -80,12 +78,12 @@ export const eager = (state: SessionState): Effect.Effect<never, KafkaClientErro
     Effect.gen(function* () {
       const plan = assignments(joined)
       for (;;) {
-        const response = yield* state.retrying<SyncResponse>("coordinator", {
+        const response = yield* state.retrying<SyncResponse>("coordinator", () => ({
           api: "sync",
           latency,
-          serve: (answer) => group().classic.sync(state.memberId, joined.generation, plan, answer),
+          serve: (answer) => group().classic.sync(joined.memberId, joined.generation, plan, answer),
           refuse: (error) => ({ error, assignment: [] })
-        })
+        }))
         if (response.error === undefined) return response.assignment
         const end = fatal(response.error)
         if (end !== undefined) return yield* end
@@ -101,18 +99,18 @@ export const eager = (state: SessionState): Effect.Effect<never, KafkaClientErro
 
   /** Heartbeats until the group wants something else. */
   const beat = (
-    generation: number,
+    { generation, memberId }: JoinResponse,
     rebalanceIsHealthy: boolean
   ): Effect.Effect<"rebalance" | "evicted" | "fenced", KafkaClientError> =>
     Effect.gen(function* () {
       for (;;) {
         yield* broker.time.sleep(settings.heartbeatInterval)
-        const { code } = yield* state.retrying<{ readonly code: string | undefined }>("coordinator", {
+        const { code } = yield* state.retrying<{ readonly code: string | undefined }>("coordinator", () => ({
           api: "heartbeat",
           latency,
-          serve: (answer) => answer({ code: group().classic.heartbeat(state.memberId, generation) }),
+          serve: (answer) => answer({ code: group().classic.heartbeat(memberId, generation) }),
           refuse: (error) => ({ code: error })
-        })
+        }))
         if (code === undefined) continue
         const end = fatal(code)
         if (end !== undefined) return yield* end
@@ -130,10 +128,10 @@ export const eager = (state: SessionState): Effect.Effect<never, KafkaClientErro
     })
 
   /** Announces everything and waits; afterwards the session may join. */
-  const giveBack = (generation: number): Effect.Effect<void, KafkaClientError> =>
+  const giveBack = (joined: JoinResponse): Effect.Effect<void, KafkaClientError> =>
     Effect.gen(function* () {
       let why: "evicted" | "fenced" = "evicted"
-      const gone = Effect.map(beat(generation, true), (end) => {
+      const gone = Effect.map(beat(joined, true), (end) => {
         why = end === "fenced" ? "fenced" : "evicted"
       })
       const end = yield* revoke(state, [...state.held.values()], false, gone)
@@ -163,13 +161,13 @@ export const eager = (state: SessionState): Effect.Effect<never, KafkaClientErro
       const joined = yield* join
       const assignment = yield* sync(joined)
       if (assignment === undefined) {
-        yield* giveBack(joined.generation)
+        yield* giveBack(joined)
         continue
       }
       const topics = [...new Set(assignment.map((partition) => partition.topic))]
-      const offsets = yield* Effect.raceFirst(state.offsets(topics), beat(joined.generation, false))
+      const offsets = yield* Effect.raceFirst(state.offsets(topics), beat(joined, false))
       if (typeof offsets === "string") {
-        if (offsets === "rebalance") yield* giveBack(joined.generation)
+        if (offsets === "rebalance") yield* giveBack(joined)
         else yield* lost(offsets)
         continue
       }
@@ -185,11 +183,8 @@ export const eager = (state: SessionState): Effect.Effect<never, KafkaClientErro
         offsets,
         (held) => held.generation >= joined.generation - 1
       )
-      const why = yield* Effect.raceFirst(
-        beat(joined.generation, false),
-        Effect.as(state.rejoin.await, "rebalance" as const)
-      )
-      if (why === "rebalance") yield* giveBack(joined.generation)
+      const why = yield* Effect.raceFirst(beat(joined, false), Effect.as(state.rejoin.await, "rebalance" as const))
+      if (why === "rebalance") yield* giveBack(joined)
       else yield* lost(why)
     }
   })

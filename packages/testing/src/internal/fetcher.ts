@@ -127,13 +127,13 @@ export const fetcher = (state: SessionState): Effect.Effect<never, KafkaClientEr
         yield* state.wake.await
         continue
       }
-      const { error, fetched } = yield* state.retrying<FetchResponse>("records", {
+      const { error, fetched } = yield* state.retrying<FetchResponse>("records", () => ({
         api: "fetch",
         latency: broker.settings.fetchLatency,
         serve: (answer, fault) =>
           answer(read(partitions, fault?.kind === "smallChunk" ? fault.records : broker.settings.maxChunk)),
         refuse: (code) => ({ error: code, fetched: [] })
-      })
+      }))
       if (error !== undefined) {
         // kafkajs joins again when a leader has moved, although the group has nothing to do with it.
         if (error === "NOT_LEADER_OR_FOLLOWER" && state.client.protocol === "eager") state.askToRejoin()

@@ -20,22 +20,22 @@ export const incremental = (state: SessionState): Effect.Effect<never, KafkaClie
 
   const heartbeat: Effect.Effect<GroupHeartbeatResponse, KafkaClientError> = Effect.gen(function* () {
     for (;;) {
-      const response = yield* state.retrying<GroupHeartbeatResponse>("coordinator", {
-        api: "heartbeat",
-        latency: broker.settings.requestLatency,
-        serve: (answer) =>
-          answer(
-            broker.coordinator.groupHeartbeat(settings.groupId, {
-              clientId: client.clientId,
-              memberId: state.memberId,
-              epoch,
-              sessionTimeout: settings.sessionTimeout,
-              rebalanceTimeout: settings.rebalanceTimeout,
-              topics: settings.topics,
-              owned: [...state.held.values()].map(({ partition, topic, topicId }) => ({ topic, partition, topicId }))
-            })
-          ),
-        refuse: (error) => ({ error, epoch: -1, assignment: [] })
+      const response = yield* state.retrying<GroupHeartbeatResponse>("coordinator", () => {
+        const request = {
+          clientId: client.clientId,
+          memberId: state.memberId,
+          epoch,
+          sessionTimeout: settings.sessionTimeout,
+          rebalanceTimeout: settings.rebalanceTimeout,
+          topics: settings.topics,
+          owned: [...state.held.values()].map(({ partition, topic, topicId }) => ({ topic, partition, topicId }))
+        }
+        return {
+          api: "heartbeat",
+          latency: broker.settings.requestLatency,
+          serve: (answer) => answer(broker.coordinator.groupHeartbeat(settings.groupId, request)),
+          refuse: (error) => ({ error, epoch: -1, assignment: [] })
+        }
       })
       if (response.error === undefined) {
         state.mended("protocol")

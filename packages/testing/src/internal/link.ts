@@ -19,6 +19,7 @@ interface Connection {
 
 const connect = (): Connection => ({ open: true, pending: new Set() })
 
+/** A request with all that it says: what it reads of its sender it reads before it is sent, and says however late it is served. */
 export interface Call<A> {
   readonly api: Api
   /** milliseconds until it reaches the broker */
@@ -74,11 +75,12 @@ export class Link {
     }
   }
 
-  call<A>(call: Call<A>): Effect.Effect<A, KafkaClientError> {
-    const { api, latency, refuse, serve } = call
+  /** `make`: called when the request is sent, by a process that does not stand still. */
+  call<A>(make: () => Call<A>): Effect.Effect<A, KafkaClientError> {
     const self = this
     const attempt = Effect.gen(function* (): Effect.fn.Return<A, KafkaClientError> {
       yield* self.gate.await
+      const { api, latency, refuse, serve } = make()
       const fault = self.faults.meet(api, self.requester)
       if (!self.isReachable || fault?.kind === "refused") return yield* noConnection(api)
       const name = api === "fetch" || api === "listOffsets" ? "records" : "group"
@@ -123,7 +125,7 @@ export class Link {
       const response =
         fault?.kind === "code" && fault.partitions === undefined
           ? refuse(fault.code, fault)
-          : yield* self.answer<A>(api, connection, (done) => serve(done, fault))
+          : yield* self.answer<A>(api, name, connection, limit, (done) => serve(done, fault))
       if (fault?.kind === "slowAnswer") {
         yield* self.time.sleep(fault.ms)
         if (!connection.open) return yield* brokenConnection(api)
@@ -140,15 +142,19 @@ export class Link {
 
   private answer<A>(
     api: Api,
+    name: "group" | "records",
     connection: Connection,
+    limit: number,
     serve: (answer: (response: A) => void) => void
   ): Effect.Effect<A, KafkaClientError> {
     return Effect.callback<A, KafkaClientError>((resume) => {
       let waiting = false
       let settled = false
+      let stop = () => {}
       const settle = (effect: Effect.Effect<A, KafkaClientError>) => {
         if (settled) return
         settled = true
+        stop()
         connection.pending.delete(fail)
         resume(effect)
       }
@@ -161,8 +167,15 @@ export class Link {
       waiting = true
       if (settled) return
       connection.pending.add(fail)
+      // another request of the same member may have taken the place of this one: then nobody answers it
+      stop = this.time.after(limit, () => {
+        stop = () => {}
+        settle(timedOut(api, limit))
+        if (connection.open) this.break(name)
+      })
       return Effect.sync(() => {
         settled = true
+        stop()
         connection.pending.delete(fail)
       })
     })

@@ -236,7 +236,7 @@ export const openProducer = (
           return log.appendSequenced({ id: producerId, epoch, sequence }, records)
         }
         const result = yield* Effect.result(
-          link.call<ProduceResponse>({
+          link.call<ProduceResponse>(() => ({
             api: "produce",
             latency: settings.produceLatency,
             serve: (answer, fault) => {
@@ -251,7 +251,7 @@ export const openProducer = (
               answer({ codes })
             },
             refuse: (code) => ({ codes: new Map(sent.map(([lane]) => [keyOf(lane), code])) })
-          })
+          }))
         )
         for (const [lane, batch] of sent) {
           const code = result._tag === "Success" ? result.success.codes.get(keyOf(lane)) : result.failure.reason

@@ -83,13 +83,13 @@ export const openSession = (
       const left = leaves
       const since = broker.time.now()
       for (let pause = Math.max(1, broker.settings.retryBackoff); left === leaves; pause = Math.min(1000, pause * 2)) {
-        const { error: code, missing } = yield* state.retrying<MetadataResponse>("coordinator", {
+        const { error: code, missing } = yield* state.retrying<MetadataResponse>("coordinator", () => ({
           api: "metadata",
           latency: 0,
           serve: (answer) =>
             answer({ missing: settings.topics.filter((topic) => broker.topics.find(topic) === undefined) }),
           refuse: (error) => ({ error, missing: settings.topics })
-        })
+        }))
         const end = code === undefined ? undefined : fatal(code)
         if (end !== undefined) return yield* end
         if (code !== undefined) {
@@ -147,7 +147,7 @@ export const openSession = (
         endMembership,
         says
           ? Effect.ignore(
-              state.link.call<void>({
+              state.link.call<void>(() => ({
                 api: "leave",
                 latency: 0,
                 serve: (answer) => {
@@ -156,7 +156,7 @@ export const openSession = (
                   answer()
                 },
                 refuse: () => undefined
-              })
+              }))
             )
           : Effect.void
       )
@@ -216,12 +216,12 @@ export const openSession = (
       commit: committer(state, scope),
       logOffsets: (partitions) =>
         Effect.flatMap(
-          state.link.call<ReadonlyArray<LogOffsets> | KafkaClientError>({
+          state.link.call<ReadonlyArray<LogOffsets> | KafkaClientError>(() => ({
             api: "listOffsets",
             latency: broker.settings.requestLatency,
             serve: (answer) => answer(logOffsets(broker, partitions, settings.isolation)),
             refuse: (code) => new KafkaClientError({ reason: "Connection", detail: `listOffsets: ${code}` })
-          }),
+          })),
           (response) => (response instanceof KafkaClientError ? Effect.fail(response) : Effect.succeed(response))
         ),
       leave

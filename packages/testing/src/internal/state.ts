@@ -182,11 +182,11 @@ export class SessionState {
   }
 
   /** The call, again after a pause for as long as the connection is the trouble. */
-  retrying<A>(which: Trouble, call: Call<A>): Effect.Effect<A, KafkaClientError> {
+  retrying<A>(which: Trouble, make: () => Call<A>): Effect.Effect<A, KafkaClientError> {
     const self = this
     return Effect.gen(function* (): Effect.fn.Return<A, KafkaClientError> {
       for (;;) {
-        const answer = yield* Effect.result(self.link.call(call))
+        const answer = yield* Effect.result(self.link.call(make))
         if (Result.isSuccess(answer)) {
           self.mended(which)
           return answer.success
@@ -210,7 +210,7 @@ export class SessionState {
       () =>
         Effect.gen(function* () {
           for (;;) {
-            const response = yield* self.retrying<OffsetFetchResponse>("coordinator", {
+            const response = yield* self.retrying<OffsetFetchResponse>("coordinator", () => ({
               api: "offsetFetch",
               latency: self.broker.settings.requestLatency,
               serve: (answer) => {
@@ -218,7 +218,7 @@ export class SessionState {
                 answer({ offsets: [...all].filter((entry) => topics.includes(entry.topic)) })
               },
               refuse: (error) => ({ error, offsets: [] })
-            })
+            }))
             if (response.error === undefined) return response.offsets
             yield* self.pause
           }
