@@ -1,10 +1,10 @@
 /** Starts `member.ts` as processes and reads what they write. Each is ended with its scope, by its own id. */
 import type { RebalanceSnapshot } from "@concurrent-kafka/core"
-import { Deferred, Effect } from "effect"
-import { spawn } from "node:child_process"
+import { Effect } from "effect"
 import { mkdtempSync, openSync, readSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import * as Processes from "./processes.ts"
 
 export interface MemberOptions {
   readonly brokers: ReadonlyArray<string>
@@ -42,37 +42,26 @@ export type Event =
       readonly unexpected: number
     }
 
-export interface Exited {
-  readonly code: number | null
-  readonly signal: NodeJS.Signals | null
-  /** performance.now() */
-  readonly at: number
-}
-
 /** topic, partition and offset are what a record is; there is one topic */
 export const keyOf = (h: Handling): string => `${h.partition}/${h.offset}`
 
 const chunk = Buffer.alloc(1 << 20)
 
 export class Member {
-  readonly pid: number
-  readonly exited: Effect.Effect<Exited>
   readonly handled: Array<Handling> = []
   readonly interrupted: Array<Handling> = []
   readonly started: Array<Handling> = []
   readonly finalized: Array<Handling> = []
   readonly rebalances: Array<RebalanceSnapshot> = []
   state: Extract<Event, { event: "state" }> | undefined = undefined
+  private readonly process: Processes.Process
   private readonly file: number
-  private readonly send: (signal: NodeJS.Signals) => void
   private position = 0
   private rest = ""
 
-  constructor(pid: number, file: number, exited: Effect.Effect<Exited>, send: (signal: NodeJS.Signals) => void) {
-    this.pid = pid
+  constructor(process: Processes.Process, file: number) {
+    this.process = process
     this.file = file
-    this.exited = exited
-    this.send = send
   }
 
   /** Takes in what was written since the last time. */
@@ -97,21 +86,16 @@ export class Member {
     return this.rebalances.findLast(({ kind }) => kind === "assigned")?.partitions ?? 0
   }
 
-  /** Ends it by interruption; returns when it is gone, with the milliseconds that it took. */
-  get terminate(): Effect.Effect<Exited & { readonly millis: number }> {
-    return Effect.suspend(() => {
-      const began = performance.now()
-      this.send("SIGTERM")
-      return Effect.map(this.exited, (exited) => ({ ...exited, millis: exited.at - began }))
-    })
+  get exited(): Processes.Process["exited"] {
+    return this.process.exited
   }
 
-  /** As the out-of-memory killer does. */
-  get kill(): Effect.Effect<Exited> {
-    return Effect.suspend(() => {
-      this.send("SIGKILL")
-      return this.exited
-    })
+  get terminate(): Processes.Process["terminate"] {
+    return this.process.terminate
+  }
+
+  get kill(): Processes.Process["kill"] {
+    return this.process.kill
   }
 
   private take(event: Event): void {
@@ -143,24 +127,8 @@ export const launch = Effect.fnUntraced(function* (
 ) {
   const file = join(within, `member-${++count}`)
   const descriptor = openSync(file, "a+")
-  const exited = yield* Deferred.make<Exited>()
-  const child = yield* Effect.acquireRelease(
-    Effect.sync(() => {
-      const [command, args] = program(file)
-      const started = spawn(command, args, { stdio: ["pipe", "ignore", "inherit"] })
-      started.once("exit", (code, signal) =>
-        Deferred.doneUnsafe(exited, Effect.succeed({ code, signal, at: performance.now() }))
-      )
-      return started
-    }),
-    (started) =>
-      Effect.suspend(() => {
-        if (started.exitCode !== null || started.signalCode !== null) return Effect.void
-        started.kill("SIGKILL")
-        return Effect.asVoid(Deferred.await(exited))
-      })
-  )
-  return new Member(child.pid!, descriptor, Deferred.await(exited), (signal) => void child.kill(signal))
+  const [command, args] = program(file)
+  return new Member(yield* Processes.start(command, args), descriptor)
 })
 
 export const start = (within: string, options: Omit<MemberOptions, "file">) =>

@@ -209,7 +209,7 @@ const startJava = Effect.fnUntraced(function* (
     Effect.gen(function* () {
       const own = Object.fromEntries(listeners.map((name, at) => [name, ports[index * listeners.length + at]]))
       const target: number | undefined = own["proxied"]
-      const proxy = target === undefined ? undefined : yield* Proxy.make({ target })
+      const proxy = target === undefined ? undefined : yield* Proxy.make({ target, kafka: true })
       return { id, folder: join(kept ?? folder, `node-${id}`), ports: own, proxyPort: proxy?.port, proxy }
     })
   )

@@ -4,6 +4,7 @@
 import { Duration, Effect } from "effect"
 import type { Scope } from "effect"
 import * as net from "node:net"
+import * as Frames from "./frames.ts"
 import * as Ports from "./ports.ts"
 
 export type Direction = "requests" | "answers" | "both"
@@ -23,12 +24,17 @@ export interface Proxy {
   readonly blackhole: (direction?: Direction) => Effect.Effect<void>
   /** Resets the connections that are open and refuses new ones. */
   readonly refuse: Effect.Effect<void>
+  /** The next so many requests of this kind reach the broker, and their answers do not come back; everything else does. Only with `kafka`. */
+  readonly eatAnswers: (apiKey: number, count: number) => Effect.Effect<void>
+  /** So many answers have been eaten. */
+  readonly eaten: Effect.Effect<number>
 }
 
 interface Faults {
   delayMillis: number
   holdRequests: boolean
   holdAnswers: boolean
+  eat: { readonly apiKey: number; left: number } | undefined
 }
 
 /** One direction of one connection. Bytes leave in the order in which they came, whatever happens to the delay meanwhile. */
@@ -40,12 +46,18 @@ class Pipe {
   private readonly faults: Faults
   private readonly held: () => boolean
 
-  constructor(from: net.Socket, to: net.Socket, faults: Faults, held: () => boolean) {
+  constructor(
+    from: net.Socket,
+    to: net.Socket,
+    faults: Faults,
+    held: () => boolean,
+    passed: (chunk: Buffer) => ReadonlyArray<Buffer>
+  ) {
     this.from = from
     this.to = to
     this.faults = faults
     this.held = held
-    from.on("data", (chunk) => this.push(chunk))
+    from.on("data", (chunk) => passed(chunk).forEach((piece) => this.push(piece)))
     from.once("end", () => this.push("end"))
     to.on("drain", () => from.resume())
   }
@@ -94,9 +106,18 @@ class Pipe {
 export const make = Effect.fnUntraced(function* (options: {
   readonly target: number
   readonly port?: number | undefined
+  /** What passes is Kafka's protocol, so that answers can be eaten. */
+  readonly kafka?: boolean | undefined
 }): Effect.fn.Return<Proxy, never, Scope.Scope> {
   const port = options.port ?? (yield* Ports.free(1))[0] ?? 0
-  const faults: Faults = { delayMillis: 0, holdRequests: false, holdAnswers: false }
+  const faults: Faults = { delayMillis: 0, holdRequests: false, holdAnswers: false, eat: undefined }
+  let eaten = 0
+  const eats = (apiKey: number): boolean => {
+    if (faults.eat?.apiKey !== apiKey || faults.eat.left === 0) return false
+    faults.eat.left--
+    return true
+  }
+  const whole = (chunk: Buffer) => [chunk]
   const sockets = new Set<net.Socket>()
   const pipes = new Set<Pipe>()
   let server: net.Server | undefined
@@ -104,8 +125,9 @@ export const make = Effect.fnUntraced(function* (options: {
   const connect = (client: net.Socket) => {
     const broker = net.connect({ port: options.target, host: "127.0.0.1", allowHalfOpen: true })
     const both = [client, broker]
-    const requests = new Pipe(client, broker, faults, () => faults.holdRequests)
-    const answers = new Pipe(broker, client, faults, () => faults.holdAnswers)
+    const frames = options.kafka === true ? Frames.eating(eats, () => void eaten++) : { request: whole, answer: whole }
+    const requests = new Pipe(client, broker, faults, () => faults.holdRequests, frames.request)
+    const answers = new Pipe(broker, client, faults, () => faults.holdAnswers, frames.answer)
     sockets.add(client)
     pipes.add(requests).add(answers)
     const close = () => {
@@ -154,11 +176,13 @@ export const make = Effect.fnUntraced(function* (options: {
     port,
     address: `127.0.0.1:${port}`,
     connections: Effect.sync(() => sockets.size),
-    heal: Effect.andThen(set({ delayMillis: 0, holdRequests: false, holdAnswers: false }), open),
+    heal: Effect.andThen(set({ delayMillis: 0, holdRequests: false, holdAnswers: false, eat: undefined }), open),
     delay: (by) => set({ delayMillis: Duration.toMillis(by) }),
     cut,
     blackhole: (direction = "both") =>
       set({ holdRequests: direction !== "answers", holdAnswers: direction !== "requests" }),
-    refuse
+    refuse,
+    eatAnswers: (apiKey, count) => set({ eat: { apiKey, left: count } }),
+    eaten: Effect.sync(() => eaten)
   }
 })
