@@ -1,7 +1,10 @@
 /** What the documents say, held against the code: examples are type-checked and run, tables compared. */
+import { DeadLetter } from "@concurrent-kafka/core/DeadLetter"
+import { HandlerTimeout } from "@concurrent-kafka/core/Handler"
 import { healthCodes } from "@concurrent-kafka/core/Health"
 import { machineRows } from "@concurrent-kafka/core/Diagnostics"
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import { execFile } from "node:child_process"
 import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
@@ -175,12 +178,14 @@ const ${name} = ${all(type, found)}
 export const ${name}Complete: Exclude<${type}, (typeof ${name})[number]> extends never ? true : Exclude<${type}, (typeof ${name})[number]> = true
 `
     const code = `
-import type { ConsumerError, HandlerOptions, KafkaClientError, MembershipOptions, OnFailure, HealthCode } from "@concurrent-kafka/core"
+import type { ConsumerError, Decision, HandlerOptions, KafkaClientError, MembershipOptions, OnFailure, HealthCode, PublishError } from "@concurrent-kafka/core"
 ${same("options", "Exclude<keyof HandlerOptions | keyof OnFailure<never, never>, keyof MembershipOptions>", namesOf(options))}
 ${same("membership", "keyof MembershipOptions", namesOf(membership))}
 ${same("consumer", 'ConsumerError["reason"]["_tag"]', namesOf(table(readme, "consumer errors")))}
 ${same("client", 'KafkaClientError["reason"]', namesOf(table(readme, "client errors")))}
 ${same("health", "HealthCode", namesOf(table(readme, "health")))}
+${same("publish", 'PublishError["reason"]', namesOf(table(readme, "publish errors")))}
+${same("decisions", 'Decision["_tag"]', namesOf(table(read("docs/failures.md"), "decisions")))}
 `
     assert.deepStrictEqual(await typeErrors({ "names.ts": code }), [])
     assert.lengthOf(await typeErrors({ "less.ts": code.replace('"concurrency", ', "") }), 1)
@@ -254,6 +259,26 @@ describe("the documents", () => {
     }
     const told = [...text.matchAll(/^\| ([PRK]\d+[ab]?) \|/gm)].map(([, row = ""]) => row)
     assert.deepStrictEqual(sorted(told), sorted(Object.values(machineRows).flat()))
+  })
+
+  it("name every header of a dead letter", () => {
+    const record = { topic: "t", partition: 0, offset: 0n, timestamp: 0n, key: null, value: null, headers: [] }
+    const cause = Cause.fail(new HandlerTimeout({ afterMillis: 1 }))
+    const { headers = [] } = DeadLetter.make({
+      topic: "d",
+      record,
+      groupId: "g",
+      attempts: 1,
+      cause,
+      reason: "r",
+      firstFailedAt: 0,
+      lastFailedAt: 0
+    })
+    const told = table(read("docs/failures.md"), "dead letter headers").flatMap(([name]) => names(name))
+    assert.deepStrictEqual(
+      told,
+      headers.map(([name]) => name)
+    )
   })
 
   it("link to files that are there", () => {

@@ -41,7 +41,7 @@ import type { Snapshot } from "./Snapshot.ts"
  * Concurrency is bound by the number of different keys then, see the health code `laneBound`. A lane is of one partition of one topic:
  * when a topic gets more partitions, keys move, and nobody can keep their order over that.
  *
- * **Cost**: `"key"` and a function take some tenths of a microsecond a record.
+ * **Cost**: `"key"` takes 0.5 to 0.7 us a record, a function its own time in place of reading the key.
  *
  * @since 0.1.0
  * @category options
@@ -63,7 +63,7 @@ export interface ConsumerOptions {
   readonly ordering?: Ordering | undefined
   /** Where a partition without a committed offset starts; the start is committed at once. Default `"earliest"`: `"latest"` hides what was produced before. Java: `auto.offset.reset`. */
   readonly startFrom?: "earliest" | "latest" | "fail" | undefined
-  /** When the position lies behind the end of the log (truncation, recreated topic). Default `"earliest"`. */
+  /** When the position lies beyond the end of the log (truncation, recreated topic). Default `"earliest"`. `"fail"`: also when retention has deleted what comes next. */
   readonly onOutOfRange?: "earliest" | "latest" | "fail" | undefined
   /**
    * Records that have finished behind a gap are written into the commit's metadata, so that the next owner does not run them again.
@@ -77,7 +77,7 @@ export interface ConsumerOptions {
    * again after a crash.
    */
   readonly maxUncommitted?: number | undefined
-  /** Records buffered and in flight. Default 20,000. Fetching pauses there and goes on at half; of several partitions one takes at most half, and a quarter is kept for those that hold little. */
+  /** Records buffered, in flight, waiting for a retry, parked. Default 20,000: bytes are the real bound. Fetching pauses there and goes on at half; of several partitions one takes at most half, and a quarter is kept for those that hold little. */
   readonly maxHeldRecords?: number | undefined
   /** Bytes of key, value and headers of these. Default 32 MiB. One fetch response of each broker comes on top. */
   readonly maxHeldBytes?: number | undefined
