@@ -147,6 +147,29 @@ describe("faults", () => {
     )
   )
 
+  it.effect("a trouble of a membership that was left is none of the next one", () =>
+    cluster({}, (kafka) =>
+      Effect.gen(function* () {
+        const a = yield* member(kafka, "a")
+        const b = yield* member(kafka, "b")
+        yield* advance(4_000)
+        const control = kafka.sessionUnsafe("a")
+        yield* control.disconnect
+        yield* fill(kafka, 0, 1)
+        yield* advance(1_000)
+        yield* a.session.leave
+        yield* advance(35_000)
+        assert.strictEqual(b.held.size, 1)
+        yield* Effect.forkScoped(Effect.ignore(a.session.join))
+        yield* advance(1_000)
+        assert.strictEqual(a.of("Connection").at(-1)?.state, "down")
+        yield* control.reconnect
+        yield* advance(10_000)
+        assert.strictEqual(a.of("Connection").at(-1)?.state, "up")
+      })
+    )
+  )
+
   it.effect("a broker that does not answer is a Timeout", () =>
     cluster({}, (kafka) =>
       Effect.gen(function* () {

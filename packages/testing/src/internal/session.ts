@@ -119,6 +119,7 @@ export const openSession = (
       state.generation = -1
       state.joining = false
       state.held.clear()
+      state.forgetTroubles()
       return running === undefined ? Effect.void : Scope.close(running, Exit.void)
     })
 

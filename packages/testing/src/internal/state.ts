@@ -162,6 +162,11 @@ export class SessionState {
     }
   }
 
+  /** The membership is over, and so is whatever kept it from something: a later one begins without troubles. */
+  forgetTroubles(): void {
+    this.troubles.clear()
+  }
+
   /** kill -9: nothing is said to anybody. */
   crash(): void {
     if (this.crashed || this.closed) return
