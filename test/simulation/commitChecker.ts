@@ -41,6 +41,7 @@ export class CommitChecker {
       // one that the engine had given up on an answer of the broker, and the client holds on, goes on where the group is
       const goesOn = owner.committed.get(epoch.key) === start.offset
       const map = this.maps.get(epoch.key)
+      if (goesOn) this.ofAnother(log, start.offset, map?.base === start.offset ? map.end : undefined)
       if (map?.base === start.offset) {
         epoch.storedMap = map
         if (owner.mapped) epoch.found = map
@@ -53,15 +54,19 @@ export class CommitChecker {
     if (epoch.committed !== undefined) {
       if (epoch.committed !== start.offset)
         this.judge.violation("I3", `begins not at the committed ${epoch.committed}, ${where}`)
-      const term = this.stores.get(epoch.key)?.get(start.offset)
-      if (term !== log.term) {
-        const to = epoch.found?.end ?? start.offset
-        log.excuse(to, "committed for a log before this one, or by somebody else")
-      }
-      return
+      return this.ofAnother(log, start.offset, epoch.found?.end)
     }
     if (epoch.stored !== start.offset)
       this.judge.violation("C2", `the start is not committed before it begins, ${where}`)
+  }
+
+  /** Where the group is was committed for a log before this one, or by somebody else: what lies below is passed over. */
+  private ofAnother(log: LogTruth, offset: bigint, mapEnd: bigint | undefined): void {
+    const key = keyOf(log)
+    if (this.stores.get(key)?.get(offset) === log.term) return
+    // what somebody else puts beside an offset is no map of ours, whatever its reader says
+    const to = mapEnd === undefined || this.tools.get(key) === offset ? offset : mapEnd
+    log.excuse(to, "committed for a log before this one, or by somebody else")
   }
 
   committing(owner: Owner, entries: ReadonlyArray<CommitEntry>): void {

@@ -131,6 +131,8 @@ export class SessionChecker {
     const recs = chunk.records.map((record) => this.judge.recordOf(record))
     // read before the log was truncated, and on its way since
     const stale = recs.some((rec) => log.records[log.indexOf(rec.offset)] !== rec)
+    // first: a map of before the truncation is believed as well, and carried on from here
+    this.believe(epoch, chunk.end, recs[0]?.offset)
     if (log !== epoch.log && !stale) {
       // it reads on in a log that was truncated, and nobody could tell
       const to = epoch.claims?.end ?? epoch.position
@@ -145,7 +147,6 @@ export class SessionChecker {
         this.judge.violation("delivery", `${epoch.key}@${rec.offset} is not in the chunk to ${chunk.nextOffset}`)
       }
     }
-    this.believe(epoch, chunk.end, recs[0]?.offset)
     for (const rec of recs) {
       epoch.indexOf.set(rec, epoch.delivered.push(rec) - 1)
       if (epoch.claims?.says(rec.offset) === true) {

@@ -240,7 +240,10 @@ export class TopicActions {
   tool(log: LogTruth | undefined = this.chance.pick(this.logs())): boolean {
     if (log === undefined) return false
     const offset = this.offset(log)
-    const metadata = this.chance.pick(["", "x", "{}", "\u0000\uffff", "d".repeat(4096), "YmFzZTY0"])
+    // a map of ours, beside another offset than its own
+    const now = this.stage.cluster.committedUnsafe(groupId, log.topic, log.partition)
+    const moved = now === undefined || now.offset === offset ? "" : now.metadata
+    const metadata = this.chance.pick([moved, moved, "x", "{}", "\u0000\uffff", "d".repeat(4096), "YmFzZTY0"])
     this.log(`a tool commits ${keyOf(log)} = ${offset}`)
     this.sync(this.stage.cluster.setCommitted(groupId, log.topic, log.partition, { offset, metadata }))
     this.stage.checker.commits.setByTool(log, offset)
