@@ -11,6 +11,8 @@ const zstd: OffsetMap.Zstd = {
   compress: (bytes) => zstdCompressSync(bytes),
   decompress: (bytes, limit) => zstdDecompressSync(bytes, { maxOutputLength: limit })
 }
+/** `OFFSET_MAP_SEED` plays other inputs. */
+const firstSeed = Number(process.env["OFFSET_MAP_SEED"] ?? 20_261_121)
 const place = { topic: "orders", partition: 3, base: 100n }
 const own = { ...place, trust: "own" } as const
 const all = { ...place, trust: "all" } as const
@@ -290,19 +292,34 @@ const stepsToRuns = (steps: ReadonlyArray<readonly [number, number]>, scale: num
   return runs
 }
 
-/** As the Java library reads: what lies behind the body is nothing to it. */
-const readAsJava = (metadata: string): { readonly length: number; readonly done: (i: number) => boolean } => {
-  const payload = fromBase64(metadata)!
-  const view = new DataView(payload.buffer)
-  if (payload[0] === 0x65) {
-    const ends: Array<number> = []
-    for (let i = 1; i + 4 <= payload.length; i += 4) ends.push((ends.at(-1) ?? 0) + view.getInt32(i))
-    return { length: ends.at(-1) ?? 0, done: (i) => ends.findIndex((end) => i < end) % 2 === 1 }
+/** As the Java library reads, offset by offset, 2,000 of them: what lies behind the body is nothing to it. */
+const readAsJava = (metadata: string): { readonly length: number; readonly done: Uint8Array } => {
+  const whole = Buffer.from(metadata, "base64")
+  const payload = whole[0] === 0x58 ? whole.subarray(3 + whole.readUInt16BE(1)) : whole
+  const magic = String.fromCharCode(payload[0]!)
+  const body = "asJp".includes(magic) ? zstdDecompressSync(payload.subarray(1)) : payload.subarray(1)
+  const form = { a: "l", s: "o", J: "n", p: "e" }[magic] ?? magic
+  const done = new Uint8Array(2_000)
+  let length = 0
+  if (form === "e" || form === "n") {
+    const width = form === "e" ? 4 : 2
+    for (let i = 0, bit = 0; i + width <= body.length; i += width, bit = 1 - bit) {
+      const run = body.readIntBE(i, width)
+      done.fill(bit, length, length + run)
+      length += run
+    }
+  } else {
+    const start = form === "o" ? 4 : 2
+    length = body.readIntBE(0, start)
+    for (let i = 0; i < Math.min(length, done.length); i++) done[i] = ((body[start + (i >> 3)] ?? 0) >> (i & 7)) & 1
   }
-  const wide = payload[0] === 0x6f
-  const start = wide ? 5 : 3
-  const length = wide ? view.getInt32(1) : view.getInt16(1)
-  return { length, done: (i) => i < length && ((payload[start + (i >> 3)] ?? 0) & (1 << (i & 7))) !== 0 }
+  return { length, done: done.subarray(0, length) }
+}
+
+const unrolled = (runs: ReadonlyArray<number>, length: number): Uint8Array => {
+  const done = new Uint8Array(Math.min(length, 2_000))
+  for (let i = 0; i < runs.length && runs[i]! < 2_000; i += 2) done.fill(1, runs[i], runs[i + 1])
+  return done
 }
 
 describe("properties", () => {
@@ -326,12 +343,7 @@ describe("properties", () => {
         assert.strictEqual(metadata.length, plainCharacters(length, runs.length / 2))
         const java = readAsJava(metadata)
         assert.strictEqual(java.length, length)
-        for (let i = 0; i < Math.min(length, 2_000); i++) {
-          assert.strictEqual(
-            java.done(i),
-            runs.some((from, k) => k % 2 === 0 && from <= i && i < runs[k + 1]!)
-          )
-        }
+        assert.deepStrictEqual(java.done, unrolled(runs, length))
       }
     },
     { arbitrary: { runs: 300, size: 60 } }
@@ -358,6 +370,37 @@ describe("properties", () => {
     },
     { arbitrary: { runs: 300, size: 60 } }
   )
+
+  it("under every limit it fits, says nothing that is not done, and says no less than under a smaller one", () => {
+    const shapes: ReadonlyArray<readonly [what: string, runs: ReadonlyArray<number>, step: number]> = [
+      ["scattered", Array.from({ length: 600 }, (_, i) => [90 * i + 1, 90 * i + 40 + (i % 7)]).flat(), 1],
+      ["dense", Array.from({ length: 12_000 }, (_, i) => [4 * i + 1, 4 * i + 2 + (i % 3)]).flat(), 7],
+      ["one run", [1, 5_000_000_000], 1],
+      ["mixed", Array.from({ length: 900 }, (_, i) => [(i + 2) ** 2, (i + 2) ** 2 + 1 + (i >> 1)]).flat(), 3]
+    ]
+    for (const [what, runs, step] of shapes) {
+      for (const compressor of [undefined, zstd]) {
+        let before = 0
+        for (let limit = 0; limit <= 4_200; limit += compressor === undefined ? step : 131) {
+          const { cut, length, metadata } = OffsetMap.encode({ ...place, runs, limit, zstd: compressor })
+          assert.isAtMost(metadata.length, limit)
+          assert.isAtLeast(length, before, `${what} at ${limit}`)
+          before = length
+          assert.strictEqual(cut, length < runs.at(-1)!)
+          if (metadata === "") {
+            assert.strictEqual(length, 0)
+            continue
+          }
+          const decoded = mapOf(OffsetMap.decode(metadata, { ...own, zstd }))
+          assert.strictEqual(decoded.length, length)
+          const expected = runs.slice(0, decoded.runs.length)
+          if (cut && expected.length > 0) expected[expected.length - 1] = Math.min(expected.at(-1)!, length)
+          if (String(decoded.runs) !== String(expected)) assert.fail(`${what} at ${limit}`)
+        }
+        assert.isAbove(before, 0, what)
+      }
+    }
+  })
 
   it("bytes become text and bytes again, whatever their number", () => {
     for (let length = 0; length < 300; length++) {
@@ -405,20 +448,76 @@ describe("hostile input", () => {
     assert.deepStrictEqual(mapOf(OffsetMap.decode(cut.metadata, own)).runs, [5, 5_000_000_000])
   })
 
-  it("I12: a million inputs, random and mutated: an answer each time, and no map that was damaged is used", () => {
-    let seed = 20_261_121
+  it("the largest that is read takes no more time or memory than its bytes are worth, whatever they claim", () => {
+    const most = 49_152
+    const filled = (magic: number, byte: number): Uint8Array => {
+      const payload = new Uint8Array(most).fill(byte)
+      payload[0] = magic
+      return payload
+    }
+    const bits = filled(0x6f, 0xaa)
+    const length = (most - 6) * 8
+    new DataView(bits.buffer).setInt32(1, length)
+    bits[most - 1] = 0
+    const packed = zstd.compress(new Uint8Array(65_536).fill(0xaa))
+    const inputs = [
+      bits,
+      filled(0x6e, 1),
+      filled(0x65, 1),
+      Uint8Array.of(0x73, ...packed),
+      Uint8Array.of(0x70, ...packed)
+    ]
+    let largest = 0
+    for (const input of inputs) {
+      for (const trust of ["own", "all"] as const) {
+        const began = performance.now()
+        const decoded = OffsetMap.decode(toBase64(input), { ...place, trust, zstd })
+        assert.isBelow(performance.now() - began, 1_000)
+        if (decoded._tag !== "Map") continue
+        largest = Math.max(largest, decoded.map.runs.length)
+        assert.isAtMost(decoded.map.runs.length, 8 * 65_536)
+      }
+    }
+    assert.strictEqual(largest, length, "a bit set of which every other bit is set")
+    // one character more is not even looked at
+    assert.strictEqual(why(OffsetMap.decode(toBase64(new Uint8Array(most + 1)), all)), "tooLong")
+  })
+
+  it(`I12: a million inputs, random and mutated (seed ${firstSeed}): an answer each time, and no claim beyond what is written`, () => {
+    let seed = firstSeed
     const next = (below: number): number => {
       seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0
       return Math.floor((seed / 0x1_0000_0000) * below)
     }
     const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     const magics = [0x6c, 0x6f, 0x6e, 0x65, 0x61, 0x73, 0x4a, 0x70, 0x58, 0x64, 0x44, 0x4c, 0xee, 1, 2]
-    const ours = Array.from({ length: 200 }, (_, i) => {
-      const runs = stepsToRuns(
+    const randomRuns = (i: number) =>
+      stepsToRuns(
         Array.from({ length: 1 + next(12) }, () => [next(20), next(20)] as const),
         1 + (i % 4 === 0 ? next(500) : 0)
       )
+    /** only the Java library writes it */
+    const runs16 = (runs: ReadonlyArray<number>): Uint8Array => {
+      const body = Buffer.alloc(1 + 2 * runs.length, 0x6e)
+      runs.forEach((at, i) => body.writeInt16BE(Math.min(at - (runs[i - 1] ?? 0), 0x7fff), 1 + 2 * i))
+      return body
+    }
+    const ours = Array.from({ length: 200 }, (_, i) => {
+      const runs = randomRuns(i)
       return { runs, ...OffsetMap.encode({ ...place, runs, limit: 4_096 }) }
+    })
+    const theirs = Array.from({ length: 200 }, (_, i) => {
+      // the long ones as run lengths: bit sets of them would be of kilobytes
+      const runs = randomRuns(i)
+      const form = (["runs32", "bits16", "bits32", "runs16"] as const)[i % 4]!
+      const payload = form === "runs16" ? runs16(runs) : writeForm(form, runs, runs.at(-1)!, 0)
+      if (next(10) > 0) return toBase64(payload)
+      const magic = { bits16: 0x61, bits32: 0x73, runs16: 0x4a, runs32: 0x70 }[form]
+      return bytes(magic, ...zstd.compress(payload.subarray(1)))
+    })
+    const packed = Array.from({ length: 50 }, () => {
+      const runs = Array.from({ length: 180 }, (_, i) => [9 * i + 1 + next(3), 9 * i + 4 + next(3)]).flat()
+      return { runs, ...OffsetMap.encode({ ...place, runs, limit: 4_096, zstd }) }
     })
     const mutate = (text: string): string => {
       const at = next(text.length)
@@ -433,33 +532,73 @@ describe("hostile input", () => {
           return text.slice(0, at) + text.slice(at + 1 + next(3))
       }
     }
-    let used = 0
+    const twice = (text: string): string => mutate(mutate(text) || "A")
+    const random = (): string => {
+      const some = Uint8Array.from({ length: 1 + next(24) }, () => next(256))
+      some[0] = magics[next(magics.length)]!
+      return toBase64(some)
+    }
+    const enveloped = (): string => {
+      const inner = Buffer.from(next(2) === 0 ? random() : ours[next(ours.length)]!.metadata, "base64")
+      const rider = next(4)
+      return bytes(
+        0x58,
+        next(50) === 0 ? 1 : 0,
+        next(9) === 0 ? next(9) : rider,
+        ...Array.from({ length: rider }, () => next(256)),
+        ...inner
+      )
+    }
+    const same = (a: ReadonlyArray<number>, b: ReadonlyArray<number>): boolean =>
+      a.length === b.length && a.every((at, i) => at === b[i])
+    const used = { own: 0, others: 0, packed: 0 }
     const seen = new Set<string>()
     for (let i = 0; i < 1_000_000; i++) {
-      const kind = i % 4
+      const kind = i % 8
       let text: string
-      let map: (typeof ours)[number] | undefined
-      if (kind < 2) {
-        map = ours[next(ours.length)]!
-        text = mutate(map.metadata)
-        if (kind === 1) text = mutate(text === "" ? "A" : text)
-      } else if (kind === 2) {
-        const some = Uint8Array.from({ length: 1 + next(24) }, () => next(256))
-        some[0] = magics[next(magics.length)]!
-        text = toBase64(some)
-      } else text = String.fromCharCode(...Array.from({ length: next(20) }, () => 32 + next(100)))
-      const decoded = OffsetMap.decode(text, kind === 2 && next(2) === 0 ? { ...all, end: 100_000n } : own)
+      let runs: ReadonlyArray<number> | undefined
+      // to decompress, and to fail at it, costs a hundred times as much as all the rest
+      const compressed = i % 32 === 4
+      const compressor = compressed || kind === 3 || i % 32 === 7 ? zstd : undefined
+      if (kind < 3) {
+        const one = ours[next(ours.length)]!
+        runs = one.runs
+        text = kind === 0 ? mutate(one.metadata) : twice(one.metadata)
+      } else if (kind === 3) {
+        const one = theirs[next(theirs.length)]!
+        text = next(3) === 0 ? one : mutate(one)
+      } else if (compressed) {
+        const one = packed[next(packed.length)]!
+        runs = one.runs
+        text = next(20) === 0 ? one.metadata : mutate(one.metadata)
+      } else if (kind < 7 || i % 32 === 7) text = next(9) === 0 ? enveloped() : random()
+      else text = String.fromCharCode(...Array.from({ length: next(20) }, () => 32 + next(100)))
+      const trusting = kind === 3 || (kind > 4 && next(2) === 0)
+      const options = trusting ? { ...all, end: 100_000n } : own
+      const decoded = OffsetMap.decode(text, { ...options, zstd: compressor })
       seen.add(why(decoded))
       if (decoded._tag !== "Map") continue
-      if (decoded.own) {
-        used++
+      const { base, length, runs: claimed } = decoded.map
+      if (decoded.own && runs === undefined) {
+        // in an envelope
+        if (!ours.some((one) => same(one.runs, claimed))) assert.fail(text)
+      } else if (decoded.own) {
+        used[compressed ? "packed" : "own"]++
         // only what says the same as before (of the last character's bits some mean nothing)
-        assert.deepStrictEqual(decoded.map.runs, map?.runs, text)
-      } else assert.isTrue(decoded.map.base + BigInt(decoded.map.length) <= 100_000n)
-      assert.isAtMost(decoded.map.runs.length, 8 * text.length)
+        if (!same(runs!, claimed)) assert.fail(text)
+      } else {
+        used.others++
+        const java = readAsJava(text)
+        if (!trusting || length !== java.length || base + BigInt(length) > 100_000n) assert.fail(text)
+        if (Buffer.compare(java.done, unrolled(claimed, length)) !== 0) assert.fail(text)
+        if (claimed.some((at, k) => at <= (claimed[k - 1] ?? -1) || at > length)) assert.fail(text)
+      }
     }
-    assert.isAbove(used, 0)
-    for (const each of ["Map", "Empty", "checkWrong", "unchecked", "truncated", "negative", "trailing", "zstdMissing"])
+    for (const count of Object.values(used)) assert.isAbove(count, 1_000, JSON.stringify(used))
+    for (const each of [
+      ...["Map", "Empty", "checkWrong", "unchecked", "truncated", "negative", "trailing", "nested", "beyondEnd"],
+      ...["zstdMissing", "zstdFailed", "notBase64", "unknownMagic", "kafkaStreams", "unsupported"]
+    ])
       assert.isTrue(seen.has(each), each)
-  }, 30_000)
+  }, 60_000)
 })
