@@ -63,7 +63,7 @@ export interface ConsumerOptions {
   readonly ordering?: Ordering | undefined
   /** Where a partition without a committed offset starts; the start is committed at once. Default `"earliest"`: `"latest"` hides what was produced before. Java: `auto.offset.reset`. */
   readonly startFrom?: "earliest" | "latest" | "fail" | undefined
-  /** When the position lies beyond the end of the log (truncation, recreated topic). Default `"earliest"`. `"fail"`: also when retention has deleted what comes next. */
+  /** When the position lies beyond the end of the log (truncation, recreated topic). Default `"earliest"`. Below its start (retention) there is no choice: it goes on at the start, and what was deleted is counted and logged. */
   readonly onOutOfRange?: "earliest" | "latest" | "fail" | undefined
   /**
    * Records that have finished behind a gap are written into the commit's metadata, so that the next owner does not run them again.
