@@ -7,7 +7,7 @@ import type { ConsumerError } from "../src/ConsumerError.ts"
 import { Handler } from "../src/Handler.ts"
 import { KafkaClientError } from "../src/KafkaClient.ts"
 import { Desk, pass, passUntil, turns, world } from "./harness.ts"
-import { later, outcomes, scripted } from "./script.ts"
+import { at, later, outcomes, scripted } from "./script.ts"
 
 const reasonOf = (fiber: Fiber.Fiber<void, unknown>) =>
   Effect.map(
@@ -407,6 +407,24 @@ describe("topics and members", () => {
       assert.deepStrictEqual(s.session.begun, ["0#1@0", "0#1001@0"])
       yield* s.session.chunk(0, 1001, 0, 3)
       assert.deepStrictEqual(s.desk.running, ["0:0", "0:1", "0:2"])
+    })
+  )
+
+  it.effect("a partition that was given up, is retained, and is lost before that is looked at is not opened", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ batchSize: 1 })
+      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+      yield* s.session.chunk(0, 1, 0, 3)
+      s.session.answers.push(outcomes("stale", "UNKNOWN_MEMBER_ID"))
+      yield* s.desk.finish(0, 0)
+      // the client has lost it since, and says so next
+      s.session.reopens = false
+      yield* s.session.assign([{ partition: 0, epoch: 1, retained: true, committed: 0 }])
+      assert.deepStrictEqual(s.session.begun, ["0#1@0"])
+      assert.deepStrictEqual((yield* s.consumer.snapshot).partitions, [])
+      yield* s.session.lost(at(0, 1))
+      yield* s.session.assign([{ partition: 0, epoch: 2, committed: 0 }])
+      assert.deepStrictEqual(s.session.begun, ["0#1@0", "0#2@0"])
     })
   )
 
