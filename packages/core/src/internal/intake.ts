@@ -292,7 +292,8 @@ export class Intake {
       const epoch = run.epochs.get(key)
       if (epoch === undefined) {
         if (run.closing) continue
-        fresh.push(p.retained ? this.anew(p) : p)
+        const next = p.retained ? this.anew(p) : p
+        if (next !== undefined) fresh.push(next)
       } else if (epoch.epoch === p.epoch) this.retained(epoch, p)
       else {
         this.transition(epoch, "reassigned")
@@ -311,12 +312,13 @@ export class Intake {
   /**
    * Retained, and its epoch is over here. A commit was answered with UNKNOWN_MEMBER_ID, or the topic was not there, and that ended
    * it; then the coordinator moved before it had written the eviction down, and the member is a member again, with what it had.
-   * Its records were given up, so it begins at what is committed, in an epoch of its own.
+   * Its records were given up, so it begins at what is committed, in an epoch of its own. `undefined`: the client has lost it since,
+   * and will say so.
    */
-  private anew(p: AssignedPartition): AssignedPartition {
+  private anew(p: AssignedPartition): AssignedPartition | undefined {
     if (!this.givenUp.delete(p.epoch)) this.run.unexpected("partition", "none", "retained", p)
     const next = this.run.session.reopenUnsafe(p)
-    return next === undefined ? p : { ...p, ...next, retained: false }
+    return next === undefined ? undefined : { ...p, ...next, retained: false }
   }
 
   /** The broker has answered a commit with it, before the client knows. */
