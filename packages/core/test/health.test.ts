@@ -344,6 +344,28 @@ describe("health", () => {
       })
   )
 
+  it.effect("commitsFailing is taken away too when a rebalance shows that all is committed", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ batchSize: 1 })
+      yield* open(s)
+      yield* s.session.chunk(0, 1, 0, 1)
+      // the broker has it, and every answer is lost
+      s.session.always = outcomes("retriable", "NO_ANSWER")
+      yield* s.desk.finish(0, 0)
+      yield* pass(1_000)
+      yield* says(s, "commitsFailing", ["down", true, true])
+      s.session.always = outcomes("deferred", "REBALANCE_IN_PROGRESS")
+      const revoke = yield* s.session.revoking([at(0, 1)], { exact: false })
+      yield* pass(3_000)
+      assert.isTrue(revoke.answered())
+      const { length } = s.session.sent
+      yield* s.session.assign([{ partition: 0, epoch: 1, retained: true, committed: 1 }])
+      yield* pass(60_000)
+      assert.lengthOf(s.session.sent, length)
+      yield* well(s)
+    })
+  )
+
   for (const [code, reason] of [
     ["disconnected", "Connection"],
     ["disconnected", "Timeout"],
