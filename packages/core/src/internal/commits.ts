@@ -211,7 +211,12 @@ export class Commits {
   /** Commits at once what has moved while nothing could be committed. */
   catchUp(epoch: PartitionEpoch): void {
     const sameMap = !this.run.mapped || epoch.map.unchanged(epoch)
-    if (epoch.tracker.committable === epoch.committed && sameMap && !epoch.unsure) return
+    if (epoch.tracker.committable === epoch.committed && sameMap && !epoch.unsure) {
+      // put off, or without an answer, and the broker has it all the same
+      if (epoch.commitState === "deferred") this.run.commit(epoch, "decideAgain")
+      if (epoch.commitState === "dirty") this.run.commit(epoch, "unmoved")
+      return this.calm()
+    }
     if (epoch.commitState === "clean") this.run.commit(epoch, "moved")
     this.events.fork(Effect.ignore(this.committer.flush([epoch])))
   }
@@ -219,7 +224,11 @@ export class Commits {
   /** The epoch is over: what is under way is not waited for. */
   ended(epoch: PartitionEpoch): void {
     if (epoch.commitState !== "over") this.run.commit(epoch, "ended")
-    // nothing is left that could be committed, so no success will ever end the row of failures
+    this.calm()
+  }
+
+  /** Where nothing is left that could be committed, no success will ever end the row of failures. */
+  private calm(): void {
     const { counters, epochs } = this.run
     if (counters.commitFailures > 0 && ![...epochs.values()].some(({ commitState }) => commitState !== "clean")) {
       counters.commitFailures = 0
