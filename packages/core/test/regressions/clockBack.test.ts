@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import { FailurePolicy } from "../../src/FailurePolicy.ts"
 import { Handler } from "../../src/Handler.ts"
 import { Desk, pass } from "../harness.ts"
-import { scripted } from "../script.ts"
+import { at, scripted } from "../script.ts"
 
 /** A clock whose time of day can be set back, as NTP does, while its timers go on. */
 const adjustable = (clock: Clock.Clock) => {
@@ -59,6 +59,25 @@ describe("the time of day is set back by an hour", () => {
       assert.deepStrictEqual(desk.interrupted, ["0:0"])
       yield* pass(1000)
       assert.deepStrictEqual(desk.interrupted, ["0:0", "0:1"])
+    })
+  )
+
+  it.effect("a record that had run for long when a revoke came is not waited for, and health calls it stuck", () =>
+    Effect.gen(function* () {
+      const { behind, clock } = adjustable(yield* Clock.Clock)
+      const s = yield* Effect.provideService(scripted({ stuckAfter: "10 seconds" }), Clock.Clock, clock)
+      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+      yield* s.session.chunk(0, 1, 0, 1)
+      yield* pass(12_000)
+      behind.millis = 3_600_000
+      assert.deepStrictEqual(
+        (yield* s.consumer.health).reasons.map(({ code }) => code),
+        ["stuck"]
+      )
+      const revoke = yield* s.session.revoking([at(0, 1)], { exact: false })
+      yield* pass(100)
+      assert.isTrue(revoke.answered())
+      assert.deepStrictEqual(s.desk.running, ["0:0"])
     })
   )
 })
