@@ -76,8 +76,9 @@ export class Pump {
   private stopped = false
   private startsThisTurn = 0
   private turnBegan = 0
-  /** the clock as of this turn's last look */
+  /** the clocks as of this turn's last look: the time of day, and the one that only rises */
   private time = 0
+  private ticks = 0
   /** since when permits have been free while records waited for their lanes */
   laneBoundSince: number | undefined = undefined
 
@@ -146,7 +147,7 @@ export class Pump {
     if (this.pumping || this.stopped) return
     this.pumping = true
     try {
-      this.time = this.run.now()
+      this.look()
       while (!this.stopped) {
         const epoch = this.next()
         if (epoch === undefined) {
@@ -282,16 +283,21 @@ export class Pump {
     return false
   }
 
+  private look(): void {
+    this.time = this.run.now()
+    this.ticks = this.run.ticks()
+  }
+
   private turnIsOver(): boolean {
     const starts = ++this.startsThisTurn
     if (starts > startsPerTurn) return true
     if (starts === 1) {
-      this.turnBegan = this.time
+      this.turnBegan = this.ticks
       return false
     }
     if ((starts & 7) !== 0) return false
-    this.time = this.run.now()
-    return this.time - this.turnBegan >= millisPerTurn
+    this.look()
+    return this.ticks - this.turnBegan >= millisPerTurn
   }
 
   /** `pumping` stays set: until the loop has turned completions only settle. */
@@ -327,6 +333,7 @@ export class Pump {
       this.time,
       this.ack
     )
+    slot.ticks = this.ticks
     if (before === undefined) counters.waitTime.add(this.time - at, this.time)
     else {
       slot.state = RecordState.waiting
@@ -608,6 +615,7 @@ export class Pump {
         slot.startedAt,
         this.ack
       )
+      heir.ticks = slot.ticks
       heir.state = RecordState.stopping
       heir.cut = "timeout"
       heir.lane = slot.lane

@@ -13,7 +13,8 @@
  * 5. exact or closing: the epochs end. Eager: they are suspended until the next assignment says whose they are;
  * 6. answer the client. An answer is given in every path: also when an epoch ends for another reason meanwhile.
  *
- * Closing joins drains that are under way: their clocks become the earlier of both.
+ * Closing joins drains that are under way: their clocks become the earlier of both. All clocks here are the one that only rises: the
+ * time of day may be set while something is waited for.
  */
 import * as Effect from "effect/Effect"
 import type { BatchCommitter } from "../BatchCommitter.ts"
@@ -85,7 +86,7 @@ export class Rebalance {
   revoking(signal: Revoking): void {
     const { run } = this
     const { flushReserve, interruptGrace, revokeDrain } = run.settings
-    const now = run.now()
+    const now = run.ticks()
     const clock = now + Math.max(0, Math.min(revokeDrain, signal.hold - interruptGrace - flushReserve))
     const waiting = new Set<PartitionEpoch>()
     const fresh: Array<PartitionEpoch> = []
@@ -124,7 +125,7 @@ export class Rebalance {
     if (fresh.length > 0) {
       const longRunning = new Set<Slot>()
       for (const epoch of fresh)
-        for (const slot of epoch.live) if (now - slot.startedAt > revokeDrain) longRunning.add(slot)
+        for (const slot of epoch.live) if (now - slot.ticks > revokeDrain) longRunning.add(slot)
       this.begin(fresh, {
         exact: signal.exact,
         closing: false,
@@ -137,7 +138,7 @@ export class Rebalance {
     this.answer(reply)
   }
 
-  /** The consumer closes: nothing starts any more, what runs may finish until `drainUntil`. */
+  /** The consumer closes: nothing starts any more, what runs may finish until `drainUntil`, in ticks. */
   close(drainUntil: number): void {
     const { run } = this
     const event: PartitionEvent = run.settings.shutdown === "drain" ? "closeDrain" : "closeInterrupt"
@@ -210,13 +211,13 @@ export class Rebalance {
       this.held.pause(epoch, Pause.holding)
       if (drain.exact || drain.closing) this.pump.drop(epoch)
     }
-    if (drain.deadline > this.run.now()) this.arm(drain)
+    if (drain.deadline > this.run.ticks()) this.arm(drain)
     this.check(drain)
   }
 
   private arm(drain: Drain): void {
     const { deadline } = drain
-    this.events.after(Math.max(0, deadline - this.run.now()), () => {
+    this.events.after(Math.max(0, deadline - this.run.ticks()), () => {
       if (drain.deadline !== deadline) return
       // Node's timers run from the beginning of a turn of the event loop: by the clock this one may come a moment early, and there
       // is no other one to come
@@ -228,7 +229,7 @@ export class Rebalance {
   private bringForward(drain: Drain, deadline: number): void {
     if (deadline >= drain.deadline) return
     drain.deadline = deadline
-    if (drain.phase === "waiting" && deadline > this.run.now()) this.arm(drain)
+    if (drain.phase === "waiting" && deadline > this.run.ticks()) this.arm(drain)
     this.check(drain)
   }
 
@@ -241,7 +242,7 @@ export class Rebalance {
         waitedFor ||= epoch.sending.size > 0 || epoch.live.some((slot) => drain.closing || !drain.longRunning.has(slot))
       }
       if (!running) this.flush(drain, "drained")
-      else if (!waitedFor || drain.deadline <= this.run.now()) this.clock(drain)
+      else if (!waitedFor || drain.deadline <= this.run.ticks()) this.clock(drain)
     } else if (drain.phase === "interrupting") {
       for (const epoch of drain.epochs) if (epoch.inFlight > 0) return
       this.flush(drain, "drainClock")
@@ -320,8 +321,8 @@ export class Rebalance {
   /** Between two generations nothing can be committed: leaving now would throw away what finished since the flush. */
   private awaitOwner(epoch: PartitionEpoch): void {
     const { flushReserve, interruptGrace } = this.run.settings
-    const until = Math.max(this.closeDeadline, this.run.now()) + interruptGrace + flushReserve
-    this.events.after(until - this.run.now(), () => {
+    const until = Math.max(this.closeDeadline, this.run.ticks()) + interruptGrace + flushReserve
+    this.events.after(until - this.run.ticks(), () => {
       if (epoch.state !== "suspended") return
       this.run.partition(epoch, "suspendClock")
       this.events.ended(epoch)
@@ -333,12 +334,11 @@ export class Rebalance {
       if (epoch.state !== "ended" && epoch.state !== "suspended" && epoch.drain !== undefined) return
     }
     if (!this.replies.delete(reply)) return
-    const now = this.run.now()
     this.run.counters.rebalanced({
-      at: now,
+      at: this.run.now(),
       kind: "revoked",
       partitions: reply.partitions,
-      millis: now - reply.at,
+      millis: this.run.ticks() - reply.at,
       inFlight: reply.inFlight
     })
     // a client that throws here keeps neither the epochs from ending nor the others from their answer

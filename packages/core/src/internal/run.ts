@@ -262,11 +262,12 @@ export class ConsumerRun {
   private startShutdown(hard: boolean): Fiber.Fiber<unknown, unknown> {
     if (this.shuttingDown !== undefined) return this.shuttingDown
     const { settings } = this.state
-    const began = this.state.now()
-    this.closingSince = began
+    // the time of day may be set meanwhile
+    const began = this.state.ticks()
+    this.closingSince = this.state.now()
     this.state.closing = true
     const endsAt = began + settings.shutdownTimeout
-    const left = (): number => Math.max(0, endsAt - this.state.now())
+    const left = (): number => Math.max(0, endsAt - this.state.ticks())
     this.pump.stop()
     // a fiber of its own: neither the interruption of `run` nor the closing of the layer cuts it
     const run = Effect.runForkWith(this.options.context)
@@ -371,7 +372,7 @@ export class ConsumerRun {
   }
 
   private warnZombie(slot: Slot): void {
-    const age = this.state.now() - slot.startedAt
+    const age = this.state.ticks() - slot.ticks
     this.log(
       Effect.logWarning(
         `a handler ignores its interruption; it is left behind after ${age} ms and keeps its permit until it ends`

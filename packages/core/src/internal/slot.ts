@@ -43,6 +43,8 @@ export class Slot implements Delivery {
   private readonly acknowledge: (slot: Slot) => void
 
   state: RecordState = RecordState.buffered
+  /** `startedAt` by the clock that only rises: how long it runs is no business of the time of day */
+  ticks = 0
   /** when it began to wait, to be sent, or to be parked */
   since = 0
   cut: Cut = "none"

@@ -131,7 +131,7 @@ export const healthOf = (view: Viewed, now: number): Health => {
       ...(paused[0] === undefined ? {} : { at: place(paused[0]) })
     })
   }
-  stuck(view, epochs, now, (reason) => add("stuck", degraded, reason))
+  stuck(view, epochs, run?.state.ticks() ?? 0, (reason) => add("stuck", degraded, reason))
   if (view.zombies.size > 0) {
     const oldest = [...view.zombies].reduce((a, b) => (b.startedAt < a.startedAt ? b : a))
     const all = view.permits.limit !== "unbounded" && view.permits.byZombies >= view.permits.limit
@@ -265,21 +265,21 @@ const oldestSlot = (
 const stuck = (
   view: Viewed,
   epochs: ReadonlyArray<PartitionEpoch>,
-  now: number,
+  ticks: number,
   add: (reason: Omit<HealthReason, "code">) => void
 ): void => {
   let oldest: Slot | undefined
   let count = 0
   for (const epoch of epochs) {
     for (const slot of epoch.live) {
-      if (now - slot.startedAt < view.settings.stuckAfter) continue
+      if (ticks - slot.ticks < view.settings.stuckAfter) continue
       count++
-      if (oldest === undefined || slot.startedAt < oldest.startedAt) oldest = slot
+      if (oldest === undefined || slot.ticks < oldest.ticks) oldest = slot
     }
   }
   if (oldest === undefined) return
   add({
-    message: `an attempt has been running for ${now - oldest.startedAt} ms; what lies behind it cannot be committed`,
+    message: `an attempt has been running for ${ticks - oldest.ticks} ms; what lies behind it cannot be committed`,
     since: oldest.startedAt,
     count,
     at: { topic: oldest.topic, partition: oldest.partition, offset: oldest.offset }
