@@ -1,2 +1,4 @@
+export * from "./ExpectationFailed.ts"
 export * from "./Faults.ts"
 export * from "./MemoryKafka.ts"
+export * from "./TestKit.ts"
