@@ -52,6 +52,7 @@ const scenarios: Readonly<Record<number, string>> = {
   47: "an exact revocation while others run",
   50: "data of a record in what is told of its failure",
   51: "liveness",
+  52: "a thousand partitions",
   53: "concurrency lowered below what runs",
   54: "policy or filter throws",
   55: "run called twice, or interrupted"
