@@ -97,6 +97,7 @@ class Broker implements SenderWire {
   metadataFails: KafkaClientError | undefined
   asked = 0
   identities = 0
+  identityAsked = 0
   identityFails: KafkaClientError | undefined
   mostAtOnce = 0
   readonly #underWay = new Map<number, number>()
@@ -122,6 +123,7 @@ class Broker implements SenderWire {
   }
 
   readonly identify: SenderWire["identify"] = async () => {
+    this.identityAsked++
     if (this.identityFails) throw this.identityFails
     return { producerId: BigInt(++this.identities), epoch: 0 }
   }
@@ -274,6 +276,86 @@ describe("batches", () => {
       resolve()
       assert.isTrue(yield* Fiber.join(stays))
       assert.deepStrictEqual(broker.partitions[0]!.log, ["a", "c"])
+    })
+  )
+
+  it.effect(
+    "what never left the process and is taken back is stored nowhere, and nothing is asked for it any more",
+    () =>
+      Effect.gen(function* () {
+        const broker = new Broker()
+        const { send, start } = yield* open(broker)
+        yield* send([record("a")])
+        const down = new KafkaClientError({ reason: "Connection", detail: "down" })
+        broker.metadataFails = down
+        broker.answers.push(...Array.from({ length: 1000 }, () => notSent))
+        const takenBack = yield* start(record("b"))
+        yield* pass(5000)
+        yield* Fiber.interrupt(takenBack)
+        yield* pass(6000)
+        const { asked, requests } = broker
+        const sent = requests.length
+        yield* pass(60_000)
+        assert.strictEqual(broker.requests.length, sent)
+        assert.strictEqual(broker.asked, asked)
+        broker.answers.length = 0
+        broker.metadataFails = undefined
+        yield* pass(10_000)
+        yield* send([record("c")])
+        assert.deepStrictEqual(broker.partitions[0]!.log, ["a", "c"])
+        // "b" has used no number
+        assert.deepInclude(broker.batches.at(-1), { epoch: 0, sequence: 1 })
+      })
+  )
+
+  it.effect("what was taken back leaves a batch that has not left the process, and the others stay in it", () =>
+    Effect.gen(function* () {
+      const broker = new Broker()
+      const { start } = yield* open(broker)
+      broker.answers.push(...Array.from({ length: 8 }, () => notSent))
+      const [one, two, three] = [yield* start(record("a")), yield* start(record("b")), yield* start(record("c"))]
+      yield* pass(500)
+      yield* Fiber.interrupt(two)
+      yield* pass(20_000)
+      assert.isTrue(yield* Fiber.join(one))
+      assert.isTrue(yield* Fiber.join(three))
+      assert.deepStrictEqual(broker.batches[0]!.values, ["a", "b", "c"])
+      assert.deepStrictEqual(broker.partitions[0]!.log, ["a", "c"])
+    })
+  )
+
+  it.effect("what was taken back in doubt is given up in time, too, and its epoch ends", () =>
+    Effect.gen(function* () {
+      const broker = new Broker()
+      const { send, start } = yield* open(broker, { deliveryTimeout: 10_000 })
+      yield* send([record("a")])
+      broker.answers.push(...Array.from({ length: 1000 }, () => dropped))
+      const doubtful = yield* start(record("b"))
+      yield* pass(1000)
+      yield* Fiber.interrupt(doubtful)
+      yield* pass(12_000)
+      const sent = broker.requests.length
+      yield* pass(60_000)
+      assert.strictEqual(broker.requests.length, sent)
+      broker.answers.length = 0
+      yield* send([record("c")])
+      assert.deepStrictEqual(broker.partitions[0]!.log, ["a", "c"])
+      assert.deepInclude(broker.batches.at(-1), { epoch: 1, sequence: 0 })
+    })
+  )
+
+  it.effect("for what was taken back no identity is asked for", () =>
+    Effect.gen(function* () {
+      const broker = new Broker()
+      const { start } = yield* open(broker)
+      broker.identityFails = new KafkaClientError({ reason: "Connection", detail: "down" })
+      const takenBack = yield* start(record("a"))
+      yield* pass(3000)
+      yield* Fiber.interrupt(takenBack)
+      yield* pass(6000)
+      const asked = broker.identityAsked
+      yield* pass(30_000)
+      assert.strictEqual(broker.identityAsked, asked)
     })
   )
 })

@@ -7,6 +7,8 @@
  * - a sequence number is given to other records only when it is certain that the broker has none stored under it. Otherwise it
  *   would take them for a repetition, and acknowledge without storing them;
  * - where that is not certain, the epoch of this producer in this partition ends: what comes late of the old one is refused;
+ * - a batch that no broker has for certain is none any more: its records are in front of the queue again, so that each of them may
+ *   be taken back, or be too old, for itself. So whatever is a batch is under way or in doubt;
  * - records leave in the order in which they came.
  */
 import { PublishError } from "@concurrent-kafka/core/KafkaProducer"
@@ -228,16 +230,27 @@ export class Lane {
         } else {
           this.#bump()
         }
-        // not stored for certain: its records go in front again
-        this.#queue = [...batch.entries, ...this.#queue.slice(this.#head)]
-        this.#head = 0
-        this.#batch = undefined
+        this.#putBack(batch)
         return result(true, this.#identity === undefined)
       }
       case "again":
         if (fate.doubtful) batch.doubtful = true
+        // the next one has the same number, with these records or without some of them
+        if (!batch.doubtful) this.#putBack(batch)
         return result(true)
     }
+  }
+
+  /** The records of a batch that is not stored for certain go in front again. */
+  #putBack({ entries }: Batch): void {
+    this.#batch = undefined
+    if (this.#head < entries.length) {
+      this.#queue = [...entries, ...this.#queue.slice(this.#head)]
+      this.#head = 0
+      return
+    }
+    // where they were: with a long queue this is done often
+    for (let i = entries.length - 1; i >= 0; i--) this.#queue[--this.#head] = entries[i]!
   }
 
   /** Gives up what was sent at or before `since`; what is under way has its answer to wait for. */

@@ -90,6 +90,11 @@ export class Routes {
     }
   }
 
+  /** Nothing is left to be sent, or to be asked about. */
+  get isIdle(): boolean {
+    return [...this.#topics.values()].every((topic) => this.#isIdle(topic))
+  }
+
   failEverything(reason: PublishError["reason"], trouble: Trouble, detail: string): void {
     for (const topic of this.#topics.values()) {
       for (const lane of topic.lanes.values()) lane.failAll(reason, reason, trouble, detail)

@@ -98,7 +98,7 @@ export class Sender {
     return Number(this.#clock.monotonicTimeNanosUnsafe() / 1_000_000n)
   }
 
-  /** `end` is called once, unless the result is called before: that takes back what is in no batch yet. */
+  /** `end` is called once, unless the result is called before: that takes back what no broker can have. */
   send(records: ReadonlyArray<ProducerRecord>, end: (error: PublishError | undefined) => void): () => void {
     const since = this.#now()
     const time = BigInt(this.#clock.currentTimeMillisUnsafe())
@@ -176,6 +176,9 @@ export class Sender {
       yield* Effect.yieldNow
       for (let failures = 0; node.ready.size > 0;) {
         if (self.#identity === undefined) {
+          // what was taken back, or is too old, needs none
+          for (const lane of node.ready) if (lane.isEmpty) node.ready.delete(lane)
+          if (node.ready.size === 0) break
           const result = yield* Effect.result(self.#identify)
           if (result._tag === "Success") failures = 0
           else if (isFatal(result.failure)) self.#refuse(node, result.failure)
@@ -274,7 +277,7 @@ export class Sender {
     }
   }
 
-  /** Gives up what is too old, while somebody waits for something. */
+  /** Gives up what is too old, and lets go of what was taken back, until there is nothing any more. */
   #sweep(): void {
     if (this.#sweeping) return
     this.#sweeping = true
@@ -282,7 +285,7 @@ export class Sender {
     const { deliveryTimeout } = this.#settings
     this.#run(
       Effect.gen(function* () {
-        while (self.#sendings.size > 0) {
+        while (self.#sendings.size > 0 || !self.#routes.isIdle) {
           yield* self.#clock.sleep(Duration.millis(Math.min(1000, deliveryTimeout)))
           self.#routes.expire(self.#now() - deliveryTimeout, deliveryTimeout)
         }
