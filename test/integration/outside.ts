@@ -1,7 +1,7 @@
 /** A plain kafkajs beside the library: it prepares topics, writes records, and reads back what was committed. */
 import { Effect } from "effect"
 import { Kafka as KafkaJs, logLevel } from "kafkajs"
-import type { Message } from "kafkajs"
+import type { ITopicConfig, Message } from "kafkajs"
 
 /** partition -> offset */
 export type Offsets = ReadonlyMap<number, bigint>
@@ -42,8 +42,8 @@ export const connect = Effect.fnUntraced(function* (brokers: ReadonlyArray<strin
   const producer = yield* connected(kafka.producer({ allowAutoTopicCreation: false }))
 
   return {
-    createTopic: (topic: string, numPartitions: number) =>
-      Effect.promise(() => admin.createTopics({ topics: [{ topic, numPartitions }], waitForLeaders: true })),
+    createTopic: (topic: string, numPartitions: number, more?: Omit<ITopicConfig, "topic">) =>
+      Effect.promise(() => admin.createTopics({ topics: [{ topic, numPartitions, ...more }], waitForLeaders: true })),
     deleteTopic: (topic: string) => Effect.promise(() => admin.deleteTopics({ topics: [topic] })),
     /** Everything before this offset is gone, as if retention had taken it. */
     deleteBefore: (topic: string, partition: number, offset: bigint) =>
@@ -99,6 +99,12 @@ export const connect = Effect.fnUntraced(function* (brokers: ReadonlyArray<strin
       Effect.map(
         Effect.tryPromise(() => admin.fetchTopicMetadata({ topics: [topic] })),
         ({ topics }) => new Map(topics.flatMap((t) => t.partitions.map((p) => [p.partitionId, p.leader] as const)))
+      ),
+    /** How many replicas are in sync, of the partition that has the fewest. */
+    inSync: (topic: string) =>
+      Effect.map(
+        Effect.tryPromise(() => admin.fetchTopicMetadata({ topics: [topic] })),
+        ({ topics }) => Math.min(...topics.flatMap((t) => t.partitions.map((p) => p.isr.length)))
       )
   }
 })
