@@ -1,13 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { TestClock } from "effect/testing"
+import { type Failure, FailurePolicy } from "../src/FailurePolicy.ts"
 import type { Slot } from "../src/internal/slot.ts"
 import { Standstill } from "../src/internal/standstill.ts"
 import type { RunState } from "../src/internal/state.ts"
 import { Suspects } from "../src/internal/suspects.ts"
-import { Desk, turns, world } from "./harness.ts"
+import { type Boom, Desk, ended, pass, passUntil, turns, world } from "./harness.ts"
 import { recordAt } from "./script.ts"
 
 const slotOf = (offset: number) => recordAt(0, offset) as unknown as Slot
@@ -81,6 +84,53 @@ describe("records that may block the event loop", () => {
         assert.isTrue(standstill.happened)
         yield* TestClock.adjust(3_000)
         assert.isFalse(standstill.happened)
+      })
+  )
+
+  it.effect(
+    "D38: through the engine: the third loss is the last, then the policy is asked, and who only ran beside it is handled",
+    () =>
+      Effect.gen(function* () {
+        const testClock = yield* TestClock.testClockWith(Effect.succeed)
+        // what stands still is the event loop: for the clock of the machine time has gone on
+        let blocked = 0
+        const clock: Clock.Clock = Object.assign(Object.create(testClock), {
+          currentTimeMillisUnsafe: () => testClock.currentTimeMillisUnsafe() + blocked,
+          monotonicTimeNanosUnsafe: () => testClock.monotonicTimeNanosUnsafe() + BigInt(blocked) * 1_000_000n
+        })
+        const w = yield* Effect.provideService(world(), Clock.Clock, clock)
+        w.expect("passedOver")
+        yield* w.produce(2)
+        const failures: Array<Failure<Boom>> = []
+        const a = yield* w.member("a", {
+          policy: FailurePolicy.make((failure: Failure<Boom>) => {
+            failures.push(failure)
+            return { _tag: "Skip" }
+          })
+        })
+        for (let lost = 1; lost <= 3; lost++) {
+          yield* pass(1_000)
+          assert.include(a.desk.running, "0:0")
+          // twice suspected, it runs alone
+          assert.strictEqual(a.desk.running.length, lost < 3 ? 2 : 1)
+          assert.strictEqual(failures.length, 0)
+          blocked += 40_000
+          yield* a.session().evict
+          yield* passUntil("joined again", () => a.rows.filter((row) => row === "partition:P2").length > lost, 60_000)
+        }
+        yield* pass(1_000)
+        const starts = (place: string): number => a.desk.started.filter((started) => started === place).length
+        assert.strictEqual(starts("0:0"), 3)
+        const [failure] = failures
+        assert.strictEqual(failures.length, 1)
+        assert.deepInclude(failure, { kind: "defect", attempt: 1 })
+        assert.strictEqual(failure!.record.offset, 0n)
+        assert.include(String(Cause.squash(failure!.cause)), "3 times")
+        assert.deepStrictEqual(a.desk.running, ["0:1"])
+        yield* a.desk.finish(0, 1)
+        yield* pass(11_000)
+        assert.deepStrictEqual((yield* a.consumer.snapshot).outcomes, ended({ handled: 1, skipped: 1 }))
+        assert.strictEqual(w.committed(), 2)
       })
   )
 
