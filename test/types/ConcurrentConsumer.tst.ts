@@ -47,6 +47,11 @@ describe("onFailure", () => {
     expect(consumer.run).type.toBeCallableWith(failing, { onFailure: FailurePolicy.stop })
     expect(consumer.run).type.not.toBeCallableWith(failing)
     expect(consumer.run).type.not.toBeCallableWith(failing, {})
+    expect(consumer.run).type.not.toBeCallableWith(failing, { onFailure: undefined })
+    // @ts-expect-error Property 'onFailure' is missing in type '{}' but required in type 'ThisHandlerCanFail<ShipError>'
+    void consumer.run(failing, {})
+    // @ts-expect-error Expected 2 arguments, but got 1
+    void consumer.run(failing)
   })
 
   test("is asked for by a timeout: it makes the handler fallible", () => {
@@ -106,9 +111,24 @@ describe("options", () => {
     expect(layerHandler).type.not.toBeCallableWith(sure, { groupId, startFrom: 5 })
     expect(layerHandler).type.not.toBeCallableWith(sure, {})
     expect(layerHandler).type.not.toBeCallableWith(sure, { groupId, health: { readyNeeds: ["sick"] } })
+    // @ts-expect-error 'concurency' does not exist in type
+    layerHandler(sure, { groupId, concurency: 3 })
+    // @ts-expect-error Type '"keys"' is not assignable to type 'Ordering | undefined'. Did you mean '"key"'?
+    layerHandler(failing, { groupId, ordering: "keys", onFailure: FailurePolicy.skip })
+    // topics are names
+    expect(layer).type.not.toBeCallableWith({ groupId, topics: [/orders/] })
+    expect(layer).type.not.toBeCallableWith({ groupId, topics: /orders/ })
     // the topics are the handler's
     expect(layerHandler).type.not.toBeCallableWith(sure, { groupId, topics: ["orders"] })
     expect(layer).type.not.toBeCallableWith({ groupId })
+  })
+
+  test("an offset is a bigint", () => {
+    const partition = { topic: "orders", partition: 0 }
+    expect(consumer.seek).type.toBeCallableWith(partition, 5n)
+    expect(consumer.seek).type.toBeCallableWith(partition, "end")
+    expect(consumer.seek).type.not.toBeCallableWith(partition, 5)
+    expect(consumer.seek).type.not.toBeCallableWith(partition, "latest")
   })
 
   test("a plain function is no handler", () => {

@@ -36,6 +36,12 @@ describe("a step", () => {
     // @ts-expect-error Property 'decide' is missing in type 'FailureStep<unknown, never>' but required in type 'FailurePolicy
     layerHandler(failing, { groupId, onFailure: retry(Schedule.recurs(3)) })
     expect(layerHandler).type.not.toBeCallableWith(failing, { groupId, onFailure: park({ atMost: 10 }) })
+    // @ts-expect-error Property 'decide' is missing in type 'FailureStep<unknown, never>' but required in type 'FailurePolicy
+    layerHandler(failing, { groupId, onFailure: park({ atMost: 10 }) })
+    // nor where no policy is asked for
+    const sure = Handler.make("orders", () => Effect.void)
+    expect(layerHandler).type.not.toBeCallableWith(sure, { groupId, onFailure: retry(schedule) })
+    expect(layerHandler).type.not.toBeCallableWith(sure, { groupId, onFailure: park() })
     expect(layerHandler).type.not.toBeCallableWith(failing, { groupId, onFailure: retry(schedule).pipe(orPark()) })
   })
 
@@ -45,6 +51,10 @@ describe("a step", () => {
     expect(retry(schedule).pipe(orDeadLetter("d"))).type.toBe<FailurePolicy<unknown, KafkaProducer>>()
     expect(retry(schedule).pipe(orPark({ atMost: 100 }), orStop)).type.toBe<FailurePolicy<unknown, never>>()
     expect(park().pipe(orDeadLetter("d", { refused: "skip" }))).type.toBe<FailurePolicy<unknown, KafkaProducer>>()
+    // by a policy, not by another step
+    expect(orElse).type.not.toBeCallableWith(retry(schedule))
+    expect(orElse).type.not.toBeCallableWith(park())
+    expect(retry(schedule).pipe(orPark(), orPark())).type.toBe<FailureStep<unknown, never>>()
     // a policy is closed already
     expect(orSkip).type.not.toBeCallableWith(skip)
     expect(orElse(skip)).type.not.toBeCallableWith(stop)
