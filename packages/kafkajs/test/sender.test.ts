@@ -3,6 +3,7 @@ import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import type { ProducerRecord, PublishError } from "@concurrent-kafka/core/KafkaProducer"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -86,6 +87,10 @@ const lost: Answer = (batches) => {
 }
 const dropped: Answer = () => noAnswer(true)
 const notSent: Answer = () => noAnswer(false)
+/** It has stored nothing, and says so. */
+const tooFew: Answer = answer("NOT_ENOUGH_REPLICAS")
+/** what ends like this the broker does not take */
+const bad = "!"
 
 class Broker implements SenderWire {
   readonly partitions: Array<Partition>
@@ -139,7 +144,8 @@ class Broker implements SenderWire {
       batch,
       () => {
         const partition = this.partitions[batch.partition]!
-        return partition.leader === node ? partition.append(sent[i]!) : "NOT_LEADER_OR_FOLLOWER"
+        if (partition.leader !== node) return "NOT_LEADER_OR_FOLLOWER"
+        return sent[i]!.values.some((value) => value.endsWith(bad)) ? "INVALID_RECORD" : partition.append(sent[i]!)
       }
     ])
     return (this.answers.shift() ?? answer())(stores)
@@ -500,7 +506,7 @@ describe("the ends of numbers", () => {
   })
 
   it("after the last epoch of a producer id comes another id", () => {
-    const lane = new Lane("t", 0, 1000)
+    const lane = new Lane("t", 0, 1000, 1000)
     const settled: Array<string> = []
     const sending = new Sending(1, (_, error) => settled.push(error?.code ?? "ok"))
     const body = { key: null, value: utf8.encode("v"), headers: [], timestamp: 0n }
@@ -728,6 +734,49 @@ describe("what cannot be sent", () => {
       })
   )
 
+  it.effect.each([
+    ["never left the process", notSent],
+    ["is in doubt", dropped]
+  ] as const)("of what %s each record has its own time: a young one does not end with an old one", ([, trouble]) =>
+    Effect.gen(function* () {
+      const broker = new Broker()
+      const { start } = yield* open(broker, { deliveryTimeout: 10_000 })
+      // nobody leads the partition, so that both wait
+      broker.partitions[0]!.leader = -1
+      const old = yield* start(record("old"))
+      yield* pass(7000)
+      const young = yield* start(record("young"))
+      broker.answers.push(...Array.from({ length: 1000 }, () => trouble))
+      broker.partitions[0]!.leader = 1
+      yield* pass(5000)
+      assert.deepInclude(errorOf(yield* Fiber.await(old)), { reason: "retriable" })
+      yield* pass(4000)
+      assert.isUndefined(young.pollUnsafe())
+      broker.answers.length = 0
+      yield* pass(5000)
+      assert.isTrue(yield* Fiber.join(young))
+      assert.deepStrictEqual(broker.partitions[0]!.log, ["young"])
+    })
+  )
+
+  it.effect("what goes into one batch and is in doubt ends together, and none of it before its time", () =>
+    Effect.gen(function* () {
+      const broker = new Broker()
+      const { start } = yield* open(broker, { deliveryTimeout: 10_000 })
+      broker.partitions[0]!.leader = -1
+      const old = yield* start(record("old"))
+      yield* pass(250)
+      const young = yield* start(record("young"))
+      broker.answers.push(...Array.from({ length: 1000 }, () => dropped))
+      broker.partitions[0]!.leader = 1
+      yield* pass(9750)
+      assert.deepStrictEqual(broker.batches[0]!.values, ["old", "young"])
+      assert.isUndefined(old.pollUnsafe())
+      yield* pass(2000)
+      for (const fiber of [old, young]) assert.strictEqual(errorOf(yield* Fiber.await(fiber)).reason, "retriable")
+    })
+  )
+
   it.effect("bytes that are none are a defect of who sends, and the producer goes on", () =>
     Effect.gen(function* () {
       const broker = new Broker()
@@ -785,7 +834,8 @@ const troubles: ReadonlyArray<(broker: Broker) => Answer> = [
   () => lost,
   () => dropped,
   () => notSent,
-  () => answer("NOT_ENOUGH_REPLICAS"),
+  () => notSent,
+  () => tooFew,
   () => answer("UNKNOWN_SERVER_ERROR"),
   // stored, and the replicas were late
   () => (batches) => {
@@ -816,50 +866,93 @@ const troubles: ReadonlyArray<(broker: Broker) => Answer> = [
   () => answer("INVALID_PRODUCER_EPOCH")
 ]
 
-const Trouble = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: troubles.length - 1 }))
+const upTo = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
+
+/** a trouble, and how many requests in a row meet it: with many it lasts longer than a record is tried to be sent */
+const Trouble = Schema.Tuple([upTo(0, troubles.length - 1), upTo(1, 12)])
+const sends = 40
 
 describe("whatever goes wrong", () => {
   it.effect.prop(
-    "what is confirmed is in the log once, what is not at most once, all in the order of sending",
+    "what is confirmed is in the log once, what is not at most once, what was taken back in time never, all in the order " +
+      "of sending; nothing is given up before its time",
     [
-      Schema.Array(Trouble).check(Schema.isMinLength(1), Schema.isMaxLength(40)),
-      Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 3 }))
+      Schema.Array(Trouble).check(Schema.isMinLength(1), Schema.isMaxLength(10)),
+      upTo(1, 3),
+      // of so many records one is refused by the broker; 0: none is
+      upTo(0, 4),
+      // milliseconds between some sends and the next ones
+      upTo(1, 4),
+      // which send is taken back, and after how many others
+      Schema.Array(Schema.Tuple([upTo(0, sends - 1), upTo(1, 12)])).check(Schema.isMaxLength(20))
     ],
-    ([script, partitions]) =>
+    ([troubled, partitions, badness, gap, takenBack]) =>
       Effect.gen(function* () {
         const broker = new Broker(partitions)
+        const script = troubled.flatMap(([trouble, times]) => Array.from({ length: times }, () => troubles[trouble]!))
+        /** what the broker may have, as far as the producer knows */
+        const reached = new Set<string>()
         // what had no answer may come late, over a connection that was given up
         const late: Array<() => void> = []
         broker.answers.push(
           ...script.map((trouble, i): Answer => {
-            const next = troubles[trouble]!(broker)
+            const next = trouble(broker)
             return (batches) => {
               if (i % 4 === 3) late.shift()?.()
               if (next === dropped || next === lost) for (const [, store] of batches) late.push(() => void store())
+              if (next !== notSent && next !== tooFew) {
+                for (const [{ batch }] of batches) for (const value of readBatch(batch).values) reached.add(value)
+              }
               return next(batches)
             }
           })
         )
-        const { start } = yield* open(broker, { deliveryTimeout: 10_000 })
-        const sends: Array<readonly [string, Fiber.Fiber<boolean, PublishError>]> = []
-        for (let i = 0; i < 40; i++) {
-          const value = `${String(i).padStart(2, "0")}`
-          sends.push([value, yield* start(record(value, i % partitions))])
-          if (i % 4 === 0) yield* pass(100)
+        const { send } = yield* open(broker, { deliveryTimeout: 10_000 })
+        const made: Array<{
+          readonly value: string
+          readonly fiber: Fiber.Fiber<boolean, PublishError>
+          time: number
+        }> = []
+        const never = new Set<string>()
+        for (let i = 0; i < sends; i++) {
+          const value = `${String(i).padStart(2, "0")}${badness > 0 && i % badness === 0 ? bad : ""}`
+          const began = yield* Clock.currentTimeMillis
+          const timed = Effect.onExit(send([record(value, i % partitions)]), () =>
+            Effect.map(Clock.currentTimeMillis, (now) => {
+              made[i]!.time = now - began
+            })
+          )
+          made.push({ value, fiber: yield* Effect.forkChild(timed, { startImmediately: true }), time: 0 })
+          if (i % 4 === 0) yield* pass(gap * 250)
+          for (const [which, later] of takenBack) {
+            const one = made[which]
+            if (which + later !== i || one === undefined || one.fiber.pollUnsafe() !== undefined) continue
+            if (!reached.has(one.value)) never.add(one.value)
+            yield* Fiber.interrupt(one.fiber)
+          }
         }
         yield* pass(30_000)
+        const sent = broker.requests.length
+        yield* pass(15_000)
+        assert.strictEqual(broker.requests.length, sent, "there is nothing left to be sent")
         for (const apply of late) apply()
         const logs = broker.partitions.map(({ log }) => log)
         const all = logs.flat()
         assert.strictEqual(new Set(all).size, all.length, `nothing twice: ${all.join()}`)
-        for (const [value, fiber] of sends) {
+        for (const value of never) assert.notInclude(all, value)
+        const confirmed = new Set<string>()
+        for (const { fiber, time, value } of made) {
           const exit = fiber.pollUnsafe()
-          assert.isDefined(exit, `${value} has an end`)
-          if (Exit.isSuccess(exit!)) assert.include(all, value)
+          if (exit === undefined) return assert.fail(`${value} has no end`)
+          if (Exit.isSuccess(exit)) {
+            assert.include(all, value)
+            confirmed.add(value)
+          } else if (!Cause.hasInterruptsOnly(exit.cause) && errorOf(exit).reason === "retriable") {
+            assert.isAtLeast(time, 10_000)
+            // with the youngest of its batch, when it is next looked for
+            assert.isAtMost(time, 12_500 + 1250)
+          }
         }
-        const confirmed = new Set(
-          sends.flatMap(([value, fiber]) => (Exit.isSuccess(fiber.pollUnsafe()!) ? [value] : []))
-        )
         for (const log of logs) {
           const inOrder = log.filter((value) => confirmed.has(value))
           assert.deepStrictEqual(inOrder, inOrder.toSorted())

@@ -104,13 +104,18 @@ export class Lane {
   #sequence = 0
   readonly #defaultLimit: number
   #limit: number
+  readonly #span: number
 
-  /** `limit`: bytes of a batch, if it has more than one record. */
-  constructor(topic: string, partition: number, limit: number) {
+  /**
+   * `limit`: bytes of a batch, if it has more than one record. `span`: milliseconds between its first and its last record; in doubt
+   * they are given up together, when the last one is too old.
+   */
+  constructor(topic: string, partition: number, limit: number, span: number) {
     this.topic = topic
     this.partition = partition
     this.#defaultLimit = limit
     this.#limit = limit
+    this.#span = span
   }
 
   get isEmpty(): boolean {
@@ -135,7 +140,10 @@ export class Lane {
     for (let bytes = 0; this.#head < queue.length; this.#head++) {
       const entry = queue[this.#head]!
       if (entry.sending.over) continue
-      if (entries.length > 0 && bytes + entry.size > this.#limit) break
+      if (entries.length > 0) {
+        if (bytes + entry.size > this.#limit) break
+        if (entry.since - entries[0]!.since > this.#span) break
+      }
       bytes += entry.size
       entries.push(entry)
     }
@@ -255,7 +263,7 @@ export class Lane {
 
   /** Gives up what was sent at or before `since`; what is under way has its answer to wait for. */
   expire(since: number, detail: string): void {
-    if (this.#batch !== undefined && this.state !== "sending" && this.#batch.entries[0]!.since <= since) {
+    if (this.#batch !== undefined && this.state !== "sending" && this.#batch.entries.at(-1)!.since <= since) {
       this.#end(publishError("retriable", this.trouble, detail))
     }
     if (this.#batch !== undefined) return this.#prune()

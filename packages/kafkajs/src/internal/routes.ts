@@ -31,13 +31,24 @@ interface Topic {
   trouble: Trouble
 }
 
+/**
+ * The part of the delivery timeout that may lie between the records of a batch. More of it, and an old record would be told late
+ * what became of it. Less, and batches would not grow with the load where requests are slow.
+ */
+const batchSpan = 0.25
+
 const missing: Trouble = { code: "UNKNOWN_TOPIC_OR_PARTITION" }
 
 export interface RoutesOptions {
   /** Rejects with `KafkaClientError` only. */
   readonly metadata: (topics: ReadonlyArray<string>) => Promise<ReadonlyMap<string, TopicMetadata>>
   /** Times in milliseconds. */
-  readonly settings: { readonly topicTimeout: number; readonly metadataMaxAge: number; readonly maxBatch: number }
+  readonly settings: {
+    readonly deliveryTimeout: number
+    readonly topicTimeout: number
+    readonly metadataMaxAge: number
+    readonly maxBatch: number
+  }
   readonly now: () => number
   /** before the next attempt, after so many failures in a row */
   readonly pause: (failures: number) => Effect.Effect<void>
@@ -80,7 +91,8 @@ export class Routes {
   }
 
   /** Gives up what was sent at or before `since`. */
-  expire(since: number, deliveryTimeout: number): void {
+  expire(since: number): void {
+    const { deliveryTimeout } = this.#options.settings
     for (const topic of this.#topics.values()) {
       const detail = `send to ${topic.name} within ${deliveryTimeout} ms`
       for (const lane of topic.lanes.values()) lane.expire(since, detail)
@@ -132,7 +144,8 @@ export class Routes {
     }
     let lane = topic.lanes.get(partition)
     if (lane === undefined) {
-      lane = new Lane(topic.name, partition, this.#options.settings.maxBatch)
+      const { deliveryTimeout, maxBatch } = this.#options.settings
+      lane = new Lane(topic.name, partition, maxBatch, deliveryTimeout * batchSpan)
       lane.leader = topic.leaders.get(partition) ?? -1
       topic.lanes.set(partition, lane)
     }

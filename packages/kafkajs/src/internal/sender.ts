@@ -30,7 +30,7 @@ export type ProduceAnswer =
 
 /** Times in milliseconds. */
 export interface SenderSettings {
-  /** how long a record is tried to be sent */
+  /** how long a record is tried to be sent; in doubt up to a quarter longer, with younger ones of its batch */
   readonly deliveryTimeout: number
   /** how long a topic that is not there may still come */
   readonly topicTimeout: number
@@ -287,7 +287,7 @@ export class Sender {
       Effect.gen(function* () {
         while (self.#sendings.size > 0 || !self.#routes.isIdle) {
           yield* self.#clock.sleep(Duration.millis(Math.min(1000, deliveryTimeout)))
-          self.#routes.expire(self.#now() - deliveryTimeout, deliveryTimeout)
+          self.#routes.expire(self.#now() - deliveryTimeout)
         }
         self.#sweeping = false
       })
