@@ -634,6 +634,45 @@ describe("answers", () => {
   )
 })
 
+describe("records that the broker does not take", () => {
+  const many = (count: number, isBad: (i: number) => boolean) =>
+    Effect.gen(function* () {
+      const broker = new Broker()
+      const { send } = yield* open(broker)
+      const values = Array.from({ length: count }, (_, i) => `${i}${isBad(i) ? bad : ""}`)
+      const error = yield* Effect.flip(send(values.map((value) => record(value))))
+      assert.deepInclude(error, { reason: "refused", code: "INVALID_RECORD" })
+      const refused = values.flatMap((_, i) => (isBad(i) ? [i] : []))
+      assert.deepStrictEqual(error.unconfirmed, refused)
+      assert.deepStrictEqual(
+        broker.partitions[0]!.log,
+        values.filter((_, i) => !isBad(i))
+      )
+      assert.strictEqual(broker.identities, 1)
+      return { requests: broker.requests.length, records: broker.batches.flatMap(({ values }) => values).length }
+    })
+
+  it.effect("cost two requests each at most, however many they are", () =>
+    Effect.gen(function* () {
+      const all = yield* many(1000, () => true)
+      assert.isAtMost(all.requests, 1000 + 10)
+      assert.isAtMost(all.records, 3 * 1000)
+      const half = yield* many(1000, (i) => i % 2 === 0)
+      assert.isAtMost(half.requests, 2 * 1000)
+    })
+  )
+
+  it.effect("alone among others they make batches small for a moment only", () =>
+    Effect.gen(function* () {
+      for (const at of [0, 500, 999]) {
+        const { records, requests } = yield* many(1000, (i) => i === at)
+        assert.isAtMost(requests, 30)
+        assert.isAtMost(records, 5 * 1000)
+      }
+    })
+  )
+})
+
 describe("what cannot be sent", () => {
   it.effect("a topic that is not there: refused after a while, unless it comes", () =>
     Effect.gen(function* () {
@@ -875,7 +914,7 @@ const sends = 40
 describe("whatever goes wrong", () => {
   it.effect.prop(
     "what is confirmed is in the log once, what is not at most once, what was taken back in time never, all in the order " +
-      "of sending; nothing is given up before its time",
+      "of sending; nothing is given up before its time, and no request is sent for nothing",
     [
       Schema.Array(Trouble).check(Schema.isMinLength(1), Schema.isMaxLength(10)),
       upTo(1, 3),
@@ -935,6 +974,7 @@ describe("whatever goes wrong", () => {
         const sent = broker.requests.length
         yield* pass(15_000)
         assert.strictEqual(broker.requests.length, sent, "there is nothing left to be sent")
+        assert.isAtMost(sent, script.length + 3 * sends)
         for (const apply of late) apply()
         const logs = broker.partitions.map(({ log }) => log)
         const all = logs.flat()

@@ -104,6 +104,8 @@ export class Lane {
   #sequence = 0
   readonly #defaultLimit: number
   #limit: number
+  /** Records of a batch. Halved by a split and doubled by a success: among many bad records it stays where they are found. */
+  #most = Infinity
   readonly #span: number
 
   /**
@@ -141,7 +143,7 @@ export class Lane {
       const entry = queue[this.#head]!
       if (entry.sending.over) continue
       if (entries.length > 0) {
-        if (bytes + entry.size > this.#limit) break
+        if (entries.length >= this.#most || bytes + entry.size > this.#limit) break
         if (entry.since - entries[0]!.since > this.#span) break
       }
       bytes += entry.size
@@ -199,6 +201,7 @@ export class Lane {
     switch (fate.next) {
       case "done":
         this.missingSince = undefined
+        this.#most *= 2
         this.#end(undefined)
         return result(false)
       case "refuse":
@@ -218,10 +221,8 @@ export class Lane {
         if (trouble.code !== "INVALID_RECORD" && trouble.code !== "INVALID_TIMESTAMP") {
           this.#limit = Math.max(smallestLimit, Math.min(this.#limit, batch.encoded!.length) >> 1)
         }
-        const half = batch.entries.length >> 1
-        this.#queue = [...batch.entries.slice(half), ...this.#queue.slice(this.#head)]
-        this.#head = 0
-        this.#batch = { ...batch, entries: batch.entries.slice(0, half), encoded: undefined }
+        this.#most = batch.entries.length >> 1
+        this.#putBack(batch)
         return result(false)
       }
       case "bump":
