@@ -15,7 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
 import * as Scheduler from "effect/Scheduler"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type * as TestClock from "effect/testing/TestClock"
 import type { ExpectationFailed } from "../ExpectationFailed.ts"
 import { MemoryKafka, type Cluster, type NewRecord, type Written } from "../MemoryKafka.ts"
@@ -67,9 +67,20 @@ export const openKit = <E, R>(
     const outside = yield* Effect.context<Exclude<R, Provided>>()
     const clock = yield* Clock.Clock
     const now = () => clock.currentTimeMillisUnsafe()
+    // its warning that nobody moves the clock would be a fiber of the first process that sleeps: when that is killed, whoever moves
+    // the clock then interrupts the warning and waits for it for ever
+    if (isTestClock(clock)) yield* clock.adjust(0)
     const turns = new Turns(yield* Scheduler.Scheduler)
     const topics = new Set<string>()
-    const made = yield* Effect.provideContext(MemoryKafka.make(options.kafka), turns.contextOf({ isDead: false }))
+    const closing = Scope.makeUnsafe()
+    // not waited for: it would wait for the sessions of processes that were killed, whose fibers never end
+    yield* Effect.addFinalizer(() =>
+      Effect.andThen(Effect.forkDetach(Scope.close(closing, Exit.void)), Effect.yieldNow)
+    )
+    const made = yield* MemoryKafka.make(options.kafka).pipe(
+      Scope.provide(closing),
+      Effect.provideContext(turns.contextOf({ isDead: false }))
+    )
     const cluster: Cluster = {
       ...made,
       createTopic: (topic, settings) =>

@@ -8,6 +8,7 @@ import type { Handler } from "@concurrent-kafka/core/Handler"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Formatter from "effect/Formatter"
 
 /** One run of a handler. */
 export interface Run extends TopicPartition {
@@ -180,7 +181,7 @@ const nameOf = (cause: Cause.Cause<unknown>): string => {
   const value = fail === undefined ? cause.reasons.find(Cause.isDieReason)?.defect : fail.error
   if (value === undefined) return "interrupted"
   if (Directive.isDirective(value)) return `Directive ${value.kind}`
-  if (typeof value !== "object" || value === null) return String(value)
+  if (typeof value !== "object" || value === null) return Formatter.format(value)
   if ("_tag" in value && typeof value._tag === "string") return value._tag
   return value instanceof Error ? `${value.name}: ${value.message}` : "an object"
 }
