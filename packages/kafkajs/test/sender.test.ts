@@ -25,6 +25,7 @@ interface Sent {
   readonly epoch: number
   readonly sequence: number
   readonly values: ReadonlyArray<string>
+  readonly timestamps: ReadonlyArray<bigint>
 }
 
 const readBatch = (batch: Buffer): Sent => {
@@ -34,7 +35,8 @@ const readBatch = (batch: Buffer): Sent => {
     producerId: batch.readBigInt64BE(43),
     epoch: batch.readInt16BE(51),
     sequence: batch.readInt32BE(53),
-    values: decoded.records.map(({ value }) => String(Buffer.from(value!)))
+    values: decoded.records.map(({ value }) => String(Buffer.from(value!))),
+    timestamps: decoded.records.map(({ timestamp }) => timestamp)
   }
 }
 
@@ -825,6 +827,79 @@ describe("what cannot be sent", () => {
       assert.isTrue(yield* send([record("a")]))
     })
   )
+
+  it.effect.each([2n ** 63n, -2n, -(2n ** 63n) - 1n])(
+    "a timestamp of %s that no batch can have is refused, and the others of its send and of other sends are stored",
+    (timestamp) =>
+      Effect.gen(function* () {
+        const broker = new Broker()
+        const { start } = yield* open(broker)
+        const other = yield* start(record("other"))
+        const both = yield* start({ ...record("bad"), timestamp }, record("good"))
+        yield* pass(1000)
+        assert.isTrue(yield* Fiber.join(other))
+        const error = errorOf(yield* Fiber.await(both))
+        assert.deepInclude(error, { reason: "refused", code: "INVALID_TIMESTAMP" })
+        assert.deepStrictEqual(error.unconfirmed, [0])
+        assert.deepStrictEqual(broker.partitions[0]!.log, ["other", "good"])
+      })
+  )
+
+  it.effect("the highest timestamp and none are none too many", () =>
+    Effect.gen(function* () {
+      const broker = new Broker()
+      const { send } = yield* open(broker)
+      for (const timestamp of [-1n, 0n, 2n ** 63n - 1n]) assert.isTrue(yield* send([{ ...record("a"), timestamp }]))
+      assert.deepStrictEqual(
+        broker.batches.flatMap(({ timestamps }) => timestamps),
+        [-1n, 0n, 2n ** 63n - 1n]
+      )
+    })
+  )
+
+  it.effect("a timestamp that is none is a defect of who sends", () =>
+    Effect.gen(function* () {
+      const { send } = yield* open(new Broker())
+      const exit = yield* Effect.exit(send([{ ...record("a"), timestamp: 1 as never }]))
+      assert.isTrue(Exit.isFailure(exit) && exit.cause.reasons.every(({ _tag }) => _tag === "Die"))
+    })
+  )
+
+  it.effect("a record of more bytes than any batch can have is refused, and the others are stored", () =>
+    Effect.gen(function* () {
+      const broker = new Broker()
+      const { send } = yield* open(broker)
+      const content = new Uint8Array(2 ** 26)
+      const headers = Array.from({ length: 33 }, (): readonly [string, Uint8Array] => ["h", content])
+      const error = yield* Effect.flip(send([{ ...record("large"), headers }, record("a")]))
+      assert.deepInclude(error, { reason: "refused", code: "MESSAGE_TOO_LARGE" })
+      assert.deepStrictEqual(error.unconfirmed, [0])
+      assert.deepStrictEqual(broker.partitions[0]!.log, ["a"])
+    })
+  )
+
+  it("a record that cannot be encoded ends alone", () => {
+    const lane = new Lane("t", 0, 1000, 1000)
+    const settled: Array<string> = []
+    for (const [i, timestamp] of [0n, 2n ** 70n, 1n].entries()) {
+      const sending = new Sending(1, (_, error) => settled.push(`${i} ${error?.reason ?? "ok"} ${error?.code ?? ""}`))
+      const body = { key: null, value: utf8.encode(`${i}`), headers: [], timestamp }
+      lane.push({ ...body, sending, index: 0, size: 50, since: 0, partition: undefined, missingSince: undefined })
+    }
+    const sent: Array<Sent> = []
+    for (let batch = lane.take({ producerId: 1n, epoch: 0 }); batch; batch = lane.take({ producerId: 1n, epoch: 0 })) {
+      sent.push(readBatch(batch))
+      lane.answered("NONE")
+    }
+    assert.deepStrictEqual(
+      sent.map(({ sequence, values }) => [sequence, ...values]),
+      [
+        [0, "0"],
+        [1, "2"]
+      ]
+    )
+    assert.deepStrictEqual(settled, ["0 ok ", "1 refused INVALID_RECORD", "2 ok "])
+  })
 
   it.effect("a mistake inside fails what waits with unconfirmed, and the producer goes on", () =>
     Effect.gen(function* () {

@@ -77,6 +77,7 @@ export interface Consequence {
   readonly renew: boolean
 }
 
+const fateOfNotEncoded: BatchFate = { next: "split", doubtful: false, moved: false }
 const maxSequence = 0x7fffffff
 const maxEpoch = 0x7fff
 /** a topic that takes less in a batch gets one record at a time in the end */
@@ -130,10 +131,17 @@ export class Lane {
 
   /** The batch to be sent now: the same again, or a new one of what waits. */
   take(identity: ProducerIdentity): Buffer | undefined {
-    const batch = (this.#batch ??= this.#form(identity))
-    if (batch === undefined) return undefined
-    const { producerId, epoch } = batch.identity
-    return (batch.encoded ??= encodeBatch(batch.entries, { producerId, epoch, sequence: batch.sequence }))
+    for (;;) {
+      const batch = (this.#batch ??= this.#form(identity))
+      if (batch === undefined) return undefined
+      const { producerId, epoch } = batch.identity
+      try {
+        return (batch.encoded ??= encodeBatch(batch.entries, { producerId, epoch, sequence: batch.sequence }))
+      } catch (cause) {
+        // one of its records; the others, and those of other lanes, are not to suffer for it
+        this.#apply(fateOfNotEncoded, { code: "INVALID_RECORD", cause })
+      }
+    }
   }
 
   #form(identity: ProducerIdentity): Batch | undefined {

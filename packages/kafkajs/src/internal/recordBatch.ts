@@ -12,6 +12,17 @@ export interface BatchRecord {
   readonly timestamp: bigint
 }
 
+const latestTimestamp = 0x7fffffffffffffffn
+/** Lengths have 32 bits, and there is a little around it. */
+const mostBytes = 0x7fff0000
+
+/** Why the format has no place for this record, by Kafka's name of it. `size`: its rough size. */
+export const notEncodable = ({ timestamp }: BatchRecord, size: number): string | undefined => {
+  // -1: it has none. Java's producer takes no lower one either
+  if (timestamp < -1n || timestamp > latestTimestamp) return "INVALID_TIMESTAMP"
+  return size > mostBytes ? "MESSAGE_TOO_LARGE" : undefined
+}
+
 /** By what the broker knows a batch again: who sends it, and the number of its first record. */
 export interface Sequence {
   readonly producerId: bigint
@@ -90,7 +101,8 @@ const deltaOf = (timestamp: bigint, base: bigint): number | bigint => {
   if (timestamp === base) return 0
   const delta = timestamp - base
   const small = Number(delta)
-  return Math.abs(small) < safeDelta ? small : delta
+  // from -1 to the highest is one more than 64 bits have: who reads it adds in 64 bits, too
+  return Math.abs(small) < safeDelta ? small : BigInt.asIntN(64, delta)
 }
 
 export const encodeBatch = (records: ReadonlyArray<BatchRecord>, by: Sequence): Buffer => {

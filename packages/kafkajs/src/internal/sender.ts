@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import { isFatal } from "./classify.ts"
 import { type Entry, type Lane, publishError, Sending, type Trouble } from "./lane.ts"
 import type { PartitionBatch, ProducerIdentity, Produced } from "./produceRequest.ts"
-import { roughSize } from "./recordBatch.ts"
+import { notEncodable, roughSize } from "./recordBatch.ts"
 import { Routes, type RoutesOptions } from "./routes.ts"
 import { backoff } from "./state.ts"
 
@@ -111,6 +111,7 @@ export class Sender {
       check(key, "the key")
       check(value, "the value")
       for (const [, content] of headers) check(content, "a header")
+      if (typeof timestamp !== "bigint") throw new TypeError("the timestamp of a record is no bigint")
       const body = { key, value, headers, timestamp }
       return { ...body, sending, index, size: roughSize(body), since, partition, missingSince: undefined }
     })
@@ -118,12 +119,14 @@ export class Sender {
     this.#sweep()
     records.forEach(({ topic }, index) => {
       const entry = entries[index]!
-      const { partition } = entry
-      if (partition === undefined || (Number.isInteger(partition) && partition >= 0)) {
-        return this.#routes.accept(topic, entry)
+      const { partition, size } = entry
+      const refuse = (code: string, detail: string) => sending.settle(index, publishError("refused", { code }, detail))
+      if (partition !== undefined && !(Number.isInteger(partition) && partition >= 0)) {
+        return refuse("UNKNOWN_TOPIC_OR_PARTITION", `${topic} has no partition ${partition}`)
       }
-      const detail = `${topic} has no partition ${partition}`
-      sending.settle(index, publishError("refused", { code: "UNKNOWN_TOPIC_OR_PARTITION" }, detail))
+      const code = notEncodable(entry, size)
+      if (code !== undefined) return refuse(code, `send a record to ${topic}`)
+      this.#routes.accept(topic, entry)
     })
     return () => {
       sending.over = true
