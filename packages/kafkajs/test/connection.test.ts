@@ -7,8 +7,9 @@ import * as net from "node:net"
 import { makeClient } from "../src/internal/client.ts"
 import type { Cluster } from "../src/internal/cluster.ts"
 import { checkOptions } from "../src/internal/options.ts"
+import { clusterWire } from "../src/internal/producer.ts"
 
-const [apiVersions, metadata, saslHandshake, saslAuthenticate] = [18, 3, 17, 36]
+const [apiVersions, metadata, saslHandshake, saslAuthenticate, produce, initProducerId] = [18, 3, 17, 36, 0, 22]
 
 const int16 = (n: number) => Buffer.from([(n >> 8) & 255, n & 255])
 const int32 = (n: number) => {
@@ -21,8 +22,10 @@ const text = (value: string) => Buffer.concat([int16(value.length), Buffer.from(
 /** ApiVersions v2: what a test needs, each in one version */
 const versions = Buffer.concat([
   int16(0),
-  int32(4),
+  int32(6),
   ...[
+    [produce, 7],
+    [initProducerId, 1],
     [apiVersions, 2],
     [metadata, 6],
     [saslHandshake, 1],
@@ -33,6 +36,12 @@ const versions = Buffer.concat([
 
 /** Metadata v6 without brokers and topics */
 const noMetadata = Buffer.concat([int32(0), int32(0), int16(-1), int32(-1), int32(0)])
+/** Metadata v6 of one broker and no topics */
+const metadataOf = (address: string): Buffer => {
+  const [host = "", port] = address.split(":")
+  const broker = [int32(1), text(host), int32(Number(port)), int16(-1)]
+  return Buffer.concat([int32(0), int32(1), ...broker, int16(-1), int32(1), int32(0)])
+}
 const handshake = Buffer.concat([int16(0), int32(1), text("PLAIN")])
 /** SaslAuthenticate v1: well, for as long as you like */
 const welcome = Buffer.concat([int16(0), int16(-1), int32(0), Buffer.alloc(8)])
@@ -181,6 +190,38 @@ describe("a broker that", () => {
       cluster.close()
       for (let turns = 0; turns < 100 && broker.sockets.size > 0; turns++) yield* Effect.sleep(5)
       assert.strictEqual(broker.sockets.size, 0)
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a producer", () => {
+  it.live("asks for metadata and for an identity beside a request whose answer takes long", () =>
+    Effect.gen(function* () {
+      const arrived = Promise.withResolvers<Request>()
+      let busy: net.Socket | undefined
+      const broker: Server = yield* server((request) => {
+        const { answer, apiKey, socket } = request
+        // as a broker does: what comes behind it on its connection waits
+        if (socket === busy) return
+        if (apiKey === apiVersions) answer(versions)
+        if (apiKey === metadata) answer(metadataOf(broker.address))
+        // throttle_time_ms error_code producer_id producer_epoch
+        if (apiKey === initProducerId) answer(Buffer.concat([int32(0), int16(0), Buffer.alloc(8), int16(5)]))
+        if (apiKey !== produce) return
+        busy = socket
+        arrived.resolve(request)
+      })
+      const wire = clusterWire(yield* clusterOf(broker), 30_000)
+      const seen = yield* Effect.promise(async () => {
+        await wire.metadata([])
+        const produced = wire.produce(1, [{ topic: "t", partition: 0, batch: Buffer.alloc(61) }])
+        const request = await arrived.promise
+        await wire.metadata([])
+        const { epoch } = await wire.identify()
+        request.answer(Buffer.concat([int32(0), int32(0)]))
+        return { epoch, answer: (await produced)._tag }
+      })
+      assert.deepStrictEqual(seen, { epoch: 5, answer: "Answer" })
     }).pipe(Effect.scoped)
   )
 })

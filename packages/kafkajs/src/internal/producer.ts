@@ -37,7 +37,7 @@ export const clusterWire = (cluster: Cluster, requestTimeout: number): SenderWir
   produce: async (node, batches) => {
     let sent = false
     try {
-      const broker = await cluster.node(node)
+      const broker = await cluster.node(node, "produce")
       sent = true
       const { partitions } = await cluster.use(broker, "produce", (b) => produce(b, batches, requestTimeout))
       return { _tag: "Answer", partitions }
