@@ -115,7 +115,7 @@ describe("outcomes of a commit", () => {
 
 const fates: ReadonlyArray<readonly [code: number, fate: string]> = [
   [0, "done"],
-  [46, "done"],
+  [46, "before"],
   [10, "split"],
   [18, "split"],
   [32, "split"],

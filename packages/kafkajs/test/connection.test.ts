@@ -224,6 +224,23 @@ describe("a producer", () => {
       assert.deepStrictEqual(seen, { epoch: 5, answer: "Answer" })
     }).pipe(Effect.scoped)
   )
+
+  it.live("that knows no version of the request that the broker has has sent nothing", () =>
+    Effect.gen(function* () {
+      const broker: Server = yield* server(({ answer, apiKey }) => {
+        if (apiKey === apiVersions)
+          answer(Buffer.concat([int16(0), int32(1), int16(metadata), int16(6), int16(6), int32(0)]))
+        if (apiKey === metadata) answer(metadataOf(broker.address))
+      })
+      const wire = clusterWire(yield* clusterOf(broker), 30_000)
+      const answer = yield* Effect.promise(async () => {
+        await wire.metadata([])
+        return wire.produce(1, [{ topic: "t", partition: 0, batch: Buffer.alloc(61) }])
+      })
+      assert.deepInclude(answer, { _tag: "NoAnswer", sent: false })
+      assert.strictEqual(answer._tag === "NoAnswer" && answer.error.reason, "UnsupportedClient")
+    }).pipe(Effect.scoped)
+  )
 })
 
 describe("a client", () => {

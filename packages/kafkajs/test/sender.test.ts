@@ -438,7 +438,7 @@ describe("sequence numbers", () => {
     })
   )
 
-  it.effect.each(["OUT_OF_ORDER_SEQUENCE_NUMBER", "UNKNOWN_PRODUCER_ID"])(
+  it.effect.each(["OUT_OF_ORDER_SEQUENCE_NUMBER", "UNKNOWN_PRODUCER_ID", "DUPLICATE_SEQUENCE_NUMBER"])(
     "%s: what is not stored for certain is sent again in the next epoch, in front of what waits",
     (code) =>
       Effect.gen(function* () {
@@ -473,6 +473,39 @@ describe("sequence numbers", () => {
       assert.deepInclude(error, { reason: "unconfirmed", code: "OUT_OF_ORDER_SEQUENCE_NUMBER", isRetryable: true })
       yield* send([record("c")])
       assert.deepStrictEqual(broker.partitions[0]!.log, ["a", "b", "c"])
+    })
+  )
+
+  it.effect("DUPLICATE_SEQUENCE_NUMBER after an answer was lost: it was stored then", () =>
+    Effect.gen(function* () {
+      const broker = new Broker()
+      const { send, start } = yield* open(broker)
+      yield* send([record("a")])
+      broker.answers.push(lost, answer("DUPLICATE_SEQUENCE_NUMBER"))
+      const doubtful = yield* start(record("b"))
+      yield* pass(1000)
+      assert.isTrue(yield* Fiber.join(doubtful))
+      yield* send([record("c")])
+      assert.deepStrictEqual(broker.partitions[0]!.log, ["a", "b", "c"])
+      assert.deepInclude(broker.batches.at(-1), { epoch: 0, sequence: 2 })
+    })
+  )
+
+  it.effect("of a batch that may have arrived when the broker refused this producer are never used again", () =>
+    Effect.gen(function* () {
+      const broker = new Broker()
+      const { send } = yield* open(broker)
+      yield* send([record("a")])
+      const refused = new KafkaClientError({ reason: "Authentication", detail: "no" })
+      broker.answers.push((batches) => {
+        lost(batches)
+        return { _tag: "NoAnswer", error: refused, sent: true }
+      })
+      const error = yield* Effect.flip(send([record("b")]))
+      assert.deepInclude(error, { reason: "unconfirmed", code: "Authentication" })
+      yield* send([record("c")])
+      assert.deepStrictEqual(broker.partitions[0]!.log, ["a", "b", "c"])
+      assert.deepInclude(broker.batches.at(-1), { epoch: 1, sequence: 0 })
     })
   )
 
@@ -791,7 +824,7 @@ describe("what cannot be sent", () => {
       broker.partitions[0]!.leader = 1
       yield* pass(5000)
       assert.deepInclude(errorOf(yield* Fiber.await(old)), { reason: "retriable" })
-      yield* pass(4000)
+      yield* pass(2000)
       assert.isUndefined(young.pollUnsafe())
       broker.answers.length = 0
       yield* pass(5000)

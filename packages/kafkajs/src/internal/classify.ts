@@ -122,6 +122,7 @@ export const commitOutcome = (code: string): Result => {
  * What becomes of a batch that was sent.
  *
  * - `done`: the broker has it.
+ * - `before`: the broker has one with these numbers from before: this one, if an earlier attempt may have got there.
  * - `refuse`: it will never take it.
  * - `split`: one of its records it will not take, or all together are too much.
  * - `bump`: it expects another sequence number, so that this producer's epoch in the partition ends; `renew`: so does the producer id.
@@ -130,7 +131,7 @@ export const commitOutcome = (code: string): Result => {
  * `doubtful`: it may be in the log all the same, or get there. `moved`: somebody else may be the leader.
  */
 export interface BatchFate {
-  readonly next: "done" | "refuse" | "split" | "bump" | "renew" | "again"
+  readonly next: "done" | "before" | "refuse" | "split" | "bump" | "renew" | "again"
   readonly doubtful: boolean
   readonly moved: boolean
 }
@@ -141,9 +142,10 @@ const fate = (next: BatchFate["next"], doubtful = false, moved = false): BatchFa
 export const batchFate = (code: string): BatchFate => {
   switch (code) {
     case "NONE":
-    // it is older than the batches of ours that the broker remembers: it was stored before
-    case "DUPLICATE_SEQUENCE_NUMBER":
       return fate("done")
+    // it is older than the batches of ours that the broker remembers
+    case "DUPLICATE_SEQUENCE_NUMBER":
+      return fate("before")
     case "MESSAGE_TOO_LARGE":
     case "RECORD_LIST_TOO_LARGE":
     // of one record; the others are not to suffer for having been sent at the same time

@@ -205,8 +205,11 @@ export class Lane {
     if (batch === undefined) return { moved: fate.moved, pause: false, renew: false }
     const what = `send ${batch.entries.length} records to ${this.topic}/${this.partition}`
     const result = (pause: boolean, renew = false) => ({ moved: fate.moved, pause, renew })
-    if (fate.next !== "done") this.trouble = trouble
-    switch (fate.next) {
+    if (fate.doubtful) batch.doubtful = true
+    // what was never in the log before is something else that the broker knows under these numbers
+    const next = fate.next !== "before" ? fate.next : batch.doubtful ? "done" : "bump"
+    if (next !== "done") this.trouble = trouble
+    switch (next) {
       case "done":
         this.missingSince = undefined
         this.#most *= 2
@@ -237,11 +240,11 @@ export class Lane {
       case "renew": {
         // It expects another number, though nothing else of ours is under way: it has lost batches of ours, or all it knew.
         if (batch.doubtful) {
-          if (fate.next === "renew") this.#identity = undefined
+          if (next === "renew") this.#identity = undefined
           this.#end(publishError("unconfirmed", trouble, what))
-          return result(false, fate.next === "renew")
+          return result(false, next === "renew")
         }
-        if (fate.next === "renew") {
+        if (next === "renew") {
           this.#identity = undefined
           this.#sequence = 0
         } else {
@@ -251,7 +254,6 @@ export class Lane {
         return result(true, this.#identity === undefined)
       }
       case "again":
-        if (fate.doubtful) batch.doubtful = true
         // the next one has the same number, with these records or without some of them
         if (!batch.doubtful) this.#putBack(batch)
         return result(true)

@@ -38,8 +38,12 @@ export const clusterWire = (cluster: Cluster, requestTimeout: number): SenderWir
     let sent = false
     try {
       const broker = await cluster.node(node, "produce")
-      sent = true
-      const { partitions } = await cluster.use(broker, "produce", (b) => produce(b, batches, requestTimeout))
+      const { partitions } = await cluster.use(broker, "produce", (b) => {
+        const answer = produce(b, batches, requestTimeout)
+        // what is thrown before was said by nobody but us
+        sent = true
+        return answer
+      })
       return { _tag: "Answer", partitions }
     } catch (error) {
       return { _tag: "NoAnswer", error: classify(error, "produce"), sent }
