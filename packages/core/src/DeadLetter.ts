@@ -15,6 +15,7 @@ import { DecodeError, EncodeError } from "./Codec.ts"
 import type { ConsumerRecord, Headers } from "./ConsumerRecord.ts"
 import { HandlerTimeout } from "./Handler.ts"
 import { KafkaClientError } from "./KafkaClient.ts"
+import { nameOf } from "./internal/describe.ts"
 import { type ProducerRecord, PublishError } from "./KafkaProducer.ts"
 
 /**
@@ -127,27 +128,20 @@ const decodeCount = (headers: Headers, name: string): number | undefined => {
   return value !== undefined && value >= 0n && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : undefined
 }
 
-/** Nothing but the name: a message may quote what could not be read. A getter of a foreign error may throw. */
-const nameOf = (error: unknown): string => {
-  if ((typeof error !== "object" && typeof error !== "function") || error === null) return typeof error
-  try {
-    if ("_tag" in error && typeof error._tag === "string") return error._tag
-    if ("name" in error && typeof error.name === "string") return error.name
-  } catch {
-    return "unknown"
-  }
-  return "unknown"
-}
-
 /** Errors of ours whose messages are made of settings, codes and positions, never of a record. */
-const messageOf = (error: unknown): string | undefined =>
-  error instanceof DecodeError ||
-  error instanceof EncodeError ||
-  error instanceof HandlerTimeout ||
-  error instanceof PublishError ||
-  error instanceof KafkaClientError
-    ? error.message
-    : undefined
+const messageOf = (error: unknown): string | undefined => {
+  try {
+    return error instanceof DecodeError ||
+      error instanceof EncodeError ||
+      error instanceof HandlerTimeout ||
+      error instanceof PublishError ||
+      error instanceof KafkaClientError
+      ? error.message
+      : undefined
+  } catch {
+    return undefined
+  }
+}
 
 /** A typed error tells more than the defect of a finalizer beside it, and both more than an interruption. */
 const describe = (cause: Cause.Cause<unknown>): { readonly error: string; readonly message: string | undefined } => {
@@ -208,7 +202,8 @@ export const DeadLetter: {
   make({ attempts, cause, firstFailedAt, groupId, lastFailedAt, reason, record, topic }) {
     const { error, message } = describe(cause)
     const text = (name: "topic" | "groupId" | "error" | "message" | "reason", value: string) =>
-      [names[name], encodeText(value, limits[name])] as const
+      // a policy that is not typed may give anything as a reason
+      [names[name], encodeText(typeof value === "string" ? value : "", limits[name])] as const
     const number = (name: keyof DeadLetter, value: bigint | number) =>
       [names[name], encoder.encode(String(typeof value === "number" ? Math.trunc(value) : value))] as const
     return {

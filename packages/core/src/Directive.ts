@@ -110,5 +110,12 @@ export const Directive: {
     topicNames("deadLetter.topic", [topic])
     return Effect.fail({ ...proto, kind: "DeadLetter", topic, reason })
   },
-  isDirective: (u): u is Directive.Any => Predicate.hasProperty(u, TypeId)
+  isDirective: (u): u is Directive.Any => {
+    try {
+      return Predicate.hasProperty(u, TypeId)
+    } catch {
+      // anything can be thrown, also what answers no question
+      return false
+    }
+  }
 }

@@ -21,7 +21,10 @@ import type { KafkaProducer } from "./KafkaProducer.ts"
  */
 export interface Failure<out E> {
   readonly cause: Cause.Cause<E>
-  /** `interrupted`: the handler ended interrupted and nobody of this library asked for it. */
+  /**
+   * `interrupted`: the handler ended interrupted and nobody of this library asked for it. `defect`: it died; or it did not run, because
+   * the session was lost three times while this record ran and the event loop stood still.
+   */
   readonly kind: "error" | "defect" | "interrupted"
   /** `None` unless `kind` is `"error"`. */
   readonly error: Option.Option<E>

@@ -9,7 +9,12 @@ import { type Failure, FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import { KafkaClientError } from "../src/KafkaClient.ts"
 import { Boom, Desk, type Member, pass, turns, world, ended } from "./harness.ts"
+import { Letters, taken } from "./letters.ts"
 import { at, outcomes, type Scripted, scripted } from "./script.ts"
+
+const explode = (): never => {
+  throw new Error("a getter of a foreign error")
+}
 
 const errorOf = (member: Member | Scripted) =>
   Effect.map(Fiber.await(member.fiber()), (exit) => {
@@ -57,6 +62,43 @@ describe("failures", () => {
       assert.isFalse(a.logs.some((line) => line.includes("v0") || line.includes("a bug")))
     })
   )
+
+  for (const [title, thrown] of [
+    ["an Error whose message is none", Object.assign(new Error("x"), { message: undefined })],
+    ["an Error whose message is an object", Object.assign(new Error("x"), { message: { code: 1 } })],
+    ["an Error without a stack", Object.assign(new Error("x"), { stack: null })],
+    ["an Error whose name throws", Object.defineProperty(new Error("x"), "name", { get: explode })],
+    ["an object whose _tag throws", Object.defineProperty({}, "_tag", { get: explode })],
+    ["what answers no question", new Proxy({}, { get: explode, has: explode, getPrototypeOf: explode })],
+    ["null", null],
+    ["a text", "x"],
+    ["a symbol", Symbol("x")],
+    ["an object without prototype", Object.create(null)]
+  ] as const) {
+    for (const how of ["fails", "dies"] as const) {
+      it.effect(`I9: a handler that ${how} with ${title} costs its record, and not the consumer`, () =>
+        Effect.gen(function* () {
+          const letters = new Letters({ always: taken })
+          const s = yield* scripted({
+            batchSize: 1,
+            producer: letters.producer,
+            policy: FailurePolicy.make(({ record }) =>
+              record.offset === 0n ? { _tag: "Skip" } : { _tag: "DeadLetter", topic: "dead" }
+            ),
+            handler: Handler.make("t", (): Effect.Effect<void, Boom> =>
+              how === "dies" ? Effect.die(thrown) : Effect.fail(thrown as unknown as Boom)
+            )
+          })
+          yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+          yield* s.session.chunk(0, 1, 0, 2)
+          yield* pass(1_000)
+          assert.isUndefined(s.fiber().pollUnsafe())
+          assert.deepStrictEqual((yield* s.consumer.snapshot).outcomes, ended({ skipped: 1, deadLettered: 1 }))
+          assert.strictEqual(s.session.commits.at(-1), "0=2")
+        })
+      )
+    }
+  }
 
   it.effect("a policy may take its time and use effects; the permit and the lane are kept meanwhile", () =>
     Effect.gen(function* () {

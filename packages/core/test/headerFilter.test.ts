@@ -42,6 +42,21 @@ describe("headerFilter", () => {
     })
   )
 
+  it.effect("I6: what is filtered behind a record that never ends counts to maxUncommitted: fetching stops there", () =>
+    Effect.gen(function* () {
+      const desk = new Desk()
+      const s = yield* scripted({ desk, maxUncommitted: 100, headerFilter: ({ offset }) => offset === 0n })
+      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+      yield* s.session.chunk(0, 1, 0, 100)
+      assert.deepStrictEqual([...s.session.paused], [0])
+      yield* desk.finishAll()
+      assert.deepStrictEqual([...s.session.paused], [])
+      yield* s.session.chunk(0, 1, 100, 250)
+      const { outcomes, partitions } = yield* s.consumer.snapshot
+      assert.deepStrictEqual([outcomes.filtered, partitions[0]?.committable, partitions[0]?.paused], [249, 250n, []])
+    })
+  )
+
   it.effect("a header that occurs more than once: one that fits is enough", () =>
     Effect.gen(function* () {
       const w = yield* world()

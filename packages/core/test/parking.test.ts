@@ -12,8 +12,9 @@ import { Handler } from "../src/Handler.ts"
 import { KafkaClient } from "../src/KafkaClient.ts"
 import { KafkaProducer } from "../src/KafkaProducer.ts"
 import { Boom, Desk, ended, type Member, pass, turns, whileTimePasses, world } from "./harness.ts"
-import { Letters, taken } from "./letters.ts"
-import { at, type Scripted, scripted } from "./script.ts"
+import { OffsetMap } from "../src/OffsetMap.ts"
+import { Letters, refused, taken } from "./letters.ts"
+import { at, recordAt, type Scripted, scripted } from "./script.ts"
 
 const errorOf = (member: Member | Scripted) =>
   Effect.map(turns, () => {
@@ -275,7 +276,7 @@ describe("parking", () => {
   const many = 6_000
   const failures = Array.from({ length: many }, (_, i) => failing(BigInt(i))).filter(Boolean).length
 
-  const mapped = (slow: number | undefined, concurrency = 20) =>
+  const mapped = (slow: number | undefined, concurrency = 20, then: Decision.Park["then"] = skip) =>
     Effect.gen(function* () {
       const w = yield* world({ maxMetadataLength: 200 })
       w.expect("passedOver")
@@ -285,7 +286,7 @@ describe("parking", () => {
         desk,
         concurrency,
         stuckAfter: hour,
-        policy: parks(skip, { atMost: 100_000 }).policy,
+        policy: parks(then, { atMost: 100_000 }).policy,
         handler: Handler.make("t", (record) =>
           Number(record.offset) === slow
             ? desk.handle(record)
@@ -321,21 +322,29 @@ describe("parking", () => {
 
   it.effect("a record that is parked while the offset map is almost full is decided about at once", () =>
     Effect.gen(function* () {
-      const { a } = yield* mapped(0)
+      const { a } = yield* mapped(0, 20, { _tag: "Retry", after: hour })
       for (let i = 0; i < 400; i++) yield* pass(20)
       const before = yield* partition(a)
-      assert.deepInclude(before, { running: 1, committable: 0n })
+      assert.deepInclude(before, { running: 1, waiting: 1, committable: 0n })
       assert.include(before.paused, "map")
       assert.isBelow((yield* outcomes(a)).handled, 2_000)
       yield* fail(a, 0)
+      yield* pass(20)
+      assert.deepInclude(yield* partition(a), { running: 0, waiting: 2, parked: before.parked })
+    })
+  )
+
+  it.effect("behind a record that never ends parked ones go one after another, until the map has room", () =>
+    Effect.gen(function* () {
+      const { a } = yield* mapped(0)
       for (let i = 0; i < 400; i++) yield* pass(20)
-      const { parked, paused } = yield* partition(a)
+      const { committable, delivered, parked, paused, running } = yield* partition(a)
+      assert.deepInclude({ committable, delivered, paused, running }, { committable: 0n, paused: [], running: 1 })
+      assert.strictEqual(delivered, BigInt(many))
+      assert.isAbove(parked, 0)
+      const stuck = failing(0n) ? 1 : 0
       const { handled, skipped } = yield* outcomes(a)
-      assert.deepStrictEqual(paused, [])
-      assert.deepStrictEqual(
-        [handled, skipped],
-        [many - failures - (failing(0n) ? 0 : 1), failures + (failing(0n) ? 0 : 1) - parked]
-      )
+      assert.deepStrictEqual([handled, skipped], [many - failures - 1 + stuck, failures - stuck - parked])
     })
   )
 
@@ -659,6 +668,141 @@ describe("parking", () => {
       assert.deepStrictEqual(yield* outcomes(s), ended({ handled: 149, skipped: 1 }))
     })
   )
+
+  it.effect("for maxUncommitted a parked record goes only where it is what the others wait for", () =>
+    Effect.gen(function* () {
+      const desk = new Desk()
+      const s = yield* opened(
+        {
+          maxUncommitted: 10,
+          desk,
+          handler: Handler.make("t", (record) =>
+            record.offset === 0n ? desk.handle(record) : record.offset === 3n ? Effect.fail(new Boom()) : Effect.void
+          )
+        },
+        40
+      )
+      yield* pass(1)
+      assert.deepInclude(yield* partition(s), { running: 1, parked: 1, paused: ["uncommitted"] })
+      yield* s.desk.finish(0, 0)
+      yield* pass(1)
+      assert.deepInclude(yield* partition(s), { running: 0, parked: 0, committable: 40n })
+    })
+  )
+
+  it.effect("parked while its partition rejoins, and maxUncommitted others wait for it: decided when it is back", () =>
+    Effect.gen(function* () {
+      const desk = new Desk()
+      const s = yield* opened(
+        {
+          maxUncommitted: 100,
+          desk,
+          handler: Handler.make("t", (record) => (record.offset === 0n ? desk.handle(record) : Effect.void))
+        },
+        150
+      )
+      yield* pass(1)
+      yield* s.session.revoking([at(0, 1)], { exact: false })
+      yield* fail(s, 0)
+      yield* pass(1_000)
+      assert.deepInclude(yield* partition(s), { state: "suspended", parked: 1 })
+      yield* s.session.assign([{ partition: 0, epoch: 1, retained: true, committed: 0 }])
+      yield* pass(1)
+      assert.deepInclude(yield* partition(s), { parked: 0, committable: 150n, paused: [] })
+    })
+  )
+
+  it.effect("the map fills up while its partition rejoins: parked records go when it is back", () =>
+    Effect.gen(function* () {
+      const desk = new Desk()
+      const s = yield* opened(
+        {
+          desk,
+          concurrency: "unbounded",
+          maxHeldRecords: 100_000,
+          policy: parks(skip, { atMost: 5_000 }).policy,
+          handler: Handler.make("t", (record) =>
+            record.offset % 60n === 0n
+              ? Effect.fail(new Boom())
+              : record.offset >= 15_000n
+                ? desk.handle(record)
+                : Effect.void
+          )
+        },
+        20_000
+      )
+      yield* pass(2_000)
+      const before = yield* partition(s)
+      assert.deepStrictEqual(before.paused, [])
+      yield* s.session.revoking([at(0, 1)], { exact: false })
+      yield* s.desk.finishAll()
+      yield* pass(1_000)
+      assert.include((yield* partition(s)).paused, "map")
+      const metadata = s.session.sent.at(-1)?.entries[0]?.metadata ?? ""
+      yield* s.session.assign([{ partition: 0, epoch: 1, retained: true, committed: 0, metadata }])
+      yield* s.session.chunk(0, 1, 20_000, 21_000)
+      yield* s.desk.finishAll()
+      yield* pass(1)
+      const after = yield* partition(s)
+      assert.deepInclude(after, { paused: [], buffered: 0, running: 0 })
+      assert.isBelow(after.parked, before.parked)
+    })
+  )
+
+  it.effect("a former owner's map brings it to maxUncommitted: the parked record in front goes", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({
+        policy: parks(skip).policy,
+        maxUncommitted: 1_000,
+        handler: Handler.make("t", ({ offset }) => (offset === 0n ? Effect.fail(new Boom()) : Effect.void))
+      })
+      const { metadata } = OffsetMap.encode({ topic: "t", partition: 0, base: 0n, runs: [10, 5_000], limit: 4_096 })
+      s.session.log = { start: 0n, end: 100_000n }
+      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0, metadata }])
+      const chunk = (from: number, to: number) =>
+        s.session.signal({
+          _tag: "Chunk",
+          ...at(0, 1),
+          records: Array.from({ length: to - from }, (_, i) => recordAt(0, from + i)),
+          nextOffset: BigInt(to),
+          end: 100_000n
+        })
+      yield* chunk(0, 5)
+      yield* pass(1)
+      assert.deepInclude(yield* partition(s), { parked: 1, paused: [] })
+      yield* chunk(5, 5_000)
+      yield* pass(1)
+      assert.deepInclude(yield* partition(s), { parked: 0, committable: 5_000n, paused: [] })
+      assert.deepStrictEqual([...s.session.paused], [])
+    })
+  )
+
+  // ------------------------------------------------------------------ decisions that nobody can carry out
+
+  for (const [title, decision] of [
+    [
+      "a dead letter after a refused dead letter",
+      { _tag: "DeadLetter", topic: "dead", then: { _tag: "DeadLetter", topic: "dead-too" } }
+    ],
+    ["parking after parking", { _tag: "Park", limits: { atMostFor: 10 }, then: { _tag: "Park", then: skip } }]
+  ] as const) {
+    it.effect(`a policy without types that says ${title} stops the consumer; nothing is held, no lane is kept`, () =>
+      Effect.gen(function* () {
+        const s = yield* opened({
+          ordering: "partition",
+          producer: new Letters({ always: refused }).producer,
+          policy: FailurePolicy.make((_: Failure<Boom>) => decision as unknown as Decision.Skip),
+          handler: Handler.make("t", () => Effect.fail(new Boom()))
+        })
+        yield* pass(100)
+        const { reason } = yield* errorOf(s)
+        assert.strictEqual(reason._tag, "Stopped")
+        if (reason._tag === "Stopped") assert.include(String(reason.cause), "Decision.then")
+        assert.strictEqual((yield* s.consumer.snapshot).held.records, 0)
+        yield* s.close
+      })
+    )
+  }
 
   // ------------------------------------------------------------------ the offset map
 

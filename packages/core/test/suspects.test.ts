@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -10,16 +11,18 @@ import type { Slot } from "../src/internal/slot.ts"
 import { Standstill } from "../src/internal/standstill.ts"
 import type { RunState } from "../src/internal/state.ts"
 import { Suspects } from "../src/internal/suspects.ts"
-import { type Boom, Desk, ended, pass, passUntil, turns, world } from "./harness.ts"
+import { Handler } from "../src/Handler.ts"
+import { Boom, Desk, ended, type Member, pass, passUntil, turns, world } from "./harness.ts"
 import { recordAt } from "./script.ts"
 
+const noTurn = () => {}
 const slotOf = (offset: number) => recordAt(0, offset) as unknown as Slot
 
 describe("records that may block the event loop", () => {
   it.effect("D38: after two lost sessions they run one at a time, and the third is one too many", () =>
     Effect.gen(function* () {
       const suspects = new Suspects()
-      const attempt = (slot: Slot) => suspects.guard(slot, Effect.never)
+      const attempt = (slot: Slot) => suspects.guard(slot, Effect.never, noTurn)
       const [a, b] = [slotOf(1), slotOf(2)]
       assert.isFalse(suspects.some)
       suspects.add([a, b])
@@ -32,7 +35,8 @@ describe("records that may block the event loop", () => {
             Effect.andThen(
               Effect.sync(() => void started.push(n)),
               Effect.never
-            )
+            ),
+            noTurn
           )
         )
       const first = yield* run(a, 1)
@@ -54,6 +58,89 @@ describe("records that may block the event loop", () => {
       assert.isFalse(suspects.some)
     })
   )
+
+  it.effect("D38: one that ignores its interruption does not keep the turn from the others", () =>
+    Effect.gen(function* () {
+      const suspects = new Suspects()
+      const [a, b] = [slotOf(1), slotOf(2)]
+      suspects.add([a, b])
+      suspects.add([a, b])
+      const gate = yield* Deferred.make<void>()
+      const stubborn = Effect.uninterruptible(Deferred.await(gate))
+      const fiber = yield* Effect.forkChild(suspects.guard(a, stubborn, noTurn))
+      yield* turns
+      yield* Effect.forkChild(Fiber.interrupt(fiber))
+      const begun: Array<Slot> = []
+      yield* Effect.forkChild(suspects.guard(b, Effect.never, (slot) => void begun.push(slot)))
+      yield* turns
+      assert.deepStrictEqual([begun.length, b.waitsForTurn], [0, true])
+      suspects.giveBack(a)
+      yield* turns
+      assert.deepStrictEqual([begun.length, b.waitsForTurn], [1, false])
+      yield* Deferred.succeed(gate, undefined)
+    })
+  )
+
+  it("one that is committed does not come again, and is suspected no more", () => {
+    const suspects = new Suspects()
+    suspects.add([slotOf(1), slotOf(7)])
+    suspects.committed({ topic: "t", partition: 1 }, 100n)
+    suspects.committed({ topic: "t", partition: 0 }, 7n)
+    assert.isTrue(suspects.some)
+    suspects.committed({ topic: "t", partition: 0 }, 8n)
+    assert.isFalse(suspects.some)
+  })
+
+  for (const [title, after] of [
+    ["returns at once", Effect.void],
+    ["returns later", Effect.yieldNow],
+    ["fails", Effect.fail(new Boom())],
+    ["goes on", Effect.never]
+  ] as const) {
+    it.effect(`D38: a handler that blocks the event loop and then ${title} costs three sessions, and no more`, () =>
+      Effect.gen(function* () {
+        const testClock = yield* TestClock.testClockWith(Effect.succeed)
+        let blocked = 0
+        const clock: Clock.Clock = Object.assign(Object.create(testClock), {
+          currentTimeMillisUnsafe: () => testClock.currentTimeMillisUnsafe() + blocked,
+          monotonicTimeNanosUnsafe: () => testClock.monotonicTimeNanosUnsafe() + BigInt(blocked) * 1_000_000n
+        })
+        const w = yield* Effect.provideService(world(), Clock.Clock, clock)
+        w.expect("passedOver")
+        yield* w.produce(1)
+        const asked: Array<string> = []
+        let times = 0
+        const a: Member = yield* w.member("a", {
+          batchInterval: "1 hour",
+          policy: FailurePolicy.make(({ cause, kind }: Failure<Boom>) => {
+            asked.push(kind)
+            return String(Cause.squash(cause)).includes("3 times")
+              ? { _tag: "Skip" }
+              : { _tag: "Retry", after: "1 day" }
+          }),
+          handler: Handler.make("t", () =>
+            Effect.suspend(() => {
+              times++
+              blocked += 40_000
+              return after
+            })
+          )
+        })
+        for (let lost = 1; lost <= 3; lost++) {
+          yield* pass(100)
+          assert.strictEqual(times, lost)
+          yield* a.session().evict
+          yield* passUntil("joined again", () => a.rows.filter((row) => row === "partition:P2").length > lost, 60_000)
+        }
+        yield* pass(1_000)
+        assert.strictEqual(times, 3)
+        assert.strictEqual(asked.at(-1), "defect")
+        yield* pass(3_700_000)
+        assert.strictEqual((yield* a.consumer.snapshot).outcomes.skipped, 1)
+        assert.strictEqual(w.committed(), 1)
+      })
+    )
+  }
 
   it("only so many are remembered", () => {
     const suspects = new Suspects()

@@ -55,11 +55,13 @@ export class Backpressure {
 
   pause(epoch: PartitionEpoch, reason: number): void {
     epoch.pauses |= reason
+    if (reason === Pause.user) epoch.userPausedAt ??= this.run.now()
     this.apply(epoch)
   }
 
   resume(epoch: PartitionEpoch, reason: number): void {
     epoch.pauses &= ~reason
+    if (reason === Pause.user) epoch.userPausedAt = undefined
     this.apply(epoch)
   }
 

@@ -139,6 +139,7 @@ export class Commits {
     switch (outcome.outcome) {
       case "committed": {
         epoch.committed = offset
+        if (run.suspects.some) run.suspects.committed(epoch, offset)
         epoch.unsure = false
         epoch.map.stored = metadata
         epoch.map.storedVersion = version

@@ -64,11 +64,21 @@ export class PartitionEpoch implements EpochPartition {
   readonly parked = new Set<Slot>()
   /** of these, those whose time is over */
   readonly overdue = new Set<Slot>()
+  /** of these, the first in offset order; undefined when it has to be looked for */
+  lowestParked: Slot | undefined = undefined
+  /** seq of the record that left the parked ones to make the offset map shorter; -1: none, or it is parked again */
+  relieving = -1
+  /** parked records are being taken away */
+  checkingParked = false
 
   /** the drain that it is part of */
   drain: object | undefined = undefined
   exact = false
   closing = false
+  /** when its user paused it, alone or with the whole consumer */
+  userPausedAt: number | undefined = undefined
+  /** when it was announced that it is taken away */
+  leavingSince: number | undefined = undefined
   /** out of range while nothing could be done about it */
   keptRange: { readonly position: bigint; readonly start: bigint; readonly end: bigint } | undefined = undefined
 

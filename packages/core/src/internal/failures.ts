@@ -26,10 +26,11 @@ import type { Decision, Failure, FailurePolicy } from "../FailurePolicy.ts"
 import { InvalidOptions } from "../InvalidOptions.ts"
 import { type Producer, PublishError } from "../KafkaProducer.ts"
 import type { Outcome } from "../Snapshot.ts"
+import { messageOf } from "./describe.ts"
 import { type AnyFiber, Pause, type PartitionEpoch } from "./epoch.ts"
 import { finiteMillis } from "./options.ts"
 import { parkLimits } from "./parkLimits.ts"
-import { RecordEvent, RecordState } from "./recordMachine.ts"
+import { RecordEvent, recordEventNames, RecordState, recordStateNames, recordStep } from "./recordMachine.ts"
 import type { Past, Slot } from "./slot.ts"
 import type { RunState } from "./state.ts"
 import type { Timetable } from "./timetable.ts"
@@ -66,10 +67,6 @@ export class Failures {
   private readonly timetable: Timetable
   private readonly random: () => number
   private readonly hooks: FailureHooks
-  /** parked records are being taken away */
-  private checking = false
-  private relieving = false
-  private relieveMore = false
 
   constructor(options: {
     readonly run: RunState
@@ -176,6 +173,20 @@ export class Failures {
     }
   }
 
+  /** Takes the step, which only a decision that comes after another can be without: a policy that is not typed may nest anything. */
+  private can(slot: Slot, event: RecordEvent): boolean {
+    if (recordStep(slot.state, event) !== undefined) return this.run.record(slot, event)
+    this.broken(
+      slot,
+      new InvalidOptions({
+        option: "Decision.then",
+        value: recordEventNames[event],
+        accepted: `what can follow for a record that is ${recordStateNames[slot.state]}`
+      })
+    )
+    return false
+  }
+
   /** A policy has answered with what cannot be carried out. */
   private broken(slot: Slot, defect: unknown): void {
     this.stop(slot, both("what the failure policy says cannot be done", Cause.die(defect), slot.past!.cause))
@@ -203,7 +214,7 @@ export class Failures {
       this.run.record(slot, RecordEvent.retryEnding)
       return this.hooks.release(slot)
     }
-    if (!this.run.record(slot, RecordEvent.retry)) return
+    if (!this.can(slot, RecordEvent.retry)) return
     epoch.waiting.add(slot)
     this.hooks.rest(slot)
     if (millis === 0) return this.due(slot)
@@ -236,7 +247,13 @@ export class Failures {
 
   private send(slot: Slot, decision: Decision.DeadLetter): void {
     const next = decision.then ?? { _tag: "Stop" as const }
-    if (this.producer === undefined) return this.broken(slot, new Error("a dead letter needs a KafkaProducer"))
+    if (this.producer === undefined)
+      return this.broken(
+        slot,
+        new Error(
+          "a dead letter needs a KafkaProducer: provide the layer of your Kafka client, which brings one, where run is called"
+        )
+      )
     // a record that is its own dead letter comes back, fails, and comes back
     const circle = this.run.session.settings.topics.includes(decision.topic)
     if (circle || DeadLetter.hopsOf(slot) >= DeadLetter.maxHops) {
@@ -248,6 +265,7 @@ export class Failures {
       )
       return this.carryOut(slot, next)
     }
+    if (!this.can(slot, RecordEvent.send)) return
     const past = slot.past!
     slot.letter = {
       then: next,
@@ -262,7 +280,6 @@ export class Failures {
         lastFailedAt: past.lastFailedAt
       })
     }
-    if (!this.run.record(slot, RecordEvent.send)) return
     slot.at.sending.add(slot)
     this.hooks.rest(slot)
     this.transmit(slot, this.producer)
@@ -329,9 +346,13 @@ export class Failures {
     } catch (defect) {
       return this.broken(slot, defect)
     }
-    if (!this.run.record(slot, RecordEvent.park)) return
+    if (!this.can(slot, RecordEvent.park)) return
     slot.parking = { atMost: limits.atMost, then: decision.then }
     epoch.parked.add(slot)
+    const { lowestParked } = epoch
+    if (epoch.parked.size === 1 || (lowestParked !== undefined && slot.seq < lowestParked.seq))
+      epoch.lowestParked = slot
+    if (epoch.relieving === slot.seq) epoch.relieving = -1
     if (slot.lane !== undefined) epoch.backlog.park(slot.lane)
     slot.appointment = this.timetable.at(this.run.ticks() + limits.atMostFor, () => {
       slot.appointment = undefined
@@ -339,52 +360,43 @@ export class Failures {
       this.checkParked(epoch)
     })
     this.hooks.rest(slot)
-    // maybe it is the one that blocks the prefix, and then nothing else would make room
-    if ((epoch.pauses & (Pause.map | Pause.uncommitted)) !== 0) this.relieve(epoch)
-  }
-
-  /** Takes those away whose time is over, and then the longest parked ones until no limit is reached any more. */
-  checkParked(epoch: PartitionEpoch): void {
-    // who is taken away offers its partition, which looks here again: thousands are overdue when a partition comes back
-    if (this.checking) return
-    this.checking = true
-    try {
-      while (epoch.state === "open" && !this.run.closing) {
-        const [late] = epoch.overdue
-        const [oldest] = epoch.parked
-        if (late !== undefined) this.unpark(late)
-        else if (oldest === undefined) return
-        else if (epoch.parked.size + epoch.backlog.behindParked > oldest.parking!.atMost || standsStill(epoch))
-          this.unpark(oldest)
-        else return
-      }
-    } finally {
-      this.checking = false
-    }
   }
 
   /**
-   * The map of this partition is almost full, or too much lies behind what is not done. The lowest parked record is decided about,
-   * because only where the prefix ends is there room to be made.
+   * Takes parked records away, one after another, as long as there is a reason. Asked whenever the partition may go on, so that no
+   * way into such a state can be forgotten: parking, a limit that is reached, the return from a rejoin.
    */
-  relieve(epoch: PartitionEpoch): void {
-    // what is decided about may move the prefix, and where the map is still too long then it comes here again
-    if (this.relieving) {
-      this.relieveMore = true
-      return
-    }
-    this.relieving = true
+  checkParked(epoch: PartitionEpoch): void {
+    // who is taken away offers its partition, which looks here again: thousands are overdue when a partition comes back
+    if (epoch.checkingParked) return
+    epoch.checkingParked = true
     try {
-      do {
-        this.relieveMore = false
-        let lowest: Slot | undefined
-        for (const slot of epoch.parked) if (lowest === undefined || slot.seq < lowest.seq) lowest = slot
-        if (lowest === undefined || epoch.state !== "open" || this.run.closing) return
-        this.unpark(lowest)
-      } while (this.relieveMore)
+      while (epoch.state === "open" && !this.run.closing) {
+        const slot = this.leaver(epoch)
+        if (slot === undefined) return
+        this.unpark(slot)
+      }
     } finally {
-      this.relieving = false
+      epoch.checkingParked = false
     }
+  }
+
+  /** Who is parked no longer: whose time is over, or for whom a limit is reached, or who would stop the partition for good. */
+  private leaver(epoch: PartitionEpoch): Slot | undefined {
+    const [late] = epoch.overdue
+    if (late !== undefined) return late
+    const [oldest] = epoch.parked
+    if (oldest === undefined) return undefined
+    const { parked, pauses, tracker } = epoch
+    if (parked.size + epoch.backlog.behindParked > oldest.parking!.atMost || standsStill(epoch)) return oldest
+    if ((pauses & (Pause.map | Pause.uncommitted)) === 0) return undefined
+    const lowest = lowestParked(epoch)
+    // it is what all the others wait for
+    if (lowest.seq === tracker.base) return lowest
+    // a gap less makes the map shorter, nobody knows by how much: the next one when this one is done
+    if ((pauses & Pause.map) === 0 || !(epoch.relieving < 0 || tracker.isDone(epoch.relieving))) return undefined
+    epoch.relieving = lowest.seq
+    return lowest
   }
 
   private unpark(slot: Slot): void {
@@ -397,6 +409,7 @@ export class Failures {
     const epoch = slot.at
     epoch.parked.delete(slot)
     epoch.overdue.delete(slot)
+    if (epoch.lowestParked === slot) epoch.lowestParked = undefined
     slot.parking = undefined
     this.cancel(slot)
     if (slot.lane !== undefined) epoch.backlog.unpark(slot.lane)
@@ -443,10 +456,21 @@ export class Failures {
 const standsStill = ({ backlog, inFlight, pauses, waiting }: PartitionEpoch): boolean =>
   (pauses & Pause.full) !== 0 && inFlight === 0 && waiting.size === 0 && backlog.size === backlog.behindParked
 
+/** Looked for only after the one before has left. */
+const lowestParked = (epoch: PartitionEpoch): Slot => {
+  let lowest = epoch.lowestParked
+  if (lowest === undefined) {
+    for (const slot of epoch.parked) if (lowest === undefined || slot.seq < lowest.seq) lowest = slot
+    epoch.lowestParked = lowest
+  }
+  return lowest!
+}
+
 /** Of two failures the policy's, or the producer's, is why the consumer ends: told first, beside the record's, which alone would tell nothing of it. */
 const both = (what: string, others: Cause.Cause<unknown>, records: Cause.Cause<unknown>): Cause.Cause<unknown> => {
   const [why, failure] = [Cause.squash(others), Cause.squash(records)]
-  return Cause.die(new AggregateError([why, failure], why instanceof Error ? `${what}: ${why.message}` : what))
+  const message = messageOf(why)
+  return Cause.die(new AggregateError([why, failure], message === undefined ? what : `${what}: ${message}`))
 }
 
 export const newPast = (now: number, cause: Cause.Cause<unknown>): Past => ({

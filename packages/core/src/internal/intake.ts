@@ -31,7 +31,6 @@ import { Lanes } from "./lanes.ts"
 import type { PartitionEvent } from "./partitionMachine.ts"
 import type { Pump } from "./pump.ts"
 import type { Rebalance } from "./rebalance.ts"
-import { Standstill } from "./standstill.ts"
 import { keyOf, type RunState } from "./state.ts"
 
 /** questions about single partitions under way */
@@ -69,7 +68,6 @@ export class Intake {
   readonly gone: GoneTopics
   /** epochs that were ended here, on an answer of the broker, while the client holds them on */
   private readonly givenUp = new Set<number>()
-  readonly standstill: Standstill
   private readonly run: RunState
   private readonly held: Backpressure
   private readonly pump: Pump
@@ -97,7 +95,6 @@ export class Intake {
     this.userPaused = userPaused
     this.events = events
     this.gone = new GoneTopics(run, events.fork)
-    this.standstill = new Standstill(run)
   }
 
   take(signals: ReadonlyArray<Signal>): void {
@@ -214,7 +211,6 @@ export class Intake {
       if (alreadyDone) {
         this.run.row("record", "R1", epoch)
         counters.alreadyDone++
-        if (seq >= epoch.startedSeq) epoch.startedSeq = seq + 1
       } else {
         this.run.row("record", "R3", epoch)
         if (wanted === undefined || this.isWanted(epoch, wanted, record, seq)) continue
@@ -223,6 +219,7 @@ export class Intake {
       }
       if (i > from) backlog.add(records.slice(from, i), first + from, now)
       from = i + 1
+      if (seq >= epoch.startedSeq) epoch.startedSeq = seq + 1
       this.held.remove(epoch, sizeOf(record))
       const grown = tracker.settle(seq)
       advanced += grown
@@ -231,8 +228,8 @@ export class Intake {
     }
     if (from < records.length) backlog.add(from === 0 ? records : records.slice(from), first + from, now)
     if (advanced > 0 || (mapped && behindGap > 0)) this.pump.advanced(epoch, advanced, mapped ? behindGap : 0)
-    // a map of somebody who may go further: what lies behind the oldest unfinished record is kept record by record
-    if (claimed !== undefined && epoch.startedSeq - tracker.base >= settings.maxUncommitted) {
+    // what lies behind the oldest unfinished record is kept record by record, whoever has done it
+    if (epoch.startedSeq - tracker.base >= settings.maxUncommitted) {
       this.held.pause(epoch, Pause.uncommitted)
     }
   }
@@ -347,6 +344,7 @@ export class Intake {
     const before = epoch.state
     const step = this.run.partition(epoch, "retained")
     if (step === undefined || step.to === before) return
+    epoch.leavingSince = undefined
     if (step.to === "ended") return this.ended(epoch)
     // suspended before it was open. One that was moved does not begin where the group has committed: that is the place it left
     if (step.to === "opening")
@@ -378,7 +376,7 @@ export class Intake {
     run.row("partition", "P1", p)
     run.epochs.set(key, epoch)
     this.gone.found(p)
-    if (this.userPaused()) epoch.pauses |= Pause.user
+    if (this.userPaused()) this.held.pause(epoch, Pause.user)
     return epoch
   }
 
@@ -534,7 +532,10 @@ export class Intake {
   }
 
   private loses(epoch: PartitionEpoch): void {
-    if (this.standstill.happened) this.run.suspects.add(epoch.live)
+    const { standstill, suspects } = this.run
+    // who has ended since the last look may be the one
+    this.pump.look()
+    if (standstill.happened) suspects.add(standstill.during(epoch))
     this.transition(epoch, "lost")
   }
 

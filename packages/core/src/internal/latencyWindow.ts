@@ -22,7 +22,7 @@ export class LatencyWindow {
   private sliceEnds = 0
 
   add(millis: number, now: number): void {
-    if (now >= this.sliceEnds) this.turn(now)
+    this.turn(now)
     const bucket = millis <= smallest ? 0 : Math.min(buckets - 1, Math.ceil(Math.log(millis / smallest) / logGrowth))
     this.counts[this.slice]![bucket]!++
   }
@@ -36,7 +36,7 @@ export class LatencyWindow {
     let total = 0
     const sums = new Float64Array(buckets)
     for (const window of windows) {
-      if (now >= window.sliceEnds) window.turn(now)
+      window.turn(now)
       for (const slice of window.counts) for (let i = 0; i < buckets; i++) sums[i]! += slice[i]!
     }
     for (let i = 0; i < buckets; i++) total += sums[i]!
@@ -53,8 +53,11 @@ export class LatencyWindow {
   }
 
   private turn(now: number): void {
+    const left = this.sliceEnds - now
+    if (left > 0 && left <= sliceMillis) return
+    // the first, or the time of day was set back: nobody knows how old what is there is
     const passed =
-      this.sliceEnds === 0 ? slices : Math.min(slices, 1 + Math.floor((now - this.sliceEnds) / sliceMillis))
+      this.sliceEnds === 0 || left > 0 ? slices : Math.min(slices, 1 + Math.floor((now - this.sliceEnds) / sliceMillis))
     for (let i = 0; i < passed; i++) {
       this.slice = (this.slice + 1) % slices
       this.counts[this.slice]!.fill(0)

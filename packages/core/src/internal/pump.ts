@@ -79,6 +79,8 @@ export class Pump {
   /** the clocks as of this turn's last look: the time of day, and the one that only rises */
   private time = 0
   private ticks = 0
+  /** attempts that ended since that look */
+  private readonly recent: Array<Slot> = []
   /** since when permits have been free while records waited for their lanes */
   laneBoundSince: number | undefined = undefined
 
@@ -196,6 +198,7 @@ export class Pump {
   /** Nothing starts any more. */
   stop(): void {
     this.stopped = true
+    this.recent.length = 0
     this.laneBoundSince = undefined
   }
 
@@ -234,11 +237,6 @@ export class Pump {
     this.failures.drop(epoch)
   }
 
-  /** The offset map of this partition is almost full, or too much lies behind what is not done. */
-  relieve(epoch: PartitionEpoch): void {
-    this.failures.relieve(epoch)
-  }
-
   private next(): PartitionEpoch | undefined {
     while (this.head < this.rotation.length) {
       const epoch = this.rotation[this.head]!
@@ -262,7 +260,7 @@ export class Pump {
     if (taken === "beyond" && below === uncommitted && (epoch.pauses & Pause.uncommitted) === 0) {
       this.held.pause(epoch, Pause.uncommitted)
       // it may be a parked record that all of it waits for
-      this.relieve(epoch)
+      this.failures.checkParked(epoch)
     }
     return false
   }
@@ -283,9 +281,23 @@ export class Pump {
     return false
   }
 
-  private look(): void {
-    this.time = this.run.now()
-    this.ticks = this.run.ticks()
+  /** At the clocks: what time it is, and whether the event loop has stood still meanwhile. */
+  look(): void {
+    const { run } = this
+    const before = this.ticks
+    this.time = run.now()
+    this.ticks = run.ticks()
+    if (this.recent.length === 0) return
+    const { standstill, suspects } = run
+    // nothing may have been to be done for that long, too
+    const stoodStill = this.ticks - before >= standstill.least && standstill.happened
+    if (stoodStill || suspects.some) {
+      for (const slot of this.recent) {
+        if (stoodStill) standstill.add(slot)
+        else if (slot.state === RecordState.done) suspects.clear(slot)
+      }
+    }
+    this.recent.length = 0
   }
 
   private turnIsOver(): boolean {
@@ -358,7 +370,14 @@ export class Pump {
       return
     }
     const limit = this.handler.timeoutMillis(record.topic)
-    if (limit !== undefined) this.sweeper.watch(slot, limit)
+    if (limit !== undefined && !slot.waitsForTurn) this.sweeper.watch(slot, limit)
+  }
+
+  /** It is the turn of a record that may block the event loop. */
+  private readonly turnComes = (slot: Slot): void => {
+    // the time of its handler begins, with the attempt when it did not have to wait
+    const limit = this.handler.timeoutMillis(slot.topic)
+    if (slot.fiber !== undefined && limit !== undefined) this.sweeper.watch(slot, limit)
   }
 
   private attempt(slot: Slot): Effect.Effect<unknown, unknown, Scope.Scope> {
@@ -369,7 +388,7 @@ export class Pump {
     try {
       const effect = this.handler.handle(slot) as Effect.Effect<void, unknown, Scope.Scope>
       const attempt = wrap === undefined ? effect : wrap(effect, slot)
-      return suspects.some ? suspects.guard(slot, attempt) : attempt
+      return suspects.some ? suspects.guard(slot, attempt, this.turnComes) : attempt
     } catch (defect) {
       return Effect.die(defect)
     }
@@ -397,6 +416,7 @@ export class Pump {
   private ended(slot: Slot, exit: Exit.Exit<unknown, unknown>): void {
     const scope = slot.scope!
     slot.scope = undefined
+    if (!this.stopped) this.recent.push(slot)
     const closing = Scope.closeUnsafe(scope, exit)
     if (closing === undefined) return this.judge(slot, exit)
     // the epoch may end meanwhile: what a handler has opened is closed all the same
@@ -494,7 +514,6 @@ export class Pump {
       counters.handlerTime.add(now - slot.startedAt, now)
     }
     epoch.backlog.defects?.delete(slot.seq)
-    if (this.run.suspects.some) this.run.suspects.clear(slot)
     this.held.remove(epoch, sizeOf(slot.record))
     if (epoch.state !== "open") this.run.partition(epoch, "outcome")
     this.moved(epoch, epoch.tracker.settle(slot.seq))
@@ -502,7 +521,7 @@ export class Pump {
 
   /** The done prefix of a partition grew by so many records, or its position moved (0), or so many are done behind a gap. */
   advanced(epoch: PartitionEpoch, records: number, behindGap = 0): void {
-    if (epoch.tracker.behindGap > 0 || (epoch.pauses & Pause.map) !== 0) this.weigh(epoch, records > 0)
+    if (epoch.tracker.behindGap > 0 || (epoch.pauses & Pause.map) !== 0) this.weigh(epoch)
     if (epoch.state === "suspended" || epoch.state === "ended") return
     if (epoch.commitState === "clean") this.run.commit(epoch, "moved")
     this.committer.advancedUnsafe(records, behindGap)
@@ -521,13 +540,13 @@ export class Pump {
   }
 
   /** Where the offset map is almost all that the broker takes, nothing starts that would make it longer. */
-  private weigh(epoch: PartitionEpoch, moved: boolean): void {
+  private weigh(epoch: PartitionEpoch): void {
     if (!this.run.mapped) return
     const wasFull = (epoch.pauses & Pause.map) !== 0
     const isFull = epoch.map.isFull(epoch, this.run.mapLimit, wasFull)
     if (isFull && !wasFull) this.held.pause(epoch, Pause.map)
     // what is parked keeps the map as long as it is, as long as it is parked
-    if (isFull && (moved || !wasFull)) this.relieve(epoch)
+    if (isFull && epoch.parked.size > 0) this.failures.checkParked(epoch)
     if (isFull || !wasFull) return
     this.held.resume(epoch, Pause.map)
     this.offer(epoch)
@@ -596,6 +615,7 @@ export class Pump {
     const held = slot.state !== RecordState.done
     if (!this.run.record(slot, RecordEvent.graceOver)) return
     epoch.removeLive(slot)
+    this.run.suspects.giveBack(slot)
     epoch.zombies++
     if (slot.holds) this.run.permits.byZombies++
     this.run.zombies.add(slot)

@@ -102,6 +102,7 @@ export class Rebalance {
       const before = epoch.state
       const step = run.partition(epoch, signal.exact ? "revokeExact" : "revokeEager")
       if (step === undefined) continue
+      epoch.leavingSince ??= run.now()
       if (step.to === "ended") endedHere.push(epoch)
       else if (before === "open") {
         epoch.exact = signal.exact

@@ -34,6 +34,7 @@ import { KafkaClientError } from "../KafkaClient.ts"
 import type { OffsetMap } from "../OffsetMap.ts"
 import { Backpressure } from "./backpressure.ts"
 import { Commits } from "./commits.ts"
+import { describe } from "./describe.ts"
 import { Pause } from "./epoch.ts"
 import { Intake } from "./intake.ts"
 import type { Lanes } from "./lanes.ts"
@@ -203,7 +204,7 @@ export class ConsumerRun {
         })
       )
     )
-    this.background(this.intake.standstill.watch)
+    this.background(this.state.standstill.watch)
     this.background(Effect.catch(committer.died, (error) => Effect.sync(() => this.died(error))))
     const join = Effect.andThen(
       Scope.provide(committer.attach({ take: this.commits.entries, settled: this.commits.settled }), this.scope),
@@ -409,31 +410,3 @@ const placeOf = (slot: Slot): Record<string, unknown> => ({
   offset: String(slot.offset),
   attempt: slot.attempt
 })
-
-/**
- * A cause in words that hold nothing of a record: the message of an error may quote what it could not read. The names of the errors
- * and the place in the code where the first was made.
- */
-const describe = (cause: Cause.Cause<unknown>): string =>
-  cause.reasons
-    .map((reason) => {
-      if (reason._tag === "Interrupt") return "interrupted"
-      const error: unknown = reason._tag === "Fail" ? reason.error : reason.defect
-      const name = nameOf(error)
-      const frame = error instanceof Error ? frameOf(error) : undefined
-      return `${reason._tag === "Fail" ? "" : "defect "}${name}${frame === undefined ? "" : ` ${frame}`}`
-    })
-    .join("; ")
-
-/** The stack begins with the message, and a line of that may look like a frame: frames are the last lines, and not in the message. */
-const frameOf = ({ message, stack = "" }: Error): string | undefined => {
-  const lines = stack.split("\n").map((line) => line.trim())
-  const first = lines.findLastIndex((line) => !/^at .*(:\d+:\d+|native|<anonymous>)\)?$/.test(line)) + 1
-  return lines.slice(first).find((line) => !message.includes(line))
-}
-
-const nameOf = (error: unknown): string => {
-  if (typeof error !== "object" || error === null) return typeof error
-  if ("_tag" in error && typeof error._tag === "string") return error._tag
-  return error instanceof Error ? error.name : (error.constructor?.name ?? "object")
-}

@@ -67,6 +67,8 @@ export class Slot implements Delivery {
   succeeded = false
   /** the policy is being asked */
   deciding = false
+  /** its handler has not begun: it may block the event loop, and another one that may has the turn */
+  waitsForTurn = false
   /** place among the epoch's live slots; -1 without one */
   index = -1
   /** the handler's, its finalizers', or the policy's */

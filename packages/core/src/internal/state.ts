@@ -18,6 +18,7 @@ import { type PartitionEvent, partitionStep, type PartitionStep } from "./partit
 import { RecordEvent, recordEventNames, recordStateNames, recordStep } from "./recordMachine.ts"
 import type { Permits } from "./permits.ts"
 import type { Slot } from "./slot.ts"
+import { Standstill } from "./standstill.ts"
 import type { Suspects } from "./suspects.ts"
 
 /** validated, times in milliseconds */
@@ -100,6 +101,7 @@ export class RunState {
   /** slots whose epoch is over and whose fiber ignores its interruption; shared with other runs */
   readonly zombies: Set<Slot>
   closing = false
+  readonly standstill: Standstill
   private readonly clock: Clock.Clock
   private readonly warned: Set<string>
   private readonly warn: (message: string) => void
@@ -130,6 +132,7 @@ export class RunState {
     this.clock = options.clock
     this.warned = options.warned
     this.warn = options.warn
+    this.standstill = new Standstill(this)
   }
 
   /** characters of metadata that a broker takes: what it says by default, until one says less */

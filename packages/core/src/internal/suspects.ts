@@ -6,11 +6,14 @@
  * All that ran are suspected alike, as nobody knows who it was. Those suspected twice run one at a time, so that the third time only
  * the one that ran is suspected; then its next attempt fails without running, and the policy decides.
  *
+ * Who ends after all is suspected no more, unless it ended in the standstill: then only once it is committed, because a commit of a
+ * session that is lost is refused.
+ *
  * A session that is lost while the event loop turns (a broken network, a broker that is away) says nothing of any record.
  */
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
-import type { ConsumerRecord } from "../ConsumerRecord.ts"
+import type { ConsumerRecord, TopicPartition } from "../ConsumerRecord.ts"
 import type { Slot } from "./slot.ts"
 
 /** suspected so often, a record runs when no other such one does */
@@ -20,54 +23,95 @@ const enough = 3
 /** a broken process restarts before it has so many; the oldest are forgotten */
 const mostSuspects = 10_000
 
+interface Suspect extends TopicPartition {
+  readonly offset: bigint
+  readonly times: number
+}
+
 /** Over the runs of a consumer. */
 export class Suspects {
-  private readonly times = new Map<string, number>()
+  private readonly suspects = new Map<string, Suspect>()
   private readonly turn = Semaphore.makeUnsafe(1)
-  /** suspects that have had to wait for their turn, and have it */
-  private readonly running = new WeakSet<Slot>()
+  /** attempts that have had to wait for their turn, and got it */
+  private readonly alone = new WeakSet<Slot>()
+  private holder: Slot | undefined = undefined
 
   get some(): boolean {
-    return this.times.size > 0
+    return this.suspects.size > 0
   }
 
   /** The session was lost because the event loop stood still, while these ran. */
   add(slots: Iterable<Slot>): void {
     for (const slot of slots) {
+      const { offset, partition, topic } = slot
       const place = placeOf(slot)
-      const times = this.times.get(place) ?? 0
-      if (times >= alone && !this.running.has(slot)) continue
+      const times = this.timesOf(place)
+      if (times >= alone && !this.alone.has(slot)) continue
       // newest last
-      this.times.delete(place)
-      this.times.set(place, times + 1)
-      if (this.times.size <= mostSuspects) continue
-      const [oldest] = this.times.keys()
-      this.times.delete(oldest!)
+      this.suspects.delete(place)
+      this.suspects.set(place, { topic, partition, offset, times: times + 1 })
+      if (this.suspects.size <= mostSuspects) continue
+      const [oldest] = this.suspects.keys()
+      this.suspects.delete(oldest!)
     }
   }
 
   /** It has ended after all. */
   clear(record: ConsumerRecord): void {
-    this.times.delete(placeOf(record))
+    this.suspects.delete(placeOf(record))
   }
 
-  /** The attempt of a record that may be one of them. */
-  guard<E, R>(slot: Slot, attempt: Effect.Effect<unknown, E, R>): Effect.Effect<unknown, E, R> {
-    const times = this.times.get(placeOf(slot)) ?? 0
+  /** What lies in front of this does not come again. */
+  committed(p: TopicPartition, offset: bigint): void {
+    for (const [place, suspect] of this.suspects) {
+      if (suspect.partition === p.partition && suspect.topic === p.topic && suspect.offset < offset) {
+        this.suspects.delete(place)
+      }
+    }
+  }
+
+  /** The attempt of a record that may be one of them. `turnComes`: when it begins after all. */
+  guard<E, R>(
+    slot: Slot,
+    attempt: Effect.Effect<unknown, E, R>,
+    turnComes: (slot: Slot) => void
+  ): Effect.Effect<unknown, E, R> {
+    const times = this.timesOf(placeOf(slot))
     if (times < alone) return attempt
     if (times >= enough) {
       return Effect.die(
         new Error(
-          `the session was lost ${times} times because the event loop stood still while this record ran; it is not run again`
+          `the session was lost ${times} times because the event loop stood still while this record ran; it is not run again. Work that computes for long belongs on a worker thread`
         )
       )
     }
-    return this.turn.withPermits(1)(
-      Effect.suspend(() => {
-        this.running.add(slot)
-        return attempt
-      })
+    slot.waitsForTurn = true
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.andThen(
+        restore(this.turn.take(1)),
+        Effect.suspend(() => {
+          slot.waitsForTurn = false
+          this.holder = slot
+          this.alone.add(slot)
+          turnComes(slot)
+          return Effect.ensuring(
+            restore(attempt),
+            Effect.sync(() => this.giveBack(slot))
+          )
+        })
+      )
     )
+  }
+
+  /** Its attempt has ended, or is left behind: who ignores his interruption would else keep the others waiting for good. */
+  giveBack(slot: Slot): void {
+    if (this.holder !== slot) return
+    this.holder = undefined
+    Effect.runSync(this.turn.release(1))
+  }
+
+  private timesOf(place: string): number {
+    return this.suspects.get(place)?.times ?? 0
   }
 }
 

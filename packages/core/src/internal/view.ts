@@ -117,7 +117,7 @@ export const healthOf = (view: Viewed, now: number): Health => {
   if (leaving.length > 0) {
     add("rebalancing", ok, {
       message: "partitions are being taken away, or wait for their next owner to be known",
-      since: counters.rebalances.at(-1)?.at ?? now,
+      since: Math.min(...leaving.map(({ leavingSince }) => leavingSince ?? now)),
       count: leaving.length,
       at: place(leaving[0]!)
     })
@@ -126,7 +126,7 @@ export const healthOf = (view: Viewed, now: number): Health => {
   if (view.userPausedSince !== undefined || paused.length > 0) {
     add("paused", ok, {
       message: view.userPausedSince === undefined ? "some partitions are paused" : "paused",
-      since: view.userPausedSince ?? now,
+      since: view.userPausedSince ?? Math.min(...paused.map(({ userPausedAt }) => userPausedAt ?? now)),
       count: paused.length,
       ...(paused[0] === undefined ? {} : { at: place(paused[0]) })
     })
