@@ -132,6 +132,11 @@ export class Actions {
           troubles.lateFetch(process)
           topics.cut(process)
         })
+      case "loseWhileHeld":
+        return this.some((process) => {
+          topics.write()
+          troubles.loseWhileHeld(process)
+        })
       case "failover":
         return this.some((process) => {
           topics.write()

@@ -90,6 +90,7 @@ export class AttemptChecker {
     const { epoch, owner, rec } = attempt
     owner.running.delete(attempt)
     if (owner.realm.state === "dead") return
+    if (attempt.stubborn && this.outlives(attempt)) this.judge.happened("zombie of a timeout")
     if (how === "success" && !attempt.deferred) this.done(attempt)
     if (how !== "interrupted" || attempt.self || epoch === undefined || owner.closing !== undefined) return
     const late = this.isLate(attempt)
@@ -189,6 +190,10 @@ export class AttemptChecker {
     if (!certain) return
     counter.least++
     epoch.certain.set(rec, this.judge.world.now)
+  }
+
+  private outlives({ owner, startedAt }: Attempt): boolean {
+    return owner.timeout !== undefined && this.judge.world.now - startedAt > owner.timeout + owner.interruptGrace
   }
 
   private isLate({ owner, startedAt }: Attempt): boolean {

@@ -27,6 +27,7 @@ export interface Handling {
   readonly mapped: boolean
   /** everybody behaves, so that the history comes to an end */
   readonly healed: () => boolean
+  readonly count: (what: string) => void
 }
 
 export const deadLetterTopic = "dead"
@@ -89,10 +90,10 @@ const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: D
       return Effect.andThen(sleep(moment()), Effect.interrupt)
     case "stubborn":
       attempt.stubborn = true
-      return Effect.uninterruptible(sleep(moment() + 200))
+      return Effect.uninterruptible(sleep(moment() + chance.int(200, plan.stubborn)))
     case "stubbornAck":
       attempt.stubborn = true
-      return Effect.uninterruptible(Effect.andThen(sleep(moment() + 200), ack))
+      return Effect.uninterruptible(Effect.andThen(sleep(moment() + chance.int(200, plan.stubborn)), ack))
     case "ack":
       return Effect.andThen(Effect.andThen(ack, ack), sleep(moment()))
     case "ackFail":
@@ -153,6 +154,7 @@ export const makeHandler = (h: Handling): Handler<never, never> => {
     const rec = checker.recordOf(delivery)
     const attempt = checker.attempts.starts(owner, rec, delivery.epoch, delivery.attempt)
     const behaviour = choose(h)
+    h.count(`behaviour ${behaviour}`)
     checker.trace.log(owner.name, `starts ${keyOf(rec)}@${rec.offset}#${delivery.epoch} ${behaviour}`)
     const ended = (how: "success" | "failure" | "interrupted") => {
       if (attempt.ended) return
@@ -197,6 +199,7 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
     return { _tag: "Skip" }
   }
   const stop = (): Decision.Stop => {
+    checker.happened("stop")
     owner.closing ??= "the policy says stop"
     owner.stoppedAt ??= checker.world.now
     checker.trace.log(owner.name, "the policy says stop")
@@ -240,6 +243,7 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
             case "letter":
               return letter()
             case "park": {
+              checker.happened("parked")
               const then = chance.weighted({ skip: 1, retry: 2, letter: 2 })
               return {
                 _tag: "Park",
@@ -272,7 +276,10 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
           checker.attempts.retries(owner, rec, record.epoch, after)
         } else if (decision._tag === "Skip") skip(record)
         else if (decision._tag === "DeadLetter") checker.attempts.sends(owner, rec, record.epoch)
-        else if (decision._tag === "Park" && decision.then._tag !== "Skip") tell(decision.then, record, rec)
+        else if (decision._tag === "Park") {
+          checker.happened("parked")
+          if (decision.then._tag !== "Skip") tell(decision.then, record, rec)
+        }
       }
       return {
         ...(policy as FailurePolicy<unknown, never>),

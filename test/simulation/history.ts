@@ -12,7 +12,7 @@ import { Checker } from "./checker.ts"
 import type { Violation } from "./judge.ts"
 import { Coverage, type Counts } from "./coverage.ts"
 import { groupId, type Stage } from "./member.ts"
-import { type Plan, planOf } from "./plan.ts"
+import { featuresOf, type Plan, planOf } from "./plan.ts"
 import { Prng } from "./prng.ts"
 import { Trace } from "./trace.ts"
 import { Truth } from "./truth.ts"
@@ -72,6 +72,8 @@ export const runHistory = async (seed: number, verbose: boolean): Promise<Result
   const truth = new Truth((topic, partition) => ends(topic, partition)?.start ?? 0n)
   const checker = new Checker(world, trace, truth, plan.latency.commit, ends)
   checker.lastFault = () => cluster.faults.injected().at(-1)?.at ?? 0
+  checker.happened = (feature) => coverage.count(`feature ${feature}`)
+  for (const feature of featuresOf(plan)) checker.happened(feature)
   if (verbose) trace.aside = () => cluster.traceUnsafe()
   let healed = false
   const stage: Stage = { world, cluster, checker, coverage, plan, healed: () => healed }

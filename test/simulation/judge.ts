@@ -26,6 +26,8 @@ export class Judge {
   /** how long a commit is on its way at most, while it is calm */
   readonly commitTime: number
   readonly logEnds: LogEnds
+  /** that something happened, for the coverage */
+  happened: (feature: string) => void = () => {}
 
   constructor(world: World, trace: Trace, truth: Truth, commitTime: number, logEnds: LogEnds) {
     this.world = world

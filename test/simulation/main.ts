@@ -8,7 +8,7 @@
 import { createHash } from "node:crypto"
 import { machineRows } from "@concurrent-kafka/core/Diagnostics"
 import type { Result } from "./history.ts"
-import type { Counts } from "./coverage.ts"
+import { type Counts, leastShare, sharesOf } from "./coverage.ts"
 import { runSeeds } from "./pool.ts"
 import { missingRows, unreachable } from "./rows.ts"
 
@@ -41,9 +41,9 @@ const report = (result: Result): void => {
   print(`  replay: npm run simulate -- --seed ${result.seed} --seeds 1 --verbose`)
 }
 
-const table = (title: string, rows: ReadonlyArray<readonly [name: string, count: number]>): void => {
+const table = (title: string, rows: ReadonlyArray<readonly [name: string, value: number | string]>): void => {
   print(`\n${title}`)
-  const cells = rows.map(([name, count]) => `${name.padEnd(26)} ${String(count).padStart(9)}`)
+  const cells = rows.map(([name, value]) => `${name.padEnd(26)} ${String(value).padStart(9)}`)
   const columns = 3
   const height = Math.ceil(cells.length / columns)
   for (let i = 0; i < height; i++) {
@@ -84,6 +84,9 @@ const of = (kind: string): Array<[string, number]> =>
 const failures = results.filter((result) => result.violations.length > 0)
 const missing = missingRows(counts)
 const digest = hash.digest("hex")
+const shares = sharesOf(results.map((result) => result.counts))
+const rare = shares.filter(([, share]) => share < leastShare)
+const percent = (share: number): string => `${(100 * share).toFixed(1)} %`
 const rows = Object.fromEntries(
   Object.entries(machineRows).map(([machine, names]) => [
     machine,
@@ -95,8 +98,13 @@ if (!verbose) {
   for (const [machine, taken] of Object.entries(rows)) table(`Rows of the ${machine} machine`, Object.entries(taken))
   table("Faults", of("fault"))
   table("What happened", of("action"))
+  table(
+    "In how many of the histories",
+    shares.map(([kind, share]) => [kind, percent(share)])
+  )
 }
 print(`\n${missing.length === 0 ? "Every row was taken" : `Rows not taken: ${missing.join(", ")}`}`)
+if (rare.length > 0) print(`Rare: ${rare.map(([kind, share]) => `${kind} (${percent(share)})`).join(", ")}`)
 for (const [row, why] of Object.entries(unreachable)) print(`  ${row} cannot be: ${why}`)
 const sum = (of: (result: Result) => number): number => results.reduce((all, result) => all + of(result), 0)
 print(
@@ -114,6 +122,7 @@ if (flag("json")) {
       rows,
       missing,
       unreachable,
+      shares: Object.fromEntries(shares),
       faults: Object.fromEntries(of("fault")),
       actions: Object.fromEntries(of("action")),
       hash: digest,

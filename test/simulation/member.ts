@@ -99,7 +99,8 @@ export class Process {
       chance,
       policy: plan.policy,
       mapped: plan.options.offsetMap !== "off",
-      healed: stage.healed
+      healed: stage.healed,
+      count: (what: string) => coverage.count(what)
     }
     this.handler = makeHandler(handling)
     this.policy = makePolicy(handling)
@@ -207,6 +208,7 @@ export class Process {
     const rec = this.stage.checker.recordOf(record)
     if (rec.unorderable && !this.stage.healed()) {
       if (this.plan.policy === "none" || this.plan.policy === "stop") this.owner.closing ??= "the order function throws"
+      this.stage.checker.happened("order function dies")
       throw new Error("the order function throws")
     }
     return orderOf(rec.key)
@@ -216,6 +218,7 @@ export class Process {
     const rec = this.stage.checker.recordOf(record)
     if (rec.filter === "throws" && !this.stage.healed()) {
       if (this.plan.policy === "none" || this.plan.policy === "stop") this.owner.closing ??= "the filter throws"
+      this.stage.checker.happened("filter dies")
       throw new Error("the filter throws")
     }
     return rec.filter !== "unwanted"

@@ -63,6 +63,7 @@ export type Action =
   | "produceFault"
   | "storm"
   | "cutWhileHeld"
+  | "loseWhileHeld"
   | "failover"
   | "clock"
   | "pause"
@@ -131,6 +132,8 @@ export interface Plan {
   readonly behaviours: Readonly<Partial<Record<Behaviour, number>>>
   /** the longest sleep of a handler */
   readonly slow: number
+  /** so much longer than others does one sleep that ignores its interruption */
+  readonly stubborn: number
   /** records in one go at most */
   readonly burst: number
   /** requests that fail before the first member is there */
@@ -146,9 +149,9 @@ const maybe = (chance: Prng, probability: number, low: number, high: number): nu
 
 const memberPlan = (
   chance: Prng,
-  plan: { readonly latest: boolean; readonly slow: number; readonly mapped: boolean }
+  plan: { readonly latest: boolean; readonly slow: number; readonly zombies: boolean; readonly mapped: boolean }
 ): MemberPlan => {
-  const interruptGrace = chance.pick([0, 200, 1000])
+  const interruptGrace = chance.pick(plan.zombies ? [0, 200] : [0, 200, 1000])
   const flushReserve = chance.pick([300, 1000, 2000])
   const revokeDrain = chance.pick([0, 0, 500, 2000, 5000])
   const least = interruptGrace + flushReserve
@@ -184,7 +187,7 @@ const memberPlan = (
       maxWait: chance.pick([20, 250])
     },
     // a handler with a timeout can fail, and must have a policy
-    timeout: policy !== "none" && chance.chance(0.3) ? chance.pick([40, 400, 2500]) : undefined,
+    timeout: policy !== "none" && chance.chance(plan.zombies ? 0.6 : 0.3) ? chance.pick([40, 400, 2500]) : undefined,
     policy,
     requestTimeout: chance.pick([1500, 5000, 12_000]),
     launched: chance.chance(0.2),
@@ -197,14 +200,16 @@ export const planOf = (seed: number): Plan => {
   const chance = new Prng(seed, "plan")
   const members = chance.int(2, 4)
   const slow = chance.pick([50, 400, 3000, 12_000])
-  const order = chance.weighted<Order>({ unordered: 4, key: 4, partition: 2, function: 2 })
+  // handlers that outlive their epochs, in lanes that others want
+  const zombies = chance.chance(0.12)
+  const order = chance.weighted<Order>({ unordered: zombies ? 0 : 4, key: 4, partition: 2, function: 2 })
   // some members of a group may be without the map, or all
   const mapped = chance.weighted({ all: 6, some: 1, none: 2 })
-  const shape = { latest: chance.chance(0.25), slow }
+  const shape = { latest: chance.chance(0.25), slow, zombies }
   const on: Sometimes = (probability, low, high) => maybe(chance, probability, low, high)
   // without trouble more can be asked: what is done must be committed before a partition is given up
   const troubled = chance.chance(0.7)
-  const focus = chance.chance(0.35) ? chance.pick(focuses) : {}
+  const focus = zombies ? { seek: 3, evict: 3, rebalance: 3 } : chance.chance(0.35) ? chance.pick(focuses) : {}
   return {
     seed,
     protocol: chance.pick(["eager", "incremental"]),
@@ -246,7 +251,7 @@ export const planOf = (seed: number): Plan => {
       die: on(0.3, 1, 2),
       throw: on(0.2, 1, 2),
       self: on(0.3, 1, 2),
-      stubborn: on(0.25, 1, 2),
+      stubborn: zombies ? 3 : on(0.25, 1, 2),
       stubbornAck: on(0.25, 1, 3),
       ack: on(0.3, 1, 3),
       ackFail: on(0.2, 1, 2),
@@ -258,6 +263,7 @@ export const planOf = (seed: number): Plan => {
       bury: on(0.2, 1, 2)
     },
     slow,
+    stubborn: zombies ? 6_000 : 200,
     burst: chance.pick([3, 8, 25]),
     badStart: troubled && chance.chance(0.3),
     together: chance.chance(0.5),
@@ -269,6 +275,7 @@ export const planOf = (seed: number): Plan => {
 const focuses: ReadonlyArray<Partial<Record<Action, number>>> = [
   { failover: 8 },
   { cutWhileHeld: 8 },
+  { loseWhileHeld: 6 },
   { interrupt: 6, rerun: 6, rebalance: 3 },
   { seek: 5, rebalance: 5 },
   { missGeneration: 6, join: 3, close: 2 },
@@ -308,11 +315,12 @@ const ofNetwork = (on: Sometimes) => ({
   brokerDown: on(0.2, 1, 1),
   missGeneration: on(0.25, 1, 2),
   commitFault: on(0.5, 1, 5),
-  fatal: on(0.05, 1, 1),
+  fatal: on(0.16, 1, 1),
   requestFault: on(0.4, 1, 4),
   produceFault: on(0.4, 1, 6),
   storm: on(0.2, 1, 1),
   cutWhileHeld: on(0.15, 1, 1),
+  loseWhileHeld: on(0.35, 1, 3),
   failover: on(0.15, 1, 1),
   clock: on(0.15, 1, 2)
 })
@@ -325,3 +333,13 @@ const ofUsers = (on: Sometimes) => ({
   flush: on(0.3, 1, 2),
   twice: on(0.1, 1, 1)
 })
+
+/** What is in a history by its plan alone. */
+export const featuresOf = (plan: Plan): ReadonlyArray<string> => [
+  `order ${plan.order}`,
+  ...(plan.together ? ["together"] : []),
+  ...(plan.foreign ? ["foreign metadata"] : []),
+  ...(plan.members.some((member) => member.launched) ? ["launched"] : []),
+  ...(plan.members.some((member) => member.options.offsetMap === "off") ? ["no map"] : []),
+  ...(plan.members.some((member) => member.options.startFrom === "latest") ? ["latest"] : [])
+]

@@ -42,6 +42,7 @@ export class SessionChecker {
       }
       case "Revoking": {
         const { now } = this.judge.world
+        if (signal.hold === 0) this.judge.happened("hold 0")
         const epochs = new Set(signal.partitions.map((p) => p.epoch))
         const running = [...owner.running].filter((one) => one.epoch !== undefined && epochs.has(one.epoch.epoch))
         owner.revoking.add({
@@ -62,6 +63,8 @@ export class SessionChecker {
         return
       }
       case "Lost":
+        if (signal.partitions.some((p) => owner.epochs.get(p.epoch)?.state === "revoking"))
+          this.judge.happened("lost while draining")
         for (const p of signal.partitions) this.judge.end(owner.epochs.get(p.epoch))
         return
       case "Gone":
@@ -134,6 +137,7 @@ export class SessionChecker {
     // first: a map of before the truncation is believed as well, and carried on from here
     this.believe(epoch, chunk.end, recs[0]?.offset)
     if (log !== epoch.log && !stale) {
+      this.judge.happened("truncation unnoticed")
       // it reads on in a log that was truncated, and nobody could tell
       const to = epoch.claims?.end ?? epoch.position
       log.excuse(to > epoch.position ? to : epoch.position, "read on over a truncation")
@@ -155,6 +159,9 @@ export class SessionChecker {
       }
       const lane = laneOf(owner, rec)
       if (lane !== undefined) {
+        for (const one of owner.running)
+          if (one.epoch?.key === epoch.key && one.epoch.state === "ended" && laneOf(owner, one.rec) === lane)
+            this.judge.happened("lane waits for a zombie")
         const found = epoch.lanes.get(lane)
         if (found === undefined) epoch.lanes.set(lane, { recs: [rec], next: 0 })
         else found.recs.push(rec)

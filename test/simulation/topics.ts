@@ -129,6 +129,7 @@ export class TopicActions {
   private endTransaction(open: OpenTransaction, commit: boolean): void {
     this.log(`a transaction of ${open.recs.length} is ${commit ? "committed" : "aborted"}`)
     this.transactions = this.transactions.filter((one) => one !== open)
+    if (!commit) this.stage.checker.happened("aborted")
     for (const rec of open.recs) rec.visible = commit ? "yes" : "never"
     this.sync(commit ? open.transaction.commit : open.transaction.abort)
   }
@@ -176,6 +177,7 @@ export class TopicActions {
   retention(log: LogTruth | undefined = this.chance.pick(this.logs())): boolean {
     if (log === undefined) return false
     const to = this.offset(log)
+    this.stage.checker.happened("retention")
     this.log(`retention cuts ${keyOf(log)} to ${to}`)
     this.sync(this.stage.cluster.deleteRecordsBefore(log.topic, log.partition, to))
     return true
@@ -186,6 +188,7 @@ export class TopicActions {
     const { end, start } = this.ends(log)
     const to = at === undefined ? this.offset(log) : at < start ? start : at
     if (to >= end) return false
+    this.stage.checker.happened("truncation")
     this.log(`${keyOf(log)} is truncated to ${to}`)
     this.sync(this.stage.cluster.truncateTo(log.topic, log.partition, to))
     this.stage.checker.truth.truncate(log.topic, log.partition, to)
@@ -244,6 +247,7 @@ export class TopicActions {
     const now = this.stage.cluster.committedUnsafe(groupId, log.topic, log.partition)
     const moved = now === undefined || now.offset === offset ? "" : now.metadata
     const metadata = this.chance.pick([moved, moved, "x", "{}", "\u0000\uffff", "d".repeat(4096), "YmFzZTY0"])
+    this.stage.checker.happened("foreign metadata")
     this.log(`a tool commits ${keyOf(log)} = ${offset}`)
     this.sync(this.stage.cluster.setCommitted(groupId, log.topic, log.partition, { offset, metadata }))
     this.stage.checker.commits.setByTool(log, offset)

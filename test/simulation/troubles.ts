@@ -240,6 +240,22 @@ export class Troubles {
     Effect.runSync(this.stage.cluster.rebalance(groupId))
   }
 
+  /** A member is thrown out, or closed, while it drains what it has to give back. */
+  loseWhileHeld(process: Process): void {
+    this.disturbs(5_000)
+    this.log("the group is asked to rebalance")
+    Effect.runSync(this.stage.cluster.rebalance(groupId))
+    let tries = 0
+    const look = () => {
+      if (!process.isUp || ++tries > 200) return
+      if (![...process.owner.epochs.values()].some(({ state }) => state === "revoking"))
+        return void this.stage.world.after(this.realm, 20, look)
+      if (this.chance.chance(0.3)) process.close(false)
+      else this.evict(process)
+    }
+    look()
+  }
+
   /** A member is thrown out, and the coordinator goes away before it has written that down. */
   failover(process: Process): void {
     const { cluster, world } = this.stage
