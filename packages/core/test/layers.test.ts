@@ -6,6 +6,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Scope from "effect/Scope"
 import { BatchCommitter } from "../src/BatchCommitter.ts"
 import { ConcurrentConsumer } from "../src/ConcurrentConsumer.ts"
@@ -14,7 +15,7 @@ import { ConsumerSession } from "../src/ConsumerSession.ts"
 import { FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import { KafkaClient } from "../src/KafkaClient.ts"
-import { Desk, pass, turns, world } from "./harness.ts"
+import { Desk, logged, pass, turns, world } from "./harness.ts"
 
 type World = Effect.Success<ReturnType<typeof world>>
 
@@ -194,6 +195,7 @@ describe("layers", () => {
       const w = yield* world()
       yield* w.produce(1)
       const registry = makeRegistry()
+      const lines: Array<string> = []
       yield* built(
         w,
         ConcurrentConsumer.layerHandler(
@@ -201,9 +203,13 @@ describe("layers", () => {
           { groupId: "g", onEnd: "report" }
         ),
         registry
-      )
+      ).pipe(Effect.provideService(Logger.CurrentLoggers, logged(lines)))
       const [consumer] = yield* registry.consumers
       assert.isTrue(Exit.isFailure(yield* Effect.exit(consumer!.failure)))
+      const ended = lines.filter((line) => line.includes("the consumer g has ended"))
+      assert.lengthOf(ended, 1)
+      assert.match(ended[0]!, /^Error .* t\/0 offset 0/)
+      assert.isTrue(lines.every((line) => !line.includes("secret")))
     })
   )
 })

@@ -493,8 +493,10 @@ describe("maps that are too large", () => {
     () =>
       Effect.gen(function* () {
         const s = yield* scripted({ batchSize: 1_000_000, concurrency: 2_000 })
+        // less than what is sent at once, and more than what is too small to be refused for its size
+        const accepted = 100_000
         s.session.always = (entries) =>
-          encodedBytes(entries) > 200_000
+          encodedBytes(entries) > accepted
             ? outcomes("retriable", "UNKNOWN_SERVER_ERROR")(entries)
             : outcomes("committed")(entries)
         const partitions = count(300, (p) => p)
@@ -509,8 +511,9 @@ describe("maps that are too large", () => {
         assert.strictEqual(answers.length, 300)
         assert.isTrue(answers.every((o) => o.outcome === "committed"))
         const stored = s.session.sent
-          .filter((one) => encodedBytes(one.entries) <= 200_000)
+          .filter((one) => encodedBytes(one.entries) <= accepted)
           .flatMap((one) => one.entries)
+        assert.isAbove(s.session.sent.filter((one) => encodedBytes(one.entries) > accepted).length, 3)
         assert.strictEqual(new Set(stored.map((e) => e.partition)).size, 300)
         for (const entry of stored) assert.deepStrictEqual(entrySays(entry).slice(0, 2), ["1-2", "100-140"])
       }),
