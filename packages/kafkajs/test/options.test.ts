@@ -13,6 +13,9 @@ import { settingsOf } from "./support.ts"
 
 const failure = <E>(layer: Layer.Layer<KafkaClient, E>) => Effect.flip(Effect.scoped(Layer.build(layer)))
 
+const fromEnvironment = (env: Record<string, string>) =>
+  KafkaJs.layerConfig.pipe(Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnvRecord(env))))
+
 const optionOf = (options: unknown) =>
   Effect.map(failure(KafkaJs.layer(options as KafkaJs.KafkaJsOptions)), (error) =>
     error._tag === "InvalidOptions" ? error.option : error.message
@@ -42,6 +45,29 @@ describe("options", () => {
     Effect.map(optionOf(options), (option) => assert.strictEqual(option, name as string))
   )
 
+  it.effect.each([
+    ["sasl://user:hunter2@h:9092", "h:9092"],
+    ["user:hunter2@h:9092", "h:9092"],
+    ["hunter2@h:9092", "h:9092"],
+    ["sasl://user:hun@ter2@h:9092/", "h:9092/"],
+    // a comma in it has cut it in two
+    ["sasl://user:hunter2", "sasl://..."],
+    ["kafka://h:9092", "kafka://h:9092"],
+    ["h:port", "h:port"]
+  ])("what stands before the host of an address is not shown: %s", ([broker, shown]) =>
+    Effect.gen(function* () {
+      for (const layer of [
+        KafkaJs.layer({ brokers: [broker as string] }),
+        fromEnvironment({ KAFKA_BOOTSTRAP_SERVERS: broker as string })
+      ]) {
+        const error = yield* failure(layer)
+        if (error._tag !== "InvalidOptions") return assert.fail(error.message)
+        assert.strictEqual(error.value, shown)
+        assert.notMatch(error.message, /hun|ter2|user/)
+      }
+    })
+  )
+
   it.effect("a password that is not Redacted is not shown", () =>
     Effect.gen(function* () {
       const sasl = { mechanism: "plain", username: "u", password: "hunter2" } as never
@@ -50,9 +76,6 @@ describe("options", () => {
     })
   )
 })
-
-const fromEnvironment = (env: Record<string, string>) =>
-  KafkaJs.layerConfig.pipe(Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnvRecord(env))))
 
 const servers = { KAFKA_BOOTSTRAP_SERVERS: "127.0.0.1:1" }
 

@@ -23,6 +23,13 @@ const refuse = (option: string, value: unknown, accepted: string): never => {
 
 const address = "host:port with a host name or an IPv4 address and a port of 1 to 65535"
 
+/** Without what may be a credential: what stands before an `@`, or in a URL that names no host and port. */
+const shown = (broker: string): string => {
+  const [, scheme, rest = ""] = /^([a-z0-9+.-]+:\/\/)?(?:.*@)?(.*)$/is.exec(broker) ?? []
+  if (rest.length < broker.length - (scheme ?? "").length) return rest
+  return scheme === undefined || /^[^:\s/]+(:\d{1,5})?\/?$/.test(rest) ? broker : `${scheme}...`
+}
+
 /** In milliseconds. */
 const duration = (option: string, value: Duration.Input | undefined, byDefault: number, least: number): number => {
   if (value === undefined) return byDefault
@@ -34,11 +41,14 @@ const duration = (option: string, value: Duration.Input | undefined, byDefault: 
 /** Throws `InvalidOptions`. */
 export const checkOptions = (options: KafkaJsOptions): ClientSettings => {
   const { brokers, clientId, sasl, ssl, waitForBroker } = options
-  if (!Array.isArray(brokers) || brokers.length === 0) refuse("brokers", brokers, `at least one ${address}`)
+  if (!Array.isArray(brokers) || brokers.length === 0)
+    refuse("brokers", typeof brokers === "string" ? shown(brokers) : brokers, `at least one ${address}`)
   for (const broker of brokers) {
     // kafkajs splits at the colon: an IPv6 address cannot be given
-    const [, port] = typeof broker === "string" ? (/^[^:\s/]+:(\d{1,5})$/.exec(broker) ?? []) : []
-    if (port === undefined || Number(port) < 1 || Number(port) > 65_535) refuse("brokers", broker, address)
+    const [, port] = typeof broker === "string" ? (/^[^:\s/@]+:(\d{1,5})$/.exec(broker) ?? []) : []
+    if (port === undefined || Number(port) < 1 || Number(port) > 65_535) {
+      refuse("brokers", typeof broker === "string" ? shown(broker) : broker, address)
+    }
   }
   if (clientId !== undefined && (typeof clientId !== "string" || clientId.length === 0)) {
     refuse("clientId", clientId, "a text that is not empty")
