@@ -104,6 +104,11 @@ export interface ConsumerOptions {
   /** An attempt that runs longer makes health say `stuck`. Default 60 s. */
   readonly stuckAfter?: Duration.Input | undefined
   readonly health?: HealthOptions | undefined
+  /**
+   * The keys of hot lanes are shown in snapshots and health as they are, made of printable characters and cut. Default `false`: as hashes,
+   * because whoever reads a health endpoint may not be meant to read records. Nothing else of a record is shown, whatever is set here.
+   */
+  readonly revealRecords?: boolean | undefined
 }
 
 /**

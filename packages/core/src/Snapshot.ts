@@ -82,7 +82,7 @@ export interface PartitionSnapshot extends EpochPartition {
  * @category models
  */
 export interface HotLane extends TopicPartition {
-  /** Stands for the key: a hash of it, another one in each process. */
+  /** Stands for the key: a hash of it, another one in each process; with `revealRecords` the key itself. */
   readonly lane: string
   /** Records that wait in it. */
   readonly waiting: number

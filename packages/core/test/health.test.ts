@@ -1,10 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type { ConsumerRecord } from "../src/ConsumerRecord.ts"
 import { FailurePolicy } from "../src/FailurePolicy.ts"
 import { type HealthCode, healthCodes, type HealthReason } from "../src/Health.ts"
 import { KafkaClientError } from "../src/KafkaClient.ts"
-import { Boom, Desk, pass, passUntil, turns, world } from "./harness.ts"
+import { Boom, Desk, pass, passUntil, turns, whileTimePasses, world } from "./harness.ts"
 import { Letters, retriable, taken } from "./letters.ts"
 import { at, later, outcomes, type Scripted, scripted } from "./script.ts"
 
@@ -268,6 +269,39 @@ describe("health", () => {
         yield* s.session.lost(at(0, 1))
         assert.deepStrictEqual((yield* s.consumer.snapshot).hotLanes, [])
       })
+  )
+
+  it.effect("hot lanes and laneBound: with revealRecords by their keys, on one line", () =>
+    Effect.gen(function* () {
+      for (const revealRecords of [true, false, undefined]) {
+        for (const ordering of ["key", ({ key }: ConsumerRecord) => new TextDecoder().decode(key!)] as const) {
+          const s = yield* scripted({
+            ordering,
+            concurrency: 10,
+            ...(revealRecords === undefined ? {} : { revealRecords })
+          })
+          yield* open(s)
+          const keys = ["k\u00e4se-\u20ac", "forged\nline", "x".repeat(300)]
+          yield* s.session.keyed(
+            0,
+            1,
+            0,
+            keys.flatMap((key, i) => Array.from({ length: 5 - i }, () => key))
+          )
+          yield* pass(11_000)
+          const lanes = (yield* s.consumer.snapshot).hotLanes.map(({ lane }) => lane)
+          const { message } = (yield* s.consumer.health).reasons.find(({ code }) => code === "laneBound")!
+          if (revealRecords === true) {
+            assert.deepStrictEqual(lanes, [keys[0], "forged line", `${"x".repeat(100)}...`])
+            assert.include(message, `4 in ${keys[0]}, 3 in forged line`)
+          } else {
+            for (const lane of lanes) assert.match(lane, /^[0-9a-f]{8}$/)
+            for (const key of keys) assert.notInclude(message, key.slice(0, 5))
+          }
+          yield* whileTimePasses(s.close)
+        }
+      }
+    })
   )
 
   it.effect("lostToRetention: for an hour", () =>

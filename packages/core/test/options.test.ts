@@ -67,7 +67,8 @@ const wrong: ReadonlyArray<readonly [option: string, options: object, accepted: 
   ["headerFilter.header", { headerFilter: { header: "", equals: "x" } }, "not empty"],
   ["headerFilter.equals", { headerFilter: { header: "h", equals: "" } }, "not empty"],
   ["health.readyNeeds", { health: { readyNeeds: ["sick"] } }, "stuck"],
-  ["health.liveNeeds", { health: { liveNeeds: ["sick"] } }, "stuck"]
+  ["health.liveNeeds", { health: { liveNeeds: ["sick"] } }, "stuck"],
+  ["revealRecords", { revealRecords: "yes" }, "true or false"]
 ]
 
 describe("options", () => {

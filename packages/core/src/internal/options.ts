@@ -64,6 +64,9 @@ export const oneOf = <const A extends string>(
   return accepted.find((a) => a === value) ?? refuse(option, value, accepted.map((a) => JSON.stringify(a)).join(" or "))
 }
 
+const flag = (option: string, value: unknown, fallback: boolean): boolean =>
+  value === undefined ? fallback : typeof value === "boolean" ? value : refuse(option, value, "true or false")
+
 export const text = (option: string, value: unknown): string =>
   typeof value === "string" && value.length > 0 ? value : refuse(option, value, "a text that is not empty")
 
@@ -228,7 +231,8 @@ export const validateConsumer = (
       health: {
         readyNeeds: codes("health.readyNeeds", options.health?.readyNeeds),
         liveNeeds: codes("health.liveNeeds", options.health?.liveNeeds)
-      }
+      },
+      revealRecords: flag("revealRecords", options.revealRecords, false)
     }
     const { flushReserve, interruptGrace, revokeDrain, shutdownTimeout } = settings
     if (interruptGrace + flushReserve >= shutdownTimeout) {

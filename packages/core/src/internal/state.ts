@@ -43,6 +43,7 @@ export interface ConsumerSettings {
   readonly interruptGrace: number
   readonly stuckAfter: number
   readonly health: HealthOptions
+  readonly revealRecords: boolean
 }
 
 /** Rises from the start of the consumer, over its runs. */

@@ -161,7 +161,7 @@ export const healthOf = (view: Viewed, now: number): Health => {
   }
   const laneBound = run?.pump.laneBoundSince
   if (laneBound !== undefined && now - laneBound >= laneBoundShownMillis) {
-    const hot = hotLanes(epochs)
+    const hot = hotLanes(epochs, settings)
     add("laneBound", degraded, {
       message: `permits are free, and records wait for others with the same key: ${hot.map(({ lane, waiting }) => `${waiting} in ${lane}`).join(", ")}`,
       since: laneBound,
@@ -230,7 +230,21 @@ const hashed = (name: string): string => {
   return (hash >>> 0).toString(16).padStart(8, "0")
 }
 
-const hotLanes = (epochs: ReadonlyArray<PartitionEpoch>): ReadonlyArray<HotLane> => {
+const longestLane = 100
+const utf8 = /* @__PURE__ */ new TextDecoder()
+
+/** A key can be anybody's input: it must not forge lines where health is logged. */
+const revealed = (name: string, ordering: ConsumerSettings["ordering"]): string => {
+  // the lane of a key is named by its bytes
+  const text = ordering === "key" ? utf8.decode(Uint8Array.from(name, (byte) => byte.charCodeAt(0))) : name
+  const shown = text.replace(/\p{C}/gu, " ")
+  return shown.length > longestLane ? `${shown.slice(0, longestLane)}...` : shown
+}
+
+const hotLanes = (
+  epochs: ReadonlyArray<PartitionEpoch>,
+  { ordering, revealRecords }: Pick<ConsumerSettings, "ordering" | "revealRecords">
+): ReadonlyArray<HotLane> => {
   const hottest: Array<{ readonly epoch: PartitionEpoch; readonly lane: Lane }> = []
   for (const epoch of epochs) {
     for (const lane of epoch.backlog.lanes?.all ?? []) {
@@ -240,7 +254,11 @@ const hotLanes = (epochs: ReadonlyArray<PartitionEpoch>): ReadonlyArray<HotLane>
       if (hottest.length > hotLanesShown) hottest.pop()
     }
   }
-  return hottest.map(({ epoch, lane }) => ({ ...place(epoch), lane: hashed(lane.name), waiting: lane.waiting }))
+  return hottest.map(({ epoch, lane }) => ({
+    ...place(epoch),
+    lane: revealRecords ? revealed(lane.name, ordering) : hashed(lane.name),
+    waiting: lane.waiting
+  }))
 }
 
 const place = (p: TopicPartition): TopicPartition => ({ topic: p.topic, partition: p.partition })
@@ -391,7 +409,7 @@ export const snapshotOf = (view: Viewed, now: number): Snapshot => {
       lastMillis: counters.lastCommitMillis
     },
     rebalances: counters.rebalances,
-    hotLanes: run === undefined ? [] : hotLanes([...run.state.epochs.values()]),
+    hotLanes: run === undefined ? [] : hotLanes([...run.state.epochs.values()], settings),
     partitions: run === undefined ? [] : [...run.state.epochs.values()].flatMap((e) => partitionOf(e) ?? []),
     health: healthOf(view, now),
     members: []
