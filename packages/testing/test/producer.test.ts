@@ -207,6 +207,53 @@ describe("a producer of the Kafka in memory", () => {
       )
   )
 
+  it.effect("the delivery timeout counts from the send, also of what waits behind something else", () =>
+    withProducer({ deliveryTimeout: 10_000 }, (kafka, producer) =>
+      Effect.gen(function* () {
+        yield* producer.send([record("a")])
+        yield* kafka.brokerDown
+        const first = yield* start(producer, record("b"))
+        yield* advance(6_000)
+        const second = yield* start(producer, record("c"))
+        yield* advance(5_000)
+        assert.strictEqual(errorOf(first).reason, "retriable")
+        yield* advance(4_000)
+        assert.isUndefined(second.pollUnsafe())
+        yield* advance(2_500)
+        assert.strictEqual(errorOf(second).reason, "retriable")
+      })
+    )
+  )
+
+  it.effect("of what the broker has not stored for certain each record has its own time, and may be taken back", () =>
+    withProducer({ deliveryTimeout: 10_000 }, (kafka, producer) =>
+      Effect.gen(function* () {
+        kafka.faults.next("produce", { kind: "code", code: "NOT_ENOUGH_REPLICAS" }, { times: 1_000 })
+        const old = yield* start(producer, record("a"))
+        const takenBack = yield* start(producer, record("b"))
+        const stays = yield* start(producer, record("c"))
+        yield* advance(1_000)
+        yield* Fiber.interrupt(takenBack)
+        yield* advance(8_000)
+        const young = yield* start(producer, record("d"))
+        yield* advance(2_000)
+        assert.strictEqual(errorOf(old).reason, "retriable")
+        assert.strictEqual(errorOf(stays).reason, "retriable")
+        assert.isUndefined(young.pollUnsafe())
+        kafka.faults.clear()
+        yield* advance(500)
+        assert.isTrue(yield* Fiber.join(young))
+        kafka.faults.next("produce", { kind: "code", code: "NOT_ENOUGH_REPLICAS" }, { times: 3 })
+        const [one, two] = [yield* start(producer, record("e")), yield* start(producer, record("f"))]
+        yield* turns
+        yield* Fiber.interrupt(one)
+        yield* advance(2_000)
+        assert.isTrue(yield* Fiber.join(two))
+        assert.deepStrictEqual(values(kafka), ["d", "f"])
+      })
+    )
+  )
+
   it.effect("a gap in the sequence after an answer was lost: unconfirmed, and not sent again", () =>
     withProducer({}, (kafka, producer) =>
       Effect.gen(function* () {

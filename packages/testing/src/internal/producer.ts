@@ -20,6 +20,8 @@ import { keyOf } from "./topics.ts"
 
 /** how long a topic that is not there may still come: it may have been created just now */
 const topicTimeout = 5_000
+/** the part of the delivery timeout that may lie between the records of a batch: in doubt they are given up together */
+const batchSpan = 0.25
 /** how long closing waits for what is under way */
 const closeTimeout = 5_000
 
@@ -37,16 +39,17 @@ interface Entry {
   readonly stored: Stored
   readonly index: number
   readonly sending: Sending
+  /** when it was sent */
+  readonly since: number
 }
 
 interface Batch {
-  readonly entries: ReadonlyArray<Entry>
+  entries: ReadonlyArray<Entry>
   sequence: number
   /** the first time that the topic was not there, in a row */
   missingSince: number | undefined
   /** an attempt has ended without its fate being known */
   doubtful: boolean
-  readonly since: number
 }
 
 interface Lane {
@@ -94,7 +97,7 @@ export const openProducer = (
     const lanes = new Map<string, Lane>()
     const nextPartition = new Map<string, number>()
     /** for topics, or partitions, that are not there, in the order of sending */
-    let waiting: Array<{ readonly entry: Entry; readonly since: number }> = []
+    let waiting: Array<Entry> = []
     const sendings = new Set<Sending>()
     let isClosed = false
     /** closed, and nothing is waited for any more */
@@ -150,18 +153,17 @@ export const openProducer = (
       const before = waiting
       waiting = []
       const blocked = new Set<string>()
-      for (const one of before) {
-        const { entry, since } = one
+      for (const entry of before) {
         const { topic } = entry.record
         if (entry.sending.over) continue
         if (!blocked.has(topic) && route(entry)) continue
-        if (time.now() - since >= topicTimeout) {
+        if (time.now() - entry.since >= topicTimeout) {
           const detail = `${topic} or the partition asked for is not there`
           settle(entry, publishError("refused", "UNKNOWN_TOPIC_OR_PARTITION", detail))
           continue
         }
         blocked.add(topic)
-        waiting.push(one)
+        waiting.push(entry)
       }
       if (waiting.length > 0) time.after(Math.max(1, settings.retryBackoff), schedule)
     }
@@ -217,9 +219,23 @@ export const openProducer = (
       if (code !== "UNKNOWN_TOPIC_OR_PARTITION") batch.missingSince = undefined
       else if (now - (batch.missingSince ??= now) >= topicTimeout)
         return fail(batch.doubtful ? "unconfirmed" : "refused")
-      return (
-        now - batch.since < client.deliveryTimeout || fail("retriable", `${what} within ${client.deliveryTimeout} ms`)
-      )
+      const isLate = ({ since }: Entry) => now - since >= client.deliveryTimeout
+      const late = `${what} within ${client.deliveryTimeout} ms`
+      if (batch.doubtful) return !isLate(batch.entries.at(-1)!) || fail("retriable", late)
+      // not stored for certain: each for itself, and without what was taken back
+      for (const entry of batch.entries.filter(isLate)) settle(entry, publishError("retriable", code, late))
+      batch.entries = batch.entries.filter((entry) => !isLate(entry) && !entry.sending.over)
+      if (batch.entries.length === 0) lane.batch = undefined
+      return true
+    }
+
+    /** What waits, up to where its records are too much younger than the first. */
+    const take = (lane: Lane): ReadonlyArray<Entry> => {
+      const waits = lane.queue.filter(({ sending }) => !sending.over)
+      const limit = (waits[0]?.since ?? 0) + client.deliveryTimeout * batchSpan
+      const entries = waits.filter(({ since }) => since <= limit)
+      lane.queue = waits.slice(entries.length)
+      return entries
     }
 
     const request = (sent: ReadonlyArray<readonly [Lane, Batch]>): Effect.Effect<void> =>
@@ -274,11 +290,10 @@ export const openProducer = (
       for (const lane of lanes.values()) {
         if (lane.busy) continue
         if (lane.batch === undefined) {
-          const entries = lane.queue.filter(({ sending }) => !sending.over)
-          lane.queue = []
+          const entries = take(lane)
           if (entries.length === 0) continue
           const { sequence } = lane
-          lane.batch = { entries, sequence, missingSince: undefined, doubtful: false, since: time.now() }
+          lane.batch = { entries, sequence, missingSince: undefined, doubtful: false }
         }
         lane.busy = true
         sent.push([lane, lane.batch])
@@ -332,7 +347,7 @@ export const openProducer = (
           const since = time.now()
           records.forEach((record, index) => {
             const { headers = [], key = null, timestamp = BigInt(since), value } = record
-            waiting.push({ entry: { record, stored: { key, value, headers, timestamp }, index, sending }, since })
+            waiting.push({ record, stored: { key, value, headers, timestamp }, index, sending, since })
           })
           schedule()
           // what is in no batch yet is taken back
