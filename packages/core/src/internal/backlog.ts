@@ -2,7 +2,7 @@
  * The registered records of an epoch that wait to be started: those that were never looked at, in the chunks they came in; those that
  * wait in a lane; and those that are next, because their lane has become free or the time of their retry has come.
  *
- * Invariants (tests in `test/backlog.test.ts`):
+ * Invariants (tests in `test/backlog.model.test.ts`, over epochs and zombies, and `test/backlog.test.ts`):
  * - records of one lane leave in offset order, the next only when the lane is let go (I4);
  * - a record whose lane is taken stops nobody of another lane;
  * - of those that are next and those that were never started each gets every other turn, the oldest first and nobody twice while

@@ -6,7 +6,7 @@
  *
  * What a former owner has left word of as done, and was not delivered yet, is kept as runs (`claim`).
  *
- * Invariants (tests in `test/offsetTracker.test.ts`):
+ * Invariants (tests in `test/offsetTracker.model.test.ts`, against lists and sets, and `test/offsetTracker.test.ts`):
  * - `committable` never passes a record that is not done (I1), and never goes back (I2);
  * - it does not depend on the order in which records are settled;
  * - a record behind a gap keeps its bit until the gap is closed; growing the ring keeps all bits;
