@@ -1,4 +1,6 @@
 export * from "./ExpectationFailed.ts"
 export * from "./Faults.ts"
 export * from "./MemoryKafka.ts"
+export * from "./Simulate.ts"
+export * from "./SimulationFailed.ts"
 export * from "./TestKit.ts"

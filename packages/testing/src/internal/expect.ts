@@ -11,6 +11,8 @@ const maxLines = 40
 
 export const show = (value: unknown): string => Formatter.format(value)
 
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : show(error))
+
 const showAll = (values: ReadonlyArray<unknown>): string => (values.length === 0 ? "none" : values.map(show).join(" "))
 
 /** The same values, in any order, each as often. */

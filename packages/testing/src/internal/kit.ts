@@ -58,10 +58,9 @@ export interface OpenKit<E> extends ProgramKit<E> {
 const blind: Sight = { lines: () => [], gone: () => {}, reads: undefined }
 
 export const openKit = <E, R>(
-  programOf: (member: string, now: () => number) => Layer.Layer<never, E, R>,
+  programOf: (member: string) => Layer.Layer<never, E, R>,
   options: KitOptions,
-  sightOf: (now: () => number, isDone: (record: ConsumerRecord) => boolean, kit: () => OpenKit<E>) => Sight = () =>
-    blind
+  sightOf: (isDone: (record: ConsumerRecord) => boolean, kit: () => OpenKit<E>) => Sight = () => blind
 ): Effect.Effect<OpenKit<E>, E | ExpectationFailed, Scope.Scope | Exclude<R, Provided>> =>
   Effect.gen(function* () {
     const outside = yield* Effect.context<Exclude<R, Provided>>()
@@ -221,7 +220,7 @@ export const openKit = <E, R>(
         .map((view) => `${place(view)} is committed to ${view.committed ?? "nothing"} of ${view.end}`),
       ...healthUnsafe().map((code) => `health says ${code}`)
     ]
-    const sight = sightOf(now, isDone, () => kit)
+    const sight = sightOf(isDone, () => kit)
     if (sight.reads !== undefined) {
       const known = readsOf(sight.reads.groupId)
       for (const topic of sight.reads.topics) known.add(topic)
@@ -265,11 +264,11 @@ export const openKit = <E, R>(
       Effect.sync(() => {
         const life = begin({
           name,
-          program: programOf(name, now),
+          program: programOf(name),
           outside,
           cluster,
           client: options.kafka ?? {},
-          turns
+          inside: (self) => turns.contextOf(self)
         })
         lives.push(life)
         return life

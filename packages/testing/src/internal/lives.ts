@@ -1,5 +1,5 @@
 /**
- * The processes of a test kit: the same program, again and again, each life with a scheduler that stops when it is killed.
+ * Processes: the same program, again and again, each life with a scheduler that stops when it is killed.
  */
 import type { CommitterDied } from "@concurrent-kafka/core/CommitterDied"
 import type { ConsumerError } from "@concurrent-kafka/core/ConsumerError"
@@ -12,7 +12,6 @@ import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { type ClientOptions, type Cluster, MemoryKafka } from "../MemoryKafka.ts"
-import type { Turns } from "./turns.ts"
 
 export type Provided = KafkaClient | KafkaProducer | MemoryKafka
 
@@ -32,15 +31,16 @@ export const begin = <E, R>(options: {
   readonly outside: Context.Context<Exclude<R, Provided>>
   readonly cluster: Cluster
   readonly client: ClientOptions
-  readonly turns: Turns
+  /** its scheduler, and whatever else is of this process alone */
+  readonly inside: (life: { readonly isDead: boolean }) => Context.Context<never>
 }): Life<E> => {
-  const { client, cluster, name, outside, program, turns } = options
+  const { client, cluster, inside, name, outside, program } = options
   const registry = makeRegistry()
   const kafka = MemoryKafka.layerClient({ ...client, clientId: name }).pipe(
     Layer.provideMerge(Layer.succeed(MemoryKafka, cluster))
   )
   const state: Pick<Life<E>, "isDead" | "isBuilt" | "exit"> = { isDead: false, isBuilt: false, exit: undefined }
-  const context = Context.merge(outside, turns.contextOf(state)).pipe(Context.add(ConsumerRegistry, registry))
+  const context = Context.merge(outside, inside(state)).pipe(Context.add(ConsumerRegistry, registry))
   const whole = Effect.scoped(
     Effect.gen(function* () {
       // a memo map of its own: what another life has built is not there any more

@@ -9,6 +9,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Formatter from "effect/Formatter"
+import type { RecordStatus } from "../TestKit.ts"
 
 /** One run of a handler. */
 export interface Run extends TopicPartition {
@@ -67,6 +68,8 @@ const afterDirective: Readonly<Record<Directive.Any["kind"], Last>> = {
 export class Recorder {
   readonly runs: Array<Run> = []
   readonly accounts = new Map<string, Account>()
+  /** handlers that run, in processes that are not dead */
+  running = 0
   private readonly now: () => number
   private readonly watcher: Watcher
 
@@ -118,14 +121,28 @@ export class Recorder {
     }
   }
 
+  /** What became of a record; `letters` are the records that have dead letters. */
+  statusOf(record: ConsumerRecord, isDone: boolean, letters: ReadonlySet<string>): RecordStatus {
+    const account = this.accounts.get(keyOf(record))
+    if (letters.has(keyOf(record))) return "deadLettered"
+    const last = account?.last ?? "waiting"
+    if (last === "handled" || last === "skipped" || !isDone) return last
+    // done, and neither its handler nor its policy said so: passed over, or what came after it was parked
+    if (account === undefined) return "filtered"
+    return account.runs.some((run) => run.end === "handled") ? "handled" : "skipped"
+  }
+
   /** Nothing of this process goes on: what it had not finished comes again. */
   gone(process: string): void {
     for (const account of this.accounts.values()) {
-      if (account.process !== process) continue
-      if (account.last !== "handled" && account.last !== "skipped") account.last = "waiting"
+      if (account.process === process && account.last !== "handled" && account.last !== "skipped") {
+        account.last = "waiting"
+      }
+      // two processes can have had the same record, each for itself
       for (const run of account.runs) {
         if (run.process !== process || run.end !== "running") continue
         run.end = "killed"
+        this.running--
         run.endedAt = this.now()
         this.watcher.ended?.(run)
       }
@@ -147,6 +164,7 @@ export class Recorder {
       error: undefined
     }
     this.runs.push(run)
+    this.running++
     const account = this.account(keyOf(run), process)
     account.runs.push(run)
     account.process = process
@@ -158,6 +176,7 @@ export class Recorder {
   private ended(run: Run, exit: Exit.Exit<unknown, unknown>, acked: boolean): void {
     const account = this.account(keyOf(run), run.process)
     run.endedAt = this.now()
+    this.running--
     const newest = account.runs.at(-1) === run
     const is = (end: Run["end"], last: Last) => {
       run.end = end

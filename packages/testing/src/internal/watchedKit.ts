@@ -7,6 +7,7 @@ import type { FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
 import type { Handler } from "@concurrent-kafka/core/Handler"
 import type { InvalidOptions } from "@concurrent-kafka/core/InvalidOptions"
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import type * as Layer from "effect/Layer"
@@ -46,22 +47,9 @@ export const watchedKit = <E, R, RP, R2>(
   settings: KitOptions
 ): Effect.Effect<TestKit, Refused | ExpectationFailed, Scope.Scope | Exclude<R2, Provided>> =>
   Effect.gen(function* () {
-    let recorder: Recorder | undefined
-    const book = (now: () => number) => (recorder ??= new Recorder(now))
+    const clock = yield* Clock.Clock
+    const recorder = new Recorder(() => clock.currentTimeMillisUnsafe())
     const { onFailure } = options
-
-    const statusOf = (record: ConsumerRecord, isDone: boolean, letters: ReadonlySet<string>): RecordStatus => {
-      const account = recorder?.accounts.get(keyOf(record))
-      if (letters.has(keyOf(record))) return "deadLettered"
-      const last = account?.last ?? "waiting"
-      if (last === "handled" || last === "skipped" || !isDone) return last
-      // done, and neither its handler nor its policy said so: passed over, or what came after it was parked
-      return account === undefined
-        ? "filtered"
-        : account.runs.some((run) => run.end === "handled")
-          ? "handled"
-          : "skipped"
-    }
 
     const seen = (
       kit: OpenKit<unknown>,
@@ -73,13 +61,13 @@ export const watchedKit = <E, R, RP, R2>(
       return partitions
         .flatMap(({ partition }) => kit.cluster.recordsUnsafe(topic, partition))
         .map((record) => {
-          const runs = recorder?.accounts.get(keyOf(record))?.runs ?? []
+          const runs = recorder.accounts.get(keyOf(record))?.runs ?? []
           return {
             topic,
             partition: record.partition,
             offset: record.offset,
             record,
-            status: statusOf(record, isDone(record), letters),
+            status: recorder.statusOf(record, isDone(record), letters),
             attempts: runs.map(({ attempt, end, endedAt, error, process, startedAt }) => ({
               attempt,
               member: process,
@@ -101,17 +89,17 @@ export const watchedKit = <E, R, RP, R2>(
 
     let look: (topic: string) => ReadonlyArray<Seen> = () => []
     const kit = yield* openKit<Refused, R2>(
-      (member, now) =>
+      (member) =>
         layerOf(
-          book(now).handler(member, handler),
-          onFailure === undefined ? {} : { onFailure: book(now).policy(member, onFailure) }
+          recorder.handler(member, handler),
+          onFailure === undefined ? {} : { onFailure: recorder.policy(member, onFailure) }
         ),
       settings,
-      (now, isDone, open) => {
+      (isDone, open) => {
         look = (topic) => seen(open(), topic, isDone)
         return {
           lines: (topic) => (topic === undefined ? handler.topics : [topic]).flatMap((name) => look(name).map(line)),
-          gone: (member) => book(now).gone(member),
+          gone: (member) => recorder.gone(member),
           reads: { groupId: options.groupId, topics: handler.topics }
         }
       }
