@@ -50,7 +50,13 @@ export const makeArena = Effect.fnUntraced(function* ({ db, folder, kafka, name,
   ) => {
     const { brokers = kafka.brokers, deadLetters, ...own } = options
     const all = { brokers, topic, deadLetters, folder, consumer: { ...consumer, groupId, ...own } }
-    return Effect.tap(Members.start(all, told), (started) => Effect.sync(() => members.push(started)))
+    return Effect.tap(Members.start(all, told), (started) => {
+      members.push(started)
+      const ended = Effect.map(started.process.exited, ({ code }) => {
+        sql("INSERT INTO exits VALUES (?,?,?)").run(started.pid, code, started.asked ?? null)
+      })
+      return Effect.forkScoped(ended)
+    })
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -90,7 +96,7 @@ export const makeArena = Effect.fnUntraced(function* ({ db, folder, kafka, name,
   yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.exit(sample), Effect.sleep(sampledEvery))))
 
   const finished = Effect.sync(() => members.reduce((sum, one) => sum + one.finished, 0))
-  const living = () => members.filter(({ gone }) => !gone)
+  const living = () => members.filter(({ asked }) => asked === undefined)
 
   return {
     kafka,
@@ -115,6 +121,8 @@ export const makeArena = Effect.fnUntraced(function* ({ db, folder, kafka, name,
       Effect.sync(() => {
         log = next
       }),
+    /** So that a ledger that is kept tells what was done. */
+    note: (what: string) => Effect.sync(() => void sql("INSERT INTO notes VALUES (?,?)").run(Ledger.now(), what)),
     /** The broker deletes what lies before an offset. */
     cut: (partition: number, offset: number) =>
       Effect.andThen(

@@ -193,6 +193,14 @@ describe("the checks of a run", () => {
     assert.deepStrictEqual(count(), { twice: 2, bound: 3 })
   })
 
+  it("see a process that ended by itself, and one that did not end in order", () => {
+    const { run, wrong } = history()
+    run("INSERT INTO exits VALUES (1, 130, 'SIGTERM'), (2, NULL, 'SIGKILL')")
+    says(wrong())
+    run("INSERT INTO exits VALUES (3, 1, NULL), (4, 1, 'SIGTERM')")
+    says(wrong(), "ended: process 3 by itself, with 1", "ended: process 4 with 1, told to by SIGTERM")
+  })
+
   it("count what an offset map holds as committed", () => {
     const { commit, count, handling, run, wrong } = history()
     run(

@@ -9,6 +9,7 @@
  * - `order`: within an epoch records of a key start in the order of offsets, and within a process never two at once.
  * - `again`: what was committed when a process began to read a partition, it does not handle again.
  * - `duplicates`: see `endOf`.
+ * - `exits`: a process ends when it is told to, and in order.
  */
 import type { Commit, Epoch, Event, Facts, Handling, Place } from "./facts.ts"
 import { contains, groupBy, placeOf, runsOf } from "./facts.ts"
@@ -223,6 +224,14 @@ export const duplicates = (facts: Facts, orderly: boolean): Duplicates => {
   return { twice, bound, wrong }
 }
 
+export const exits = (facts: Facts): Array<string> =>
+  facts.exits.flatMap(({ asked, code, pid }) => {
+    if (asked === null) return [`ended: process ${pid} by itself, with ${code ?? "a signal"}`]
+    return asked === "SIGTERM" && code !== 130
+      ? [`ended: process ${pid} with ${code ?? "a signal"}, told to by SIGTERM`]
+      : []
+  })
+
 /** All of it. */
 export const violations = (facts: Facts, topic: string, orderly: boolean): Array<string> => [
   ...lost(facts),
@@ -231,5 +240,6 @@ export const violations = (facts: Facts, topic: string, orderly: boolean): Array
   ...order(facts),
   ...again(facts),
   ...duplicates(facts, orderly).wrong,
+  ...exits(facts),
   ...(facts.unexpected > 0 ? [`the state machines met ${facts.unexpected} events that they do not know`] : [])
 ]

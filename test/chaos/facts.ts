@@ -73,6 +73,7 @@ export interface Facts {
   readonly rebalances: ReadonlyArray<Event>
   readonly signals: ReadonlyArray<Event>
   readonly unexpected: number
+  readonly exits: ReadonlyArray<{ readonly pid: number; readonly code: number | null; readonly asked: string | null }>
 }
 
 export const placeOf = (at: { readonly log: string; readonly partition: number }): Place => `${at.log}/${at.partition}`
@@ -175,6 +176,7 @@ export const readFacts = (db: DatabaseSync): Facts => {
     produced: all("SELECT * FROM produced"),
     rebalances: all("SELECT * FROM rebalances ORDER BY at"),
     signals: all("SELECT pid, name AS kind, at FROM signals ORDER BY at"),
+    exits: all("SELECT * FROM exits"),
     unexpected: all<{ readonly n: number | null }>("SELECT sum(unexpected) AS n FROM states")[0]?.n ?? 0
   }
 }

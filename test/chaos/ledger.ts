@@ -42,6 +42,10 @@ const runTables = {
   /** Where the logs end when all is over. */
   ends: "log TEXT, partition INTEGER, offset INTEGER, PRIMARY KEY (log, partition)",
   signals: "pid INTEGER, name TEXT, at REAL",
+  /** How processes have ended, and which signal had told them to: none, where they did by themselves. */
+  exits: "pid INTEGER, code INTEGER, asked TEXT",
+  /** What was done, in words. */
+  notes: "at REAL, what TEXT",
   /** Dead letters, by the record that they are made of; `at` is the broker's time. */
   letters: "log TEXT, partition INTEGER, offset INTEGER, at REAL",
   /** Where the broker was made to delete what lies before an offset. */

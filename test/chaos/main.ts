@@ -15,6 +15,7 @@ import type { Scenario } from "./scenario.ts"
 import * as Brokers from "./scenarios/brokers.ts"
 import * as Network from "./scenarios/network.ts"
 import * as Processes from "./scenarios/processes.ts"
+import * as Storm from "./scenarios/storm.ts"
 import * as Topics from "./scenarios/topics.ts"
 import { heading, line, withTable } from "./table.ts"
 
@@ -28,10 +29,17 @@ const scenarios: ReadonlyArray<Scenario> = [
   Network.lostAnswer,
   Topics.recreated,
   Topics.retention,
+  Storm.storm,
   Brokers.brokerKill,
   Brokers.rollingBrokers,
   Brokers.deadLetters
 ]
+
+// kafkajs 2.2 asks for timers in the past, and Node warns of each process that does
+process.removeAllListeners("warning")
+process.on("warning", (warning) => {
+  if (warning.name !== "TimeoutNegativeWarning") process.stderr.write(`${warning.stack ?? warning.message}\n`)
+})
 
 const args = process.argv.slice(2)
 const names = args.filter((arg) => !arg.startsWith("--"))

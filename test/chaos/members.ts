@@ -21,7 +21,8 @@ export class Member {
   private readonly countAssigned: () => number
   private readonly countSaid: ReturnType<DatabaseSync["prepare"]>
   private readonly countLost: () => number
-  gone = false
+  /** The signal that ended it, or is about to. */
+  asked: "SIGTERM" | "SIGKILL" | undefined = undefined
 
   constructor(process: Processes.Process, file: string, told: (name: NodeJS.Signals) => void) {
     this.process = process
@@ -67,14 +68,18 @@ export class Member {
 
   /** SIGTERM; returns when it is gone. */
   get terminate(): Effect.Effect<Processes.Exited> {
-    this.gone = true
-    return Effect.andThen(this.signal("SIGTERM"), this.process.exited)
+    return Effect.suspend(() => {
+      this.asked = "SIGTERM"
+      return Effect.andThen(this.signal("SIGTERM"), this.process.exited)
+    })
   }
 
   /** SIGKILL; returns when it is gone. */
   get kill(): Effect.Effect<Processes.Exited> {
-    this.gone = true
-    return Effect.andThen(this.signal("SIGKILL"), this.process.exited)
+    return Effect.suspend(() => {
+      this.asked = "SIGKILL"
+      return Effect.andThen(this.signal("SIGKILL"), this.process.exited)
+    })
   }
 
   close(): void {

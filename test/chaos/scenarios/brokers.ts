@@ -15,10 +15,15 @@ export const brokerKill: Scenario = {
     const members = [yield* arena.member(), yield* arena.member(), yield* arena.member()]
     yield* arena.load(work)
     yield* Effect.forEach(members, (one) => arena.handles(one, 100))
-    // once shorter than a session, once longer
+    const killed = members[0]!
+    // once shorter than a session; once longer, and a process is killed meanwhile
     for (const away of ["1 second", "8 seconds"] as const) {
       yield* arena.kafka.kill(0)
       yield* Effect.sleep(away)
+      if (away === "8 seconds") {
+        yield* killed.kill
+        members[0] = yield* arena.member()
+      }
       yield* arena.kafka.restart(0)
       yield* Effect.forEach(members, (one) => arena.handles(one, 200), { concurrency: "unbounded" })
     }

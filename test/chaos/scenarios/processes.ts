@@ -110,17 +110,13 @@ export const rollingDeploy: Scenario = {
     const members = [yield* arena.member(), yield* arena.member(), yield* arena.member()]
     yield* arena.load(work)
     yield* Effect.forEach(members, (one) => arena.handles(one, 100))
-    const codes = new Set<number | null>()
     for (let i = 0; i < 10; i++) {
-      codes.add((yield* members[i]!.terminate).code)
+      yield* members[i]!.terminate
       const comes = yield* arena.member()
       members.push(comes)
       yield* arena.handles(comes, 20)
     }
-    return (facts) => [
-      ...nothingTwice(facts),
-      ...([...codes].every((code) => code === 130) ? [] : [`processes ended with ${[...codes].join(", ")}`])
-    ]
+    return nothingTwice
   })
 }
 
@@ -140,7 +136,7 @@ export const joins: Scenario = {
     yield* arena.sees(
       "each partition has a process of its own",
       () => arena.members.filter(({ assigned }) => assigned === 1).length === 12,
-      "60 seconds"
+      "90 seconds"
     )
     yield* arena.goesOn(500)
     return nothingTwice
