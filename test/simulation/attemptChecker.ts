@@ -39,6 +39,7 @@ export class AttemptChecker {
       if (epoch.certain.has(rec)) this.judge.violation("I3", `${where} starts and is done already`)
       // nobody knew whether it was
       rec.doneIn.delete(epochNumber)
+      epoch.directed.delete(rec)
       if (rec.filter === "unwanted" && owner.filters) this.judge.violation("I10", `${where} starts and is not wanted`)
       if (epoch.paused || owner.paused) this.judge.violation("C32", `${where} starts and is paused`)
       this.near(owner, epoch, rec, where)
@@ -131,6 +132,20 @@ export class AttemptChecker {
     owner.epochs.get(epochNumber)?.again.set(rec, this.judge.world.now + after)
   }
 
+  /** The handler has decided itself, in time. */
+  directs(attempt: Attempt): void {
+    const { epoch, owner, rec } = attempt
+    if (owner.realm.state === "dead" || epoch === undefined || attempt.acked || this.isLate(attempt)) return
+    epoch.directed.add(rec)
+  }
+
+  /** So many may be parked of its partition. */
+  parks(owner: Owner, epochNumber: number, atMost: number): void {
+    const epoch = owner.epochs.get(epochNumber)
+    if (epoch !== undefined && epoch.parkLimit < atMost) epoch.parkLimit = atMost
+    this.judge.happened("parked")
+  }
+
   /** Its dead letter is to be sent. */
   sends(owner: Owner, rec: Rec, epochNumber: number): void {
     owner.epochs.get(epochNumber)?.sending.add(rec)
@@ -162,6 +177,10 @@ export class AttemptChecker {
       if (epoch.topic !== at.topic || epoch.partition !== at.partition || epoch.state === "ended") continue
       const rec = epoch.delivered.find((one) => one.offset === at.offset)
       if (rec === undefined || epoch.certain.has(rec)) continue
+      // a late one may have failed with its lateness
+      if (owner.failsHard && owner.timeout === undefined && !epoch.directed.has(rec)) {
+        this.judge.violation("C12", `${keyOf(rec)}@${rec.offset}#${epoch.epoch} is skipped, and nobody said so`)
+      }
       epoch.sending.delete(rec)
       this.isDone(owner, epoch, rec, owner.skipped, true)
     }
@@ -173,6 +192,8 @@ export class AttemptChecker {
     const where = `${keyOf(rec)}@${rec.offset}#${epochNumber}`
     if (owner.realm.state === "dead" || epoch === undefined) return
     if (epoch.state === "ended") this.judge.violation("P28", `the policy is asked about ${where}, whose epoch is over`)
+    if (epoch.directed.has(rec))
+      this.judge.violation("R6", `the policy is asked about ${where}, and its handler has decided`)
     if (epoch.certain.has(rec)) this.judge.violation("R21", `the policy is asked about ${where}, which is done`)
   }
 

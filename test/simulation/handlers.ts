@@ -173,6 +173,7 @@ export const makeHandler = (h: Handling): Handler<never, never> => {
       fiber.addObserver((exit) => {
         const how = Exit.isSuccess(exit) ? "success" : Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : "failure"
         const fails = how === "failure" || (how === "interrupted" && attempt.self) || behaviour === "finalizerDies"
+        if (how === "failure" && directives.has(behaviour)) checker.attempts.directs(attempt)
         if (fails && !attempt.acked && !directives.has(behaviour)) mayStop(h, "defect")
         ended(how)
       })
@@ -243,11 +244,12 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
             case "letter":
               return letter()
             case "park": {
-              checker.happened("parked")
               const then = chance.weighted({ skip: 1, retry: 2, letter: 2 })
+              const atMost = chance.pick([1, 3, 50])
+              checker.attempts.parks(owner, record.epoch, atMost)
               return {
                 _tag: "Park",
-                limits: { atMost: chance.pick([1, 3, 50]), atMostFor: chance.skewed(100, 15_000) },
+                limits: { atMost, atMostFor: chance.skewed(100, 15_000) },
                 then: then === "skip" ? { _tag: "Skip" } : then === "retry" ? retryLater() : letter()
               }
             }
@@ -277,7 +279,7 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
         } else if (decision._tag === "Skip") skip(record)
         else if (decision._tag === "DeadLetter") checker.attempts.sends(owner, rec, record.epoch)
         else if (decision._tag === "Park") {
-          checker.happened("parked")
+          checker.attempts.parks(owner, record.epoch, 5)
           if (decision.then._tag !== "Skip") tell(decision.then, record, rec)
         }
       }

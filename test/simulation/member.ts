@@ -89,7 +89,8 @@ export class Process {
       interruptGrace: plan.options.interruptGrace,
       revokeDrain: plan.options.revokeDrain,
       shutdownTimeout: plan.options.shutdownTimeout,
-      decidesLate: plan.policy === "make" || plan.policy === "decide"
+      decidesLate: plan.policy === "make" || plan.policy === "decide",
+      failsHard: plan.policy === "none" || plan.policy === "stop"
     })
     const chance = new Prng(stage.plan.seed, name)
     const handling = {
@@ -404,6 +405,13 @@ export class Process {
       if (p.heldRecords >= maxHeldRecords + 4 * stage.plan.maxChunk) {
         checker.violation("I6", `${owner.name} holds ${p.heldRecords} of ${p.topic}/${p.partition}`)
       }
+    }
+    for (const p of snapshot.partitions) {
+      const epoch = owner.epochs.get(p.epoch)
+      // one that is parked beyond the limit goes on at once
+      if (epoch?.state !== "open" || epoch.paused || owner.paused || owner.closing !== undefined) continue
+      if (p.parked > epoch.parkLimit)
+        checker.violation("R20", `${owner.name} has ${p.parked} of ${epoch.key} parked, of at most ${epoch.parkLimit}`)
     }
     const held = snapshot.partitions.reduce((sum, p) => sum + p.heldRecords, 0)
     const ending = checker.isEnding(owner)

@@ -63,6 +63,10 @@ export interface EpochTruth extends EpochPartition {
   readonly started: Map<Rec, number>
   /** those that may start again, and not before this time */
   readonly again: Map<Rec, number>
+  /** those whose handler has decided itself: nobody else is asked */
+  readonly directed: Set<Rec>
+  /** so many of it may be parked, by what the policy has said so far */
+  parkLimit: number
   /** those whose dead letter is to be sent */
   readonly sending: Set<Rec>
   endedAt: number
@@ -101,6 +105,8 @@ export class Owner {
   readonly shutdownTimeout: number
   /** its policy may take time */
   readonly decidesLate: boolean
+  /** what fails ends it, unless its handler has said what then */
+  readonly failsHard: boolean
   limit: number
   readonly epochs = new Map<number, EpochTruth>()
   /** what the newest assignment said of each partition */
@@ -150,6 +156,7 @@ export class Owner {
     readonly revokeDrain: number
     readonly shutdownTimeout: number
     readonly decidesLate: boolean
+    readonly failsHard: boolean
   }) {
     this.name = options.name
     this.clientId = options.clientId
@@ -166,6 +173,7 @@ export class Owner {
     this.revokeDrain = options.revokeDrain
     this.shutdownTimeout = options.shutdownTimeout
     this.decidesLate = options.decidesLate
+    this.failsHard = options.failsHard
   }
 }
 

@@ -242,6 +242,8 @@ export class SessionChecker {
       lanes: new Map(),
       started: new Map(),
       again: new Map(),
+      directed: new Set(),
+      parkLimit: 0,
       sending: new Set(),
       endedAt: 0,
       soughtTo: undefined,

@@ -75,7 +75,9 @@ export class TopicActions {
   write(): boolean {
     const topic = this.topic()
     if (topic === undefined) return false
-    this.produce(topic, this.chance.int(1, this.stage.plan.burst))
+    // now and then more than anybody keeps room for in advance
+    const many = this.stage.plan.maxChunk >= 30 && this.chance.chance(0.005)
+    this.produce(topic, many ? this.chance.int(300, 600) : this.chance.int(1, this.stage.plan.burst))
     return true
   }
 
