@@ -3,7 +3,7 @@
  *
  * A consumer of the dead-letter topic whose handler sends; so what holds for every consumer holds here:
  * - only what the broker has is committed, per partition the prefix ("interrupted and run again it goes on where it stopped").
- * - a record that is not sent is passed over by nobody ("a refused send ends it").
+ * - a record that is not sent is passed over by nobody ("a refused send ends it", "an outage longer than the delivery timeout").
  *
  * @since 0.1.0
  */
@@ -23,6 +23,7 @@ import * as Layer from "effect/Layer"
 import { randomUUID } from "node:crypto"
 import { ending } from "./internal/ending.ts"
 import { looking } from "./internal/looking.ts"
+import { patiently } from "./internal/patiently.ts"
 import { Stretch } from "./internal/stretch.ts"
 import { validate } from "./internal/validate.ts"
 import { RedriveError } from "./RedriveError.ts"
@@ -75,9 +76,12 @@ export interface RedriveProgress {
   readonly sent: number
   /** Records that do not match the filter. */
   readonly filtered: number
-  /** Sends that failed. */
+  /** Sends that failed for good. One that is tried again is in `trouble` meanwhile. */
   readonly failed: number
-  /** Why it does not get on, in sentences: a broker that is away, commits that fail. It waits until they are over. */
+  /**
+   * Why it does not get on, in sentences: a broker that is away, sends that are not confirmed, commits that fail. It waits until they
+   * are over.
+   */
   readonly trouble: ReadonlyArray<string>
 }
 
@@ -119,6 +123,10 @@ const settings = {
 } satisfies ConsumerOptions
 
 const clientError = (error: KafkaClientError) => new RedriveError({ reason: { _tag: "Client", error } })
+const isOutage = ({ reason }: RedriveError) => reason._tag === "Client" && reason.error.isRetryable
+
+const sentAgain = (records: number, { message }: PublishError) =>
+  `${records === 1 ? "1 record could not be sent in time and is" : `${records} records could not be sent in time and are`} sent again: ${message}`
 
 /** What there is to do: both topics must exist. */
 const survey = (admin: KafkaAdmin, from: string, to: string) =>
@@ -135,10 +143,11 @@ const survey = (admin: KafkaAdmin, from: string, to: string) =>
  *
  * **Order**: records of one key are sent in their order, one after another; those without a key in any order.
  *
- * **Delivery**: at least once. What is committed is sent; what was sent without having been committed (a crash) is sent again.
+ * **Delivery**: at least once. What is committed is sent. What was sent without having been committed (a crash) is sent again, and so
+ * is a record that the broker has not confirmed in time (`deliveryTimeout` of the client): it may be there twice.
  *
- * **Errors**: `InvalidOptions`; `RedriveError`. A record that is not sent ends it, and nothing is passed over. An outage is waited
- * out, and named in the progress.
+ * **Errors**: `InvalidOptions`; `RedriveError`. A record that the broker refuses ends it, and nothing is passed over. An outage is
+ * waited out however long it is, and named in the progress.
  *
  * @since 0.1.0
  * @category redriving
@@ -151,9 +160,26 @@ export const redrive = (
     const client = yield* KafkaClient
     const producer = yield* KafkaProducer
     if (!client.enabled) return yield* new RedriveError({ reason: { _tag: "Disabled" } })
-    const admin = yield* Effect.mapError(client.openAdmin, clientError)
-    const partitions = yield* survey(admin, from, to)
     const counts = { sent: 0, filtered: 0, failed: 0 }
+    let reach = { total: 0, passed: 0 }
+    let trouble: ReadonlyArray<string> = []
+    const report = Effect.suspend(
+      () => options.onProgress?.({ total: reach.total, passed: reach.passed, ...counts, trouble }) ?? Effect.void
+    )
+
+    /** Without the answer there is nothing to begin with. */
+    const ask = <A>(question: Effect.Effect<A, RedriveError>) =>
+      patiently(question, {
+        heals: isOutage,
+        onFailure: (error) =>
+          Effect.suspend(() => {
+            trouble = [error.message]
+            return report
+          })
+      })
+
+    const admin = yield* Effect.mapError(client.openAdmin, clientError)
+    const partitions = yield* ask(survey(admin, from, to))
     let firstFailure: RedriveError | undefined
     const failed = (error: RedriveError) => {
       counts.failed++
@@ -163,28 +189,45 @@ export const redrive = (
 
     const withSession = Effect.gen(function* () {
       const session = yield* ConsumerSession
-      const ends = yield* Effect.mapError(session.logOffsets(partitions), clientError)
-      const committed = yield* Effect.mapError(admin.committed(groupId, partitions), clientError)
+      const asked = Effect.gen(function* () {
+        // a topic that is deleted now would not be waited for
+        yield* survey(admin, from, to)
+        const ends = yield* Effect.mapError(session.logOffsets(partitions), clientError)
+        const committed = yield* Effect.mapError(admin.committed(groupId, partitions), clientError)
+        return { ends, committed }
+      })
+      const { committed, ends } = yield* ask(asked)
       const stretch = new Stretch(ends, committed)
-      let trouble: ReadonlyArray<string> = []
-      const report = Effect.suspend(
-        () => options.onProgress?.({ total: stretch.total, passed: stretch.passed, ...counts, trouble }) ?? Effect.void
-      )
+      reach = stretch
+      trouble = []
 
+      /** Records whose send has failed and is tried again, and how it did. */
+      const unsent = new Map<Delivery, PublishError>()
       const sendFailed = ({ offset, partition, topic }: Delivery, error: PublishError) =>
         new RedriveError({ reason: { _tag: "SendFailed", topic, partition, offset, error } })
 
       /** Once begun it is finished, and said to be done: an interruption between the two would send the record twice. */
-      const send = (record: Delivery): Effect.Effect<void, RedriveError> =>
+      const sendOnce = (record: Delivery): Effect.Effect<void, PublishError | RedriveError> =>
         Effect.uninterruptible(
-          Effect.matchEffect(producer.send([DeadLetter.restore({ topic: to, record })]), {
-            onFailure: (error) => failed(sendFailed(record, error)),
-            onSuccess: (has) => {
-              if (!has) return failed(new RedriveError({ reason: { _tag: "Disabled" } }))
+          Effect.suspend(() => producer.send([DeadLetter.restore({ topic: to, record })])).pipe(
+            Effect.flatMap((has) => {
+              if (!has) return Effect.fail(new RedriveError({ reason: { _tag: "Disabled" } }))
               counts.sent++
               return record.ack
-            }
-          })
+            })
+          )
+        )
+
+      const send = (record: Delivery): Effect.Effect<void, RedriveError> =>
+        patiently(sendOnce(record), {
+          heals: (error) => error._tag === "PublishError" && error.isRetryable,
+          onFailure: (error) =>
+            Effect.sync(() => {
+              if (error._tag === "PublishError") unsent.set(record, error)
+            })
+        }).pipe(
+          Effect.catch((error) => failed(error._tag === "PublishError" ? sendFailed(record, error) : error)),
+          Effect.ensuring(Effect.sync(() => unsent.delete(record)))
         )
 
       const withConsumer = Effect.gen(function* () {
@@ -207,6 +250,8 @@ export const redrive = (
 
         const look = Effect.map(consumer.snapshot, ({ health, partitions }) => {
           trouble = health.reasons.filter(({ code }) => troubles.has(code)).map(({ message }) => message)
+          const last = [...unsent.values()].at(-1)
+          if (last !== undefined) trouble = [...trouble, sentAgain(unsent.size, last)]
           for (const p of partitions) stretch.pass(p, p.committable)
         })
 
@@ -219,12 +264,7 @@ export const redrive = (
           // what retention has deleted meanwhile will never be delivered
           for (const p of yield* Effect.mapError(admin.logOffsets(partitions), clientError)) stretch.commit(p, p.start)
           return stretch.isCommitted
-        }).pipe(
-          Effect.catchIf(
-            ({ reason }) => reason._tag === "Client" && reason.error.isRetryable,
-            () => Effect.succeed(false)
-          )
-        )
+        }).pipe(Effect.catchIf(isOutage, () => Effect.succeed(false)))
 
         const isAtEnd = dryRun ? Effect.sync(() => stretch.isPassed) : isCommitted
         const untilEnd = Effect.repeat(Effect.andThen(Effect.sleep(questionInterval), isAtEnd), { until: (end) => end })

@@ -10,13 +10,14 @@ import { PublishError } from "@concurrent-kafka/core/KafkaProducer"
 import * as Schema from "effect/Schema"
 
 /**
- * Why a redrive did not reach the end. What it had sent until then is committed, nothing was passed over: run again it goes on there.
+ * Why a redrive did not reach the end. Nothing was passed over: run again it goes on behind what is committed, and what was sent and
+ * not committed is sent again.
  *
- * - `SendFailed`: the broker did not take the record at this place of the dead-letter topic. `refused` of the error's reasons heals
- *   only when somebody changes something (a larger `max.message.bytes`, an ACL); the record may have been stored with the others.
+ * - `SendFailed`: the broker did not take the record at this place of the dead-letter topic, and sending it again would not help.
+ *   `refused` of the error's reasons heals only when somebody changes something (a larger `max.message.bytes`, an ACL).
  * - `TopicMissing`: one of the topics is not there. It is not created: a redrive into a misspelt topic would look like a success.
  * - `Consumer`: reading or committing ended by failure, or the predicate threw.
- * - `Client`: the Kafka client could not be used.
+ * - `Client`: the Kafka client could not be used: no right to ask, wrong credentials. A broker that is away is waited for.
  * - `Disabled`: Kafka is switched off (`KAFKA_ENABLED=false`).
  *
  * @since 0.1.0

@@ -5,6 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import { redrive, type RedriveProgress } from "../src/Redrive.ts"
@@ -180,6 +181,111 @@ describe("redrive", () => {
       yield* finish(redrive({ from, to }))
       assertWholeAndInOrder(kafka, 90, 5)
     }).pipe(Effect.provide(MemoryKafka.layer()))
+  )
+
+  it.effect("an outage longer than the delivery timeout is waited out, and named meanwhile", () =>
+    Effect.gen(function* () {
+      const kafka = yield* prepare()
+      yield* kafka.produce(from, letters(90, 5))
+      let last: RedriveProgress | undefined
+      const onProgress = (progress: RedriveProgress) => Effect.sync(() => void (last = progress))
+      const fiber = yield* Effect.forkChild(redrive({ from, to, concurrency: 2, onProgress }))
+      yield* passUntil("it has sent some", () => stored(kafka, to).length > 10)
+      yield* kafka.brokerDown
+      yield* passUntil("a send has failed", () => last?.trouble.some((why) => /sent again/.test(why)) === true)
+      assert.match(
+        last?.trouble.join() ?? "",
+        /^(.*,)?[12] records? could not be sent in time and (is|are) sent again: /
+      )
+      yield* finish(Effect.sleep(20_000))
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* kafka.brokerUp
+      yield* finish(Fiber.join(fiber))
+      assertWholeAndInOrder(kafka, 90, 5)
+      assert.deepInclude(last, { passed: 90, failed: 0, trouble: [] })
+    }).pipe(Effect.provide(MemoryKafka.layer({ deliveryTimeout: 5_000, produceLatency: 50 })))
+  )
+
+  it.effect.each(["retriable", "unconfirmed"] as const)(
+    "what is %s is sent again, in order with the others of its key",
+    (reason) =>
+      Effect.gen(function* () {
+        const kafka = yield* prepare()
+        yield* kafka.produce(from, letters(30, 3))
+        let failures = 4
+        const producer = yield* through((sent) =>
+          sent.includes("k1:3") && failures-- > 0
+            ? Effect.fail(new PublishError({ reason, code: "REQUEST_TIMED_OUT", detail: "no answer" }))
+            : Effect.void
+        )
+        const { sent } = yield* finish(Effect.provideService(redrive({ from, to }), KafkaProducer, producer))
+        assert.strictEqual(sent, 30)
+        assertWholeAndInOrder(kafka, 30, 3)
+      }).pipe(Effect.provide(MemoryKafka.layer()))
+  )
+
+  it.effect(
+    "stopped between two attempts to send a record it ends at once, and the record is left to the next one",
+    () =>
+      Effect.gen(function* () {
+        const kafka = yield* prepare()
+        yield* kafka.produce(from, letters(30, 3))
+        let failures = 0
+        const producer = yield* through((sent) =>
+          Effect.suspend(() =>
+            sent.includes("k1:3")
+              ? (failures++,
+                Effect.fail(new PublishError({ reason: "retriable", code: "REQUEST_TIMED_OUT", detail: "no answer" })))
+              : Effect.void
+          )
+        )
+        const fiber = yield* Effect.forkChild(Effect.provideService(redrive({ from, to }), KafkaProducer, producer))
+        yield* passUntil("it has failed often", () => failures > 10)
+        const began = yield* Clock.currentTimeMillis
+        yield* cut(fiber)
+        assert.isBelow((yield* Clock.currentTimeMillis) - began, 3_000)
+        const exit = fiber.pollUnsafe()
+        assert.isTrue(exit !== undefined && Exit.hasInterrupts(exit))
+        assert.notInclude(values(kafka, to), "k1:3")
+        yield* finish(redrive({ from, to }))
+        assertWholeAndInOrder(kafka, 30, 3)
+      }).pipe(Effect.provide(MemoryKafka.layer()))
+  )
+
+  it.effect.each(["partitions", "committed", "logOffsets"] as const)(
+    "a broker that does not answer the first question (%s) is waited for, and named",
+    (question) =>
+      Effect.gen(function* () {
+        const kafka = yield* prepare()
+        yield* kafka.produce(from, letters(30, 3))
+        const client = yield* KafkaClient
+        const away = new KafkaClientError({ reason: "Connection", detail: "no broker" })
+        let failures = 10
+        const failing = <A, R>(effect: Effect.Effect<A, KafkaClientError, R>) =>
+          Effect.suspend(() => (failures-- > 0 ? Effect.fail(away) : effect))
+        const openAdmin = Effect.map(client.openAdmin, (admin) => ({
+          ...admin,
+          partitions: (...args: Parameters<typeof admin.partitions>) =>
+            question === "partitions" ? failing(admin.partitions(...args)) : admin.partitions(...args),
+          committed: (...args: Parameters<typeof admin.committed>) =>
+            question === "committed" ? failing(admin.committed(...args)) : admin.committed(...args)
+        }))
+        const openSession = (settings: Parameters<typeof client.openSession>[0]) =>
+          Effect.map(client.openSession(settings), (session) => ({
+            ...session,
+            logOffsets: (...args: Parameters<typeof session.logOffsets>) =>
+              question === "logOffsets" ? failing(session.logOffsets(...args)) : session.logOffsets(...args)
+          }))
+        const seen: Array<RedriveProgress> = []
+        const onProgress = (progress: RedriveProgress) => Effect.sync(() => void seen.push(progress))
+        yield* finish(
+          Effect.provideService(redrive({ from, to, onProgress }), KafkaClient, { ...client, openAdmin, openSession })
+        )
+        assert.isBelow(failures, 0)
+        assert.deepStrictEqual(seen[0]!.trouble, ["Connection: no broker"])
+        assert.deepStrictEqual(seen.at(-1)!.trouble, [])
+        assertWholeAndInOrder(kafka, 30, 3)
+      }).pipe(Effect.provide(MemoryKafka.layer()))
   )
 
   it.effect("the target is the argument, whatever the headers say", () =>

@@ -56,7 +56,9 @@ const bar = (figures: Figures): Effect.Effect<Shown, never, Scope.Scope> =>
             trouble: progress.trouble.length === 0 ? "" : `waiting: ${progress.trouble.join("; ")}`
           }
           if (!shown.isStarted) shown.bar.start(progress.total, progress.passed, payload)
-          else shown.bar.update(progress.passed, payload)
+          // while nobody answers it is not known yet
+          shown.bar.setTotal(progress.total)
+          shown.bar.update(progress.passed, payload)
           shown.isStarted = true
         })
     })
