@@ -243,6 +243,8 @@ export class Actions {
     for (const { process } of this.slots) {
       const { health, held, permits } = process!.look()
       const { name } = process!.owner
+      const beyond = this.stage.checker.commits.beyondTheEnd(process!.owner)
+      if (beyond !== undefined) return `${name} reads ${beyond} beyond its end`
       if (held.records !== 0 || held.bytes !== 0) return `${name} holds ${held.records} records, ${held.bytes} bytes`
       // what retention took is shown for an hour
       const trouble = health.reasons.find(({ code }) => code !== "standby" && code !== "lostToRetention")

@@ -212,6 +212,17 @@ export class CommitChecker {
     return this.judge.truth.missing().every((rec) => keyOf(rec) !== key)
   }
 
+  /** A partition that this process reads beyond the end of its log: its next fetch tells. */
+  beyondTheEnd(owner: Owner): string | undefined {
+    for (const epoch of owner.epochs.values()) {
+      const log = this.judge.truth.logs.get(epoch.key)
+      if (epoch.state !== "open" || log === undefined || log.gone || log === epoch.log) continue
+      const ends = this.judge.logEnds(epoch.topic, epoch.partition)
+      if (ends !== undefined && epoch.position > ends.end) return epoch.key
+    }
+    return undefined
+  }
+
   /** A log was truncated, and has grown again to where its reader is before he looked: nobody can tell. */
   unnoticed(owner: Owner): void {
     for (const epoch of owner.epochs.values()) {
