@@ -2,6 +2,7 @@
 import * as Flag from "effect/cli/Flag"
 import * as Option from "effect/Option"
 import type { RedriveOptions } from "../Redrive.ts"
+import { timeOf } from "./time.ts"
 
 const offset = (name: string) =>
   Flag.String(name).pipe(
@@ -12,17 +13,11 @@ const offset = (name: string) =>
     )
   )
 
-/** Not whatever `Date` makes sense of: `--since 12` would be the year 2001. */
-const isoTime = /^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,3})?)?(Z|[+-]\d{2}:\d{2})?)?$/
-
 const time = (name: string) =>
   Flag.String(name).pipe(
     Flag.withMetavar("time"),
     Flag.filterMap(
-      (text) => {
-        const millis = isoTime.test(text) ? Date.parse(text) : Number.NaN
-        return Number.isNaN(millis) ? Option.none() : Option.some(millis)
-      },
+      (text) => Option.fromUndefinedOr(timeOf(text)),
       () => "a time such as 2026-11-21 or 2026-11-21T10:00:00Z"
     )
   )
