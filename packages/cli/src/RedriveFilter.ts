@@ -42,7 +42,10 @@ const refuse = (option: string, value: unknown, accepted: string): never => {
 }
 
 const validate = (filter: RedriveFilter): void => {
-  const { offsetFrom, offsetTo, partition, since, until } = filter
+  const { error, offsetFrom, offsetTo, partition, since, topic, until } = filter
+  // of a variable that is not set: it would pass over every record
+  if (topic === "") refuse("filter.topic", topic, "the name of a topic")
+  if (error === "") refuse("filter.error", error, "the tag or name of an error")
   if (partition !== undefined && !(Number.isSafeInteger(partition) && partition >= 0))
     refuse("filter.partition", partition, "an integer of at least 0")
   if (offsetFrom !== undefined && offsetFrom < 0n) refuse("filter.offsetFrom", offsetFrom, "at least 0")

@@ -523,6 +523,8 @@ describe("redrive, before it begins", () => {
     ["groupId", { groupId: "" }],
     ["from", { from: "no topic" }],
     ["to", { to: "" }],
+    ["filter.topic", { filter: { topic: "" } }],
+    ["filter.error", { filter: { error: "" } }],
     ["filter.partition", { filter: { partition: -1 } }],
     ["filter.offsetFrom", { filter: { offsetFrom: -1n } }],
     ["filter.offsetTo", { filter: { offsetFrom: 5n, offsetTo: 4n } }],
