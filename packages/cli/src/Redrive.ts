@@ -24,7 +24,7 @@ import { randomUUID } from "node:crypto"
 import { ending } from "./internal/ending.ts"
 import { looking } from "./internal/looking.ts"
 import { patiently } from "./internal/patiently.ts"
-import { Stretch } from "./internal/stretch.ts"
+import { behindTheEnd, Stretch } from "./internal/stretch.ts"
 import { validate } from "./internal/validate.ts"
 import { RedriveError } from "./RedriveError.ts"
 import type { RedriveFilter } from "./RedriveFilter.ts"
@@ -192,11 +192,14 @@ export const redrive = (
       const asked = Effect.gen(function* () {
         // a topic that is deleted now would not be waited for
         yield* survey(admin, from, to)
-        const ends = yield* Effect.mapError(session.logOffsets(partitions), clientError)
+        // before the ends: another member may be at ends that come later
         const committed = yield* Effect.mapError(admin.committed(groupId, partitions), clientError)
+        const ends = yield* Effect.mapError(session.logOffsets(partitions), clientError)
         return { ends, committed }
       })
       const { committed, ends } = yield* ask(asked)
+      const behind = behindTheEnd(ends, committed)
+      if (behind !== undefined) return yield* new RedriveError({ reason: { _tag: "BehindTheEnd", groupId, ...behind } })
       const stretch = new Stretch(ends, committed)
       reach = stretch
       trouble = []

@@ -16,6 +16,8 @@ import * as Schema from "effect/Schema"
  * - `SendFailed`: the broker did not take the record at this place of the dead-letter topic, and sending it again would not help.
  *   `refused` of the error's reasons heals only when somebody changes something (a larger `max.message.bytes`, an ACL).
  * - `TopicMissing`: one of the topics is not there. It is not created: a redrive into a misspelt topic would look like a success.
+ * - `BehindTheEnd`: the group has committed an offset behind the end of the dead-letter topic, which was truncated or made anew. Which
+ *   of its records were sent before cannot be told. Another group starts at its beginning; or set this one's offset yourself.
  * - `Consumer`: reading or committing ended by failure, or the predicate threw.
  * - `Client`: the Kafka client could not be used: no right to ask, wrong credentials. A broker that is away is waited for.
  * - `Disabled`: Kafka is switched off (`KAFKA_ENABLED=false`).
@@ -32,6 +34,13 @@ export class RedriveError extends Schema.TaggedError<RedriveError>()("RedriveErr
       error: PublishError
     }),
     Schema.TaggedStruct("TopicMissing", { topic: Schema.String }),
+    Schema.TaggedStruct("BehindTheEnd", {
+      topic: Schema.String,
+      partition: Schema.Number,
+      groupId: Schema.String,
+      committed: Schema.BigInt,
+      end: Schema.BigInt
+    }),
     Schema.TaggedStruct("Consumer", { error: Schema.Union([ConsumerError, CommitterDied]) }),
     Schema.TaggedStruct("Client", { error: KafkaClientError }),
     Schema.TaggedStruct("Disabled", {})
@@ -44,6 +53,11 @@ export class RedriveError extends Schema.TaggedError<RedriveError>()("RedriveErr
         return `${reason.topic}/${reason.partition} offset ${reason.offset} was not sent: ${reason.error.message}`
       case "TopicMissing":
         return `there is no topic ${reason.topic}`
+      case "BehindTheEnd":
+        return (
+          `${reason.groupId} has committed ${reason.committed} of ${reason.topic}/${reason.partition}, which ends at ${reason.end}: ` +
+          "the topic was truncated or made anew. Name another group, which starts at its beginning, or set the offset of this one"
+        )
       case "Consumer":
         return reason.error.message
       case "Client":

@@ -563,6 +563,32 @@ describe("redrive, before it begins", () => {
     }).pipe(Effect.provide(MemoryKafka.layer()))
   )
 
+  it.effect.each([false, true])(
+    "a group that stands behind the end of the log is named, and moved by nobody (%s)",
+    (dryRun) =>
+      Effect.gen(function* () {
+        const kafka = yield* prepare(1)
+        yield* kafka.produce(from, letters(10, 1))
+        const { groupId } = yield* finish(redrive({ from, to }))
+        yield* kafka.truncateTo(from, 0, 3n)
+        const error = yield* finish(Effect.flip(redrive({ from, to, dryRun })))
+        if (error._tag !== "RedriveError") return assert.fail(error.message)
+        assert.deepStrictEqual(error.reason, {
+          _tag: "BehindTheEnd",
+          topic: from,
+          partition: 0,
+          groupId,
+          committed: 10n,
+          end: 3n
+        })
+        assert.match(error.message, /redrive\S+ has committed 10 of orders\.dead-letter\/0, which ends at 3/)
+        assert.strictEqual(kafka.committedUnsafe(groupId, from, 0)?.offset, 10n)
+        assert.strictEqual(stored(kafka, to).length, 10)
+        // as the message says
+        assert.strictEqual((yield* finish(redrive({ from, to, groupId: "another" }))).sent, 3)
+      }).pipe(Effect.provide(MemoryKafka.layer()))
+  )
+
   it.effect("an empty topic is done at once, without joining a group", () =>
     Effect.gen(function* () {
       const kafka = yield* prepare()

@@ -11,6 +11,18 @@ interface Part {
   committed: bigint
 }
 
+/** A partition that ends before what is committed of it: what of it was done before cannot be told. */
+export const behindTheEnd = (
+  log: ReadonlyArray<LogOffsets>,
+  committed: ReadonlyArray<{ readonly partition: number; readonly offset: bigint }>
+) =>
+  log
+    .map(({ end, partition, topic }) => {
+      const offset = committed.find((c) => c.partition === partition)?.offset ?? 0n
+      return { topic, partition, committed: offset, end }
+    })
+    .find((p) => p.committed > p.end)
+
 const within = (offset: bigint, { end, start }: { readonly start: bigint; readonly end: bigint }) =>
   offset < start ? start : offset > end ? end : offset
 
