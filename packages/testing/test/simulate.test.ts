@@ -226,7 +226,7 @@ describe("simulate", () => {
       assert.deepStrictEqual([error.troubles, error.records], [0, 1])
       assert.match(
         error.message,
-        /^not all was handled and committed: t\/\d is committed to 0 of 1, 1 handlers still run\n/
+        /^not all was handled and committed: t\/\d is committed to 0 of 1, a handler still runs\n/
       )
       assert.include(error.message, "in a history without any trouble")
     })

@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 
 class OutOfStock extends Schema.TaggedError<OutOfStock>()("OutOfStock", {}) {}
 class Shop extends Context.Service<
@@ -365,6 +366,27 @@ describe("a kit", () => {
       assert.deepStrictEqual(log, ["interrupted"])
     })
   )
+})
+
+describe("the types of a kit", () => {
+  it("keep what the handler needs, ask for a policy, and know the values of a topic", () => {
+    const made = TestKit.make(shipOrder, options)
+    const needs: Effect.Effect<unknown, unknown, Shop | Scope.Scope> = made
+    // @ts-expect-error: the shop is not there
+    const nothing: Effect.Effect<unknown, unknown, Scope.Scope> = made
+    // @ts-expect-error: this handler can fail
+    const noPolicy = () => TestKit.make(shipOrder, { groupId: "shipping" })
+    const uses = (kit: TestKit) => [
+      kit.expect(Orders, { handled: [{ id: 1 }, "what cannot be decoded"] }),
+      // @ts-expect-error: an order has a number
+      kit.expect(Orders, { handled: [{ id: "1" }] }),
+      // @ts-expect-error: so it has here
+      kit.produce(Orders, { id: "1" }),
+      // @ts-expect-error: a program is not seen into
+      Effect.map(TestKit.launch(Layer.empty, { topics: {} }), (program) => program.expect)
+    ]
+    assert.isDefined([needs, nothing, noPolicy, uses])
+  })
 })
 
 describe("an assertion of a kit", () => {

@@ -97,7 +97,7 @@ export const runHistory = async <W, O, EW>(
     started: (run) =>
       timeline.say(run.process, () => `handles ${place(run)}${run.attempt > 1 ? `, attempt ${run.attempt}` : ""}`),
     ended: (run) => {
-      if (run.end === "killed") timeline.say(run.process, () => `had not ended ${place(run)}`)
+      if (run.end === "killed") timeline.say(run.process, () => `leaves ${place(run)} unfinished`)
       else timeline.say(run.process, () => `${run.end} ${place(run)}${run.error === undefined ? "" : `: ${run.error}`}`)
     },
     decided: (record, decision, process) => timeline.say(process, () => `decides: ${decision} ${place(record)}`)
@@ -130,7 +130,8 @@ export const runHistory = async <W, O, EW>(
 
   // ------------------------------------------------------------------------------------------ the outside world
   const outside = new Realm("world", world)
-  const outsideContext = Context.merge(play.caller, Context.merge(outside.context, silent))
+  const quiet = Context.merge(outside.context, silent)
+  const outsideContext = Context.merge(play.caller, quiet)
   const outsideScope = Scope.makeUnsafe()
   let asking = 0
   const ask = async <A, E, R extends W | O>(effect: Effect.Effect<A, E, R>, context: Context.Context<R>) => {
@@ -259,7 +260,8 @@ export const runHistory = async <W, O, EW>(
       people.heal()
     }
     if (lag().length > 0 || recorder.running > 0) {
-      const running = recorder.running > 0 ? [`${recorder.running} handlers still run`] : []
+      const { running: left } = recorder
+      const running = left === 0 ? [] : [left === 1 ? "a handler still runs" : `${left} handlers still run`]
       return outcome(unfinished([...lag(), ...running].join(", ")))
     }
 
@@ -288,7 +290,7 @@ export const runHistory = async <W, O, EW>(
     }
     const checked = await ask(
       Effect.suspend(() => play.check(produced)),
-      Context.merge(services, outsideContext)
+      Context.merge(services, quiet)
     )
     if (checked === undefined) return outcome(unfinished("the check does not end within 10 minutes of virtual time"))
     if (Exit.isSuccess(checked)) return outcome(undefined)
