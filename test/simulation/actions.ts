@@ -133,10 +133,14 @@ export class Actions {
           topics.cut(process)
         })
       case "loseWhileHeld":
-        return this.some((process) => {
-          topics.write()
-          troubles.loseWhileHeld(process)
-        })
+        // who hears of it in a heartbeat while it still waits
+        return this.some(
+          (process) => {
+            topics.write()
+            troubles.loseWhileHeld(process)
+          },
+          (process) => process.isUp && process.owner.revokeDrain > process.heartbeatInterval
+        )
       case "failover":
         return this.some((process) => {
           topics.write()

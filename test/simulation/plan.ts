@@ -247,7 +247,7 @@ export const planOf = (seed: number): Plan => {
       yield: on(0.3, 1, 4),
       promise: on(0.3, 1, 4),
       timer: on(0.3, 1, 4),
-      fail: on(0.4, 1, 3),
+      fail: on(0.5, 1, 3),
       die: on(0.3, 1, 2),
       throw: on(0.2, 1, 2),
       self: on(0.3, 1, 2),
@@ -320,7 +320,7 @@ const ofNetwork = (on: Sometimes) => ({
   produceFault: on(0.4, 1, 6),
   storm: on(0.2, 1, 1),
   cutWhileHeld: on(0.15, 1, 1),
-  loseWhileHeld: on(0.35, 1, 3),
+  loseWhileHeld: on(0.45, 1, 3),
   failover: on(0.15, 1, 1),
   clock: on(0.15, 1, 2)
 })
