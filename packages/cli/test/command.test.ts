@@ -209,10 +209,26 @@ describe("concurrent-kafka redrive", () => {
     }).pipe(onKafka)
   )
 
+  it.effect.each<readonly [ReadonlyArray<string>, string]>([
+    [["--offset-from", "5", "--offset-to", "3"], "option --offset-to: 3 is not accepted; accepted: at least 5"],
+    [["--topic", ""], 'option --topic: "" is not accepted; accepted: the name of a topic'],
+    [["--group", ""], 'option --group: "" is not accepted; accepted: a text that is not empty'],
+    [
+      ["--since", "2026-02-02T00:00Z", "--until", "2026-02-01T00:00Z"],
+      'option --until: "2026-02-01T00:00:00.000Z" is not accepted; accepted: a time later than --since'
+    ]
+  ])("arguments that do not go together %o are named by their flag", ([args, expected]) =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(redrive(...args))
+      assert.strictEqual(error.message, expected)
+      assert.deepStrictEqual(yield* stdout, [])
+    }).pipe(onKafka)
+  )
+
   it.effect("is refused where both topics are the same", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(run("--from", from, "--to", from))
-      assert.match(error.message, /option to: "orders.dead-letter" is not accepted; accepted: another topic/)
+      assert.match(error.message, /option --to: "orders.dead-letter" is not accepted; accepted: another topic/)
       assert.deepStrictEqual(yield* stdout, [])
     }).pipe(onKafka)
   )

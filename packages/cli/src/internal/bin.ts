@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The process. Exit codes: 0 done, 1 failed, 2 bad arguments, 130 stopped by a signal; what is under way is finished and committed then.
+ * The process. Exit codes: 0 done, 1 failed, 2 bad arguments or settings, 130 stopped by a signal; what is under way is finished and committed then.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -13,6 +13,7 @@ import * as Logger from "effect/Logger"
 import * as Runtime from "effect/Runtime"
 import { readFileSync } from "node:fs"
 import { command } from "../Cli.ts"
+import { isBadSetting, sentenceOf } from "./settings.ts"
 
 const manifest: unknown = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"))
 const version =
@@ -24,15 +25,14 @@ const badArguments = 2
 const isUsage = (error: unknown): boolean =>
   typeof error === "object" && error !== null && "_tag" in error && error._tag === "ShowHelp"
 
-const isBadArguments = (error: unknown): boolean =>
-  isUsage(error) || (typeof error === "object" && error !== null && "_tag" in error && error._tag === "InvalidOptions")
+const isBadArguments = (error: unknown): boolean => isUsage(error) || isBadSetting(error)
 
 const main = Command.run(command, { version }).pipe(
   Effect.tapCause((cause) => {
     if (Cause.hasInterruptsOnly(cause)) return Effect.void
     const reason = cause.reasons.find(Cause.isFailReason)
     if (reason === undefined) return Console.error(Cause.pretty(cause))
-    return isUsage(reason.error) ? Effect.void : Console.error(`error: ${reason.error.message}`)
+    return isUsage(reason.error) ? Effect.void : Console.error(`error: ${sentenceOf(reason.error)}`)
   }),
   // stdout is for the result
   Effect.provideService(Logger.LogToStderr, true),

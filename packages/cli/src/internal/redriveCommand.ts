@@ -9,6 +9,7 @@ import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
 import { redrive, type RedriveProgress, type RedriveSummary } from "../Redrive.ts"
 import { flags, toOptions } from "./flags.ts"
+import { asFlag, isBadSetting } from "./settings.ts"
 import { show } from "./show.ts"
 import { validate } from "./validate.ts"
 
@@ -28,7 +29,7 @@ export const redriveCommand = <E>(client: Layer.Layer<KafkaClient | KafkaProduce
     Effect.fnUntraced(function* ({ json, ...parsed }) {
       const options = toOptions(parsed)
       // before anything is connected
-      const { dryRun, from, groupId, to } = yield* validate(options)
+      const { dryRun, from, groupId, to } = yield* Effect.mapError(validate(options), asFlag)
       let progress: RedriveProgress = { total: 0, passed: 0, sent: 0, filtered: 0, failed: 0, trouble: [] }
       yield* Console.error(`${from} -> ${to}, as group ${groupId}${dryRun ? ", dry run" : ""}`)
       yield* Effect.scoped(
@@ -46,12 +47,16 @@ export const redriveCommand = <E>(client: Layer.Layer<KafkaClient | KafkaProduce
       ).pipe(
         Effect.provide(client),
         Effect.onExit((exit) => {
+          // it is said on stderr, as with every other bad argument
+          if (Exit.isFailure(exit) && exit.cause.reasons.some((r) => Cause.isFailReason(r) && isBadSetting(r.error)))
+            return Effect.void
           const { failed, filtered, sent, total } = progress
           const isStopped = Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
           const ended = Exit.isSuccess(exit) ? "done" : isStopped ? "stopped" : "failed"
           const result = { from, to, groupId, dryRun, total, sent, filtered, failed }
           if (json) return Console.log(JSON.stringify({ ended, ...result }))
           if (Exit.isSuccess(exit)) return Console.log(sentence(exit.value))
+          if (!dryRun && sent === 0) return Console.log(`${ended}: nothing was sent`)
           return Console.log(
             dryRun
               ? `${ended}: nothing was sent or committed`

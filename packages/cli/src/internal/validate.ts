@@ -39,6 +39,7 @@ export const validate = (options: RedriveOptions) =>
     if (from === to) return yield* invalid("to", to, "another topic than from: a redrive would meet what it has sent")
     if (!(Number.isSafeInteger(concurrency) && concurrency >= 1))
       return yield* invalid("concurrency", concurrency, "an integer of at least 1")
+    if (options.groupId === "") return yield* invalid("groupId", "", "a text that is not empty")
     if (filter.where !== undefined && options.groupId === undefined)
       return yield* invalid("groupId", undefined, "a group id, where filter.where is given: it remembers how far it is")
     const matches = yield* attempt(() => RedriveFilter.toPredicate(filter))
