@@ -4,7 +4,8 @@
  * - A commit is due when `batchSize` records have joined the prefix or are done behind a gap, `batchInterval` after the first of them,
  *   at once for a flush. Two commits follow each other by `minCommitInterval` at least, flushes aside.
  * - A partition whose offset did not move is committed for its map alone `mapInterval` after its last map at the earliest. Of maps
- *   1 MiB a second goes out at most: all that a group commits is kept by one broker, and read again when that one is restarted.
+ *   1 MiB a second goes out at most, flushes aside: all that a group commits is kept by one broker, and read again when that one is
+ *   restarted (test/commitLoop.model.test.ts).
  * - A retriable outcome keeps its urgency: tried again with backoff (100 ms doubling to 5 s, 20 % jitter) and the newest state.
  * - A deferred one is decided again after a heartbeat interval, or when the consumer flushes after an assignment.
  * - A request is cut to 256 KiB; one that the broker refuses whole is halved until a single entry is left. An entry that was refused for
@@ -28,8 +29,6 @@ import { keyOf } from "./state.ts"
 const maxRequestBytes = 256 * 1024
 /** below this an UNKNOWN_SERVER_ERROR is not about the size */
 const suspectRequestBytes = 64 * 1024
-/** a cycle with more of maps than this stretches the time to the next one */
-const freeMapBytes = 64 * 1024
 const mapBytesPerMilli = (1024 * 1024) / 1_000
 
 interface Flush {
@@ -120,8 +119,11 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
   let mapDueAt = Number.POSITIVE_INFINITY
   /** of maps, in this cycle */
   let mapBytes = 0
-  /** between the last cycle and the next, for the maps that it has sent */
-  let stretched = 0
+  /**
+   * No cycle begins before, for the maps that were sent; a flush does, and does not make it earlier. Nor much later, however many
+   * flushes come: what they send is paid for at the same time. With the part of a millisecond that small maps take, not to wait for one.
+   */
+  let mapsPaidAt = Number.NEGATIVE_INFINITY
 
   const mapAlone = (p: EpochPartition): boolean => {
     const at = mapsAt.get(keyOf(p))
@@ -138,8 +140,9 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
     else if (firstAt !== undefined) at = Math.min(at, firstAt + settings.batchInterval)
     at = Math.min(at, mapDueAt)
     if (urgent) at = Math.min(at, notBefore)
-    const between = Math.max(settings.minCommitInterval, stretched)
-    return at === Number.POSITIVE_INFINITY ? at : Math.max(at, notBefore, lastAt + between)
+    return at === Number.POSITIVE_INFINITY
+      ? at
+      : Math.max(at, notBefore, lastAt + settings.minCommitInterval, Math.floor(mapsPaidAt))
   }
 
   const send = (entries: ReadonlyArray<CommitEntry>): Effect.Effect<ReadonlyArray<CommitOutcome>> =>
@@ -235,7 +238,8 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
     const repeated = unmoved.length === 0 ? [] : source!.take(unmoved, true, always)
     return sendAll([...entries, ...repeated]).pipe(
       Effect.tap((outcomes) => {
-        stretched = mapBytes > freeMapBytes ? Math.ceil(mapBytes / mapBytesPerMilli) : 0
+        const paid = requests.length > 0 ? lastAt : Math.max(mapsPaidAt, lastAt)
+        mapsPaidAt = Math.max(mapsPaidAt, paid + mapBytes / mapBytesPerMilli)
         judge(outcomes, only === undefined)
         return backOff(outcomes)
       }),
@@ -302,7 +306,7 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
             repeats = []
             mapsAt.clear()
             mapDueAt = Number.POSITIVE_INFINITY
-            stretched = 0
+            mapsPaidAt = Number.NEGATIVE_INFINITY
           })
       ),
     advancedUnsafe: (inPrefix, behindGap) => {
