@@ -175,7 +175,8 @@ export interface KitMember {
 }
 
 /**
- * A program on a Kafka in memory. Verbs that disturb the group move the clock until it is at rest again.
+ * A program on a Kafka in memory. Verbs that disturb the group move the clock until it is at rest again: after a crash that takes
+ * `sessionTimeout`, on the live clock too.
  *
  * @since 0.1.0
  * @category models

@@ -232,6 +232,21 @@ describe("simulate", () => {
     })
   )
 
+  it.effect("fails where something goes on for ever without time, and says where", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(
+        simulate({
+          handler: Handler.make("t", () => Effect.forever(Effect.yieldNow)),
+          options: { groupId: "g" },
+          records: (chance) => [chance.record("t", { value: "a" })],
+          check: () => Effect.void
+        })
+      )
+      assert.strictEqual(error.reason, "simulator")
+      assert.match(error.message, /^the history could not be played to its end: no end of turns at \d+, in m1\n/)
+    })
+  )
+
   it.effect("fails with what the check dies with, and with what the layer cannot be built with", () =>
     Effect.gen(function* () {
       const simple = {

@@ -1,8 +1,8 @@
 /** Processes in virtual time: what one does that was killed, or stands still, and what its promises find when they resolve. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { Prng } from "../src/internal/prng.ts"
-import { Realm, World } from "../src/internal/world.ts"
+import { Prng } from "@concurrent-kafka/testing/Prng"
+import { Realm, World } from "@concurrent-kafka/testing/World"
 
 const open = () => {
   const world = new World(new Prng(1, "turns"))

@@ -21,11 +21,11 @@ import { show, messageOf } from "./expect.ts"
 import type { Condition, Item, Plan } from "./historyPlan.ts"
 import type { Provided } from "./lives.ts"
 import { type HandlerRun, Members } from "./members.ts"
-import { Prng } from "./prng.ts"
+import { Prng } from "../Prng.ts"
 import { keyOf, Recorder } from "./recorder.ts"
 import { Timeline } from "./timeline.ts"
 import { Troubles } from "./historyTroubles.ts"
-import { Realm, World } from "./world.ts"
+import { Realm, World } from "../World.ts"
 
 /** Building the outside world, and looking at it, may take so much virtual time. */
 const outsideLimit = 600_000
@@ -300,7 +300,8 @@ export const runHistory = async <W, O, EW>(
     return outcome({ kind: "simulator", cause: error, text: messageOf(error) })
   } finally {
     members?.end()
-    await ask(Scope.close(outsideScope, Exit.void), outsideContext)
+    // where something in it never ends, that was said before
+    await ask(Scope.close(outsideScope, Exit.void), outsideContext).catch(() => undefined)
     world.kill(outside)
     world.kill(kafka)
   }

@@ -3,7 +3,7 @@
  * conditions. Any part of it can be left out, and what is left is a history too: that is how one is made shorter.
  */
 import type { Api, Fault } from "../Faults.ts"
-import { Prng } from "./prng.ts"
+import { Prng } from "../Prng.ts"
 
 /** How the whole history is, from its beginning to its end. */
 export type Condition = "slow handlers" | "interleaved handlers" | "slow network" | "incremental protocol"
@@ -70,7 +70,7 @@ const produceFault = (chance: Prng): Fault =>
 
 const troubleAt = (chance: Prng, at: number, members: number, runs: ReadonlyArray<number>): Trouble => {
   const member = chance.int(0, members - 1)
-  const ops = runs.length === 0 || chance.chance(0.2) ? undefined : chance.int(1, chance.pick(runs) + 2)
+  const ops = chance.chance(0.2) ? undefined : chance.int(1, (runs.length === 0 ? 20 : chance.pick(runs)) + 2)
   const kind = chance.weighted({
     crash: 12,
     freeze: 3,
@@ -128,7 +128,7 @@ export const planOf = (seed: number, records: number, runs: ReadonlyArray<number
   }))
   // most of what goes wrong does so when there is something to do: at other times it changes nothing
   const moment = () => (chance.chance(0.7) ? chance.pick(bursts) + chance.skewed(0, 1_000) : chance.int(0, length))
-  const others = Array.from({ length: chance.int(2, 8) }, () => troubleAt(chance, moment(), members, runs))
+  const others = Array.from({ length: chance.int(3, 9) }, () => troubleAt(chance, moment(), members, runs))
   const conditions: ReadonlyArray<Condition> = [
     "slow handlers",
     "interleaved handlers",

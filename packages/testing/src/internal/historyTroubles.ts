@@ -6,7 +6,7 @@ import type { Cluster } from "../MemoryKafka.ts"
 import type { Trouble } from "./historyPlan.ts"
 import type { Members } from "./members.ts"
 import type { Timeline } from "./timeline.ts"
-import { Realm, type World } from "./world.ts"
+import { Realm, type World } from "../World.ts"
 
 export interface TroublesOptions {
   readonly world: World

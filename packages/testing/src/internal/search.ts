@@ -8,7 +8,7 @@ import type { Chance, Produced, SimulatedRecord, SimulationReport } from "../Sim
 import { SimulationFailed } from "../SimulationFailed.ts"
 import { type Counts, type Outcome, type Play, runHistory } from "./history.ts"
 import { type Item, type Plan, planOf } from "./historyPlan.ts"
-import { Prng } from "./prng.ts"
+import { Prng } from "../Prng.ts"
 import { shrink } from "./shrink.ts"
 import { abridge } from "./timeline.ts"
 

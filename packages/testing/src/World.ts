@@ -1,9 +1,11 @@
 /**
- * Virtual time and the turns of everything that runs.
+ * Virtual time and the turns of everything that runs, for simulations of several processes in one.
  *
  * Each process of a simulation is a realm with a scheduler and a clock of its own: it can be frozen, and killed so that not one
  * more instruction of it runs. Between realms whose turn it could be chance decides, as it does between processes; inside of one
  * the order is Effect's own. Time moves only when nobody has anything left to do, to the next timer.
+ *
+ * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -11,7 +13,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Scheduler from "effect/Scheduler"
-import type { Prng } from "./prng.ts"
+import type { Prng } from "./Prng.ts"
 
 /** More turns than this at one moment are a loop without an end. */
 const maxTurnsAtOnce = 400_000
@@ -22,6 +24,7 @@ const nextTask: (f: () => void) => void = (() => {
   return setImmediate ?? ((f) => void setTimeout(f, 0))
 })()
 
+/** Rings for a realm. */
 interface Timer {
   readonly at: number
   readonly order: number
@@ -30,26 +33,37 @@ interface Timer {
   cancelled: boolean
 }
 
+/**
+ * A process: fibers that begin with its `context` belong to it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export class Realm {
   readonly name: string
+  /** Changed by `World.freeze`, `World.thaw` and `World.kill`. */
   state: "running" | "frozen" | "dead" = "running"
   readonly scheduler: Scheduler.Scheduler
   readonly clock: Clock.Clock
-  /** what fibers of this realm begin with */
+  /** What fibers of this realm begin with: its clock and its scheduler. */
   readonly context: Context.Context<never>
   /** Decides between any two instructions of a fiber whether others have their turn first. */
   interrupts: ((fiber: Fiber.Fiber<unknown, unknown>) => boolean) | undefined = undefined
   /** Called once, in place of its next turn. */
   insteadOfTurn: (() => void) | undefined = undefined
-  /** its time of day was set, and is wrong by so many milliseconds */
+  /** Its time of day was set, and is wrong by so many milliseconds. */
   wallOffset = 0
-  /** how long it was frozen, in milliseconds */
+  /** How long it was frozen, in milliseconds. */
   frozenFor = 0
+  /** When it was frozen last. */
   frozenAt = 0
+  /** What waits for its turns, from `head` on. */
   tasks: Array<() => void> = []
   head = 0
+  /** What it waits for. */
   readonly timers = new Set<Timer>()
 
+  /** `together`: the tasks of a fiber that are ready run in one turn, as in Node; else each in its own. */
   constructor(name: string, world: World, together = false) {
     this.name = name
     this.scheduler = {
@@ -116,9 +130,16 @@ class Batches implements Scheduler.SchedulerDispatcher {
   flush(): void {}
 }
 
+/**
+ * All realms of a simulation, and their time.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export class World {
+  /** Milliseconds since 1970. */
   now = 1_000_000
-  /** called when nothing is left to do at this moment */
+  /** Called when nothing is left to do at this moment. */
   onQuiet: () => void = () => {}
   /** Whether somebody may wait for a promise that nobody tells of: time then lets it have its microtasks first. */
   mayWait: () => boolean = () => false
@@ -127,19 +148,21 @@ export class World {
   private readonly heap: Array<Timer> = []
   private orders = 0
   private promised = false
+  /** Turns so far. */
   steps = 0
 
   constructor(chance: Prng) {
     this.chance = chance
   }
 
+  /** The task has its turn after all others of its realm. */
   schedule(realm: Realm, task: () => void): void {
     if (realm.state === "dead") return
     realm.tasks.push(task)
     if (realm.tasks.length - realm.head === 1 && realm.state === "running") this.ready.push(realm)
   }
 
-  /** The result cancels it. */
+  /** Runs `fire` in so many milliseconds, for this realm: later when that is frozen, never when it is dead. The result cancels it. */
   after(realm: Realm, ms: number, fire: () => void): () => void {
     const timer: Timer = { at: this.now + ms, order: this.orders++, realm, fire, cancelled: false }
     if (realm.state === "dead") return () => {}
@@ -156,6 +179,7 @@ export class World {
     this.promised = true
   }
 
+  /** It stands still: neither tasks nor timers of it run. */
   freeze(realm: Realm): void {
     if (realm.state !== "running") return
     realm.state = "frozen"
@@ -164,6 +188,7 @@ export class World {
     if (at >= 0) this.ready.splice(at, 1)
   }
 
+  /** It goes on where it was. */
   thaw(realm: Realm): void {
     if (realm.state !== "frozen") return
     realm.state = "running"
@@ -171,7 +196,7 @@ export class World {
     if (realm.tasks.length > realm.head) this.ready.push(realm)
   }
 
-  /** kill -9 */
+  /** kill -9: nothing of it runs any more, whatever wakes its fibers. */
   kill(realm: Realm): void {
     realm.state = "dead"
     realm.tasks = []
