@@ -1,5 +1,4 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Schema from "effect/Schema"
 import { type Appointment, Timetable } from "../src/internal/timetable.ts"
 
 /** A clock whose timers go off when the test says so, and which counts them. */
@@ -32,76 +31,6 @@ class Watch {
     this.now = until
   }
 }
-
-const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
-
-const Step = Schema.Union([
-  Schema.Struct({ do: Schema.Literal("at"), in: between(-2, 50), cancels: between(0, 30) }),
-  Schema.Struct({ do: Schema.Literal("cancel"), which: between(0, 30) }),
-  Schema.Struct({ do: Schema.Literal("pass"), millis: between(0, 20) })
-])
-
-it.prop(
-  "each appointment is kept once, at its time and not before, unless it was cancelled; there is never more than one timer",
-  [Schema.Array(Step).check(Schema.isMaxLength(300))],
-  ([steps]) => {
-    const w = new Watch()
-    interface Made {
-      readonly appointment: Appointment
-      readonly at: number
-      keptAt: number | undefined
-      cancelled: boolean
-    }
-    const made: Array<Made> = []
-    const cancel = (which: number): void => {
-      const one = made[which]
-      if (one === undefined) return
-      if (one.keptAt === undefined) one.cancelled = true
-      w.table.cancel(one.appointment)
-    }
-    const waiting = (): ReadonlyArray<Made> => made.filter((one) => one.keptAt === undefined && !one.cancelled)
-    for (const step of steps) {
-      switch (step.do) {
-        case "at": {
-          const at = w.now + step.in
-          const one: Made = {
-            at,
-            keptAt: undefined,
-            cancelled: false,
-            appointment: w.table.at(at, () => {
-              assert.isUndefined(one.keptAt)
-              assert.isFalse(one.cancelled)
-              one.keptAt = w.now
-              // some cancel others, due at the same time or later
-              if (step.cancels < 10) cancel(step.cancels)
-            })
-          }
-          made.push(one)
-          break
-        }
-        case "cancel":
-          cancel(step.which)
-          break
-        case "pass":
-          w.pass(step.millis)
-          for (const { at, cancelled, keptAt } of made) {
-            if (keptAt === undefined) assert.isTrue(cancelled || at > w.now)
-          }
-          break
-      }
-      assert.isAtMost(w.timers.length, 1)
-      assert.strictEqual(w.table.size, waiting().length)
-      // the timer is set for the first one, or earlier: a cancelled one's is not set anew
-      const first = Math.min(...waiting().map(({ at }) => at))
-      if (first !== Number.POSITIVE_INFINITY) assert.isAtMost(w.timers[0]!.at, Math.max(first, w.now))
-    }
-    w.pass(200)
-    assert.deepStrictEqual(waiting(), [])
-    assert.deepStrictEqual(w.timers, [])
-    for (const { at, keptAt } of made) if (keptAt !== undefined) assert.isAtLeast(keptAt, at)
-  },
-  { arbitrary: { runs: 300, size: 100 } }
-)
 
 describe("the timetable", () => {
   it("an earlier appointment sets the timer anew, a later one does not", () => {
