@@ -32,7 +32,7 @@ const Orders = ConcurrentConsumer.layerHandler(ship, {
   batchSize: 1,
   // a record that has begun is finished, at the end and when its partition moves: longer than the longest one takes
   shutdown: "drain",
-  shutdownTimeout: "25 seconds",
+  shutdownTimeout: "20 seconds",
   revokeDrain: "20 seconds",
   revokeTimeout: "30 seconds"
 })
