@@ -39,6 +39,7 @@ const sentenceOf = (cause: Cause.Cause<unknown>): string =>
       reason._tag === "Interrupt" ? "interrupted" : String(reason._tag === "Fail" ? reason.error : reason.defect)
     )
     .join("; ")
+    .replaceAll(/\s+/g, " ")
 
 export const play = (scenario: Scenario, kafka: Kafka.Kafka): Effect.Effect<Result> =>
   Effect.acquireUseRelease(

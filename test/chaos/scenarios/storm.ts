@@ -49,7 +49,7 @@ export const storm: Scenario = {
       const name = oneOf(Object.keys(troubles))
       yield* arena.note(name)
       yield* troubles[name]!()
-      yield* Effect.sleep(between(200, 4000))
+      yield* Effect.sleep(between(100, 2500))
       if (Math.random() < 0.7) yield* proxy.heal
     }
     yield* proxy.heal
