@@ -164,11 +164,8 @@ export const runHistory = async <W, O, EW>(
     handle: (delivery) =>
       Effect.suspend(() => {
         const chance = chanceOf(delivery, "pauses")
-        const handling = pause(chance).pipe(
-          Effect.andThen(Effect.suspend(() => handler.handle(delivery))),
-          Effect.andThen(Effect.suspend(() => pause(chance)))
-        )
-        return Effect.provideService(handling, CurrentRun, begins(delivery))
+        const own = Effect.suspend(() => Effect.provideService(handler.handle(delivery), CurrentRun, begins(delivery)))
+        return pause(chance).pipe(Effect.andThen(own), Effect.andThen(Effect.suspend(() => pause(chance))))
       })
   })
 

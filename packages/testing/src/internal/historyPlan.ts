@@ -72,8 +72,8 @@ const troubleAt = (chance: Prng, at: number, members: number, runs: ReadonlyArra
   const member = chance.int(0, members - 1)
   const ops = chance.chance(0.2) ? undefined : chance.int(1, (runs.length === 0 ? 20 : chance.pick(runs)) + 2)
   const kind = chance.weighted({
-    crash: 12,
-    freeze: 3,
+    crash: 20,
+    freeze: 4,
     restart: 2,
     join: 2,
     leave: 2,

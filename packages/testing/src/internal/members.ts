@@ -90,10 +90,7 @@ export class Members<O> {
     })
     const process: Alive = { name, realm, life, then: undefined, held: "" }
     this.alive[member] = process
-    realm.interrupts = (fiber) => {
-      const run = runOf(fiber)
-      if (run === undefined) return false
-      run.ops++
+    const others = (run: HandlerRun): boolean => {
       if (realm.insteadOfTurn !== undefined) return true
       for (const aim of this.aims) {
         if (run.ops < aim.ops) continue
@@ -102,8 +99,14 @@ export class Members<O> {
         realm.insteadOfTurn = () => aim.hit(process, true)
         return true
       }
-      if (!run.interleaves()) return false
-      // it is asked about twice more before it goes on: what a handler has of instructions is the same with and without
+      return run.interleaves()
+    }
+    realm.interrupts = (fiber) => {
+      const run = runOf(fiber)
+      if (run === undefined) return false
+      run.ops++
+      if (!others(run)) return false
+      // it is asked about twice more before it goes on: a handler has as many instructions with others in between as without
       run.ops -= 2
       return true
     }

@@ -71,6 +71,24 @@ const add = (total: { -readonly [K in keyof Counts]: number }, counts: Counts): 
 const countOf = (items: ReadonlyArray<Item>, tag: Item["_tag"]): number =>
   items.filter((item) => item._tag === tag).length
 
+/** Instructions of a handler at which one trouble alone is tried. */
+const maxAim = 60
+
+/**
+ * Where several troubles are left, each that meets a handler in the middle, without the others: they may only have helped it to
+ * come at the right instruction.
+ */
+function* aloneIn(items: ReadonlyArray<Item>): Generator<ReadonlyArray<Item>> {
+  if (countOf(items, "Trouble") < 2) return
+  const records = items.filter((item) => item._tag === "Record")
+  for (const item of items) {
+    if (item._tag !== "Trouble" || (item.trouble.kind !== "crash" && item.trouble.kind !== "freeze")) continue
+    for (let ops = 1; ops <= maxAim; ops++) {
+      yield [{ _tag: "Trouble", trouble: { ...item.trouble, ops } }, ...records]
+    }
+  }
+}
+
 const shortest = async <W, O, EW>(
   play: Play<W, O, EW>,
   plan: Plan,
@@ -80,16 +98,20 @@ const shortest = async <W, O, EW>(
 ): Promise<SimulationFailed> => {
   let tries = 0
   let steps = whole.steps
-  const items = await shrink(
-    plan.items,
-    async (some) => {
-      tries++
-      const outcome = await runHistory(play, plan, some, false)
-      steps += outcome.steps
-      return outcome.failure?.kind === first.kind
-    },
-    () => tries < maxTries && steps < maxSteps
-  )
+  const mayGoOn = () => tries < maxTries && steps < maxSteps
+  const fails = async (items: ReadonlyArray<Item>): Promise<boolean> => {
+    tries++
+    const outcome = await runHistory(play, plan, items, false)
+    steps += outcome.steps
+    return outcome.failure?.kind === first.kind
+  }
+  let items = await shrink(plan.items, fails, mayGoOn)
+  for (const alone of aloneIn(items)) {
+    if (!mayGoOn()) break
+    if (!(await fails(alone))) continue
+    items = await shrink(alone, fails, mayGoOn)
+    break
+  }
   const { failure = first, timeline } = await runHistory(play, plan, items, true)
   const { cause, kind, text } = failure.kind === "layer" ? first : failure
   const troubles = countOf(items, "Trouble")
