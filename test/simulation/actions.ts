@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import { groupId, Process, type Stage } from "./member.ts"
 import type { Action } from "./plan.ts"
-import type { Prng } from "./prng.ts"
+import type { Prng } from "@concurrent-kafka/testing/Prng"
 import { TopicActions } from "./topics.ts"
 import { Troubles } from "./troubles.ts"
 

@@ -14,7 +14,7 @@ import type * as Scope from "effect/Scope"
 import type { Checker } from "./checker.ts"
 import type { Attempt, Owner } from "./owner.ts"
 import type { Behaviour, Plan, PolicyKind } from "./plan.ts"
-import type { Prng } from "./prng.ts"
+import type { Prng } from "@concurrent-kafka/testing/Prng"
 import { keyOf, type Rec } from "./truth.ts"
 
 export interface Handling {

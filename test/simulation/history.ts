@@ -13,10 +13,10 @@ import type { Violation } from "./judge.ts"
 import { Coverage, type Counts } from "./coverage.ts"
 import { groupId, type Stage } from "./member.ts"
 import { featuresOf, type Plan, planOf } from "./plan.ts"
-import { Prng } from "./prng.ts"
+import { Prng } from "@concurrent-kafka/testing/Prng"
 import { Trace } from "./trace.ts"
 import { Truth } from "./truth.ts"
-import { Realm, World } from "./world.ts"
+import { Realm, World } from "@concurrent-kafka/testing/World"
 
 /** After everything has healed the group must be through within this time, whatever the timeouts of the plan are. */
 const healingLimit = 240_000

@@ -4,7 +4,7 @@
 import type { EpochTruth, Owner } from "./owner.ts"
 import type { Trace } from "./trace.ts"
 import type { Rec, Truth } from "./truth.ts"
-import type { World } from "./world.ts"
+import type { World } from "@concurrent-kafka/testing/World"
 
 export interface Violation {
   readonly invariant: string

@@ -26,9 +26,9 @@ import { orderOf, Owner } from "./owner.ts"
 import type { Coverage } from "./coverage.ts"
 import { makeHandler, makePolicy } from "./handlers.ts"
 import type { MemberPlan, Plan } from "./plan.ts"
-import { Prng } from "./prng.ts"
+import { Prng } from "@concurrent-kafka/testing/Prng"
 import { watchedClient, watchedProducer } from "./spy.ts"
-import { Realm, type World } from "./world.ts"
+import { Realm, type World } from "@concurrent-kafka/testing/World"
 
 export interface Stage {
   readonly world: World

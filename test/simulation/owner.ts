@@ -5,7 +5,7 @@ import type { EpochPartition, Revoking } from "@concurrent-kafka/core/ConsumerSe
 import type { MapTruth } from "./maps.ts"
 import type { Order } from "./plan.ts"
 import type { LogTruth, Rec } from "./truth.ts"
-import type { Realm } from "./world.ts"
+import type { Realm } from "@concurrent-kafka/testing/World"
 
 /** One attempt to handle a record, as the handler itself sees it. */
 export interface Attempt {

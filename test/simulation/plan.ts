@@ -4,7 +4,7 @@
  * when little else happens.
  */
 import type { ConsumerOptions } from "@concurrent-kafka/core/ConcurrentConsumer"
-import { Prng } from "./prng.ts"
+import { Prng } from "@concurrent-kafka/testing/Prng"
 
 export type Behaviour =
   | "instant"

@@ -5,7 +5,7 @@ import type { NewRecord, Transaction } from "@concurrent-kafka/testing/MemoryKaf
 import * as Effect from "effect/Effect"
 import { deadLetterTopic } from "./handlers.ts"
 import { groupId, type Process, type Stage } from "./member.ts"
-import type { Prng } from "./prng.ts"
+import type { Prng } from "@concurrent-kafka/testing/Prng"
 import { type Filter, keyOf, type LogTruth, type Rec } from "./truth.ts"
 
 const mostPartitions = 6

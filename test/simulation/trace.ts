@@ -3,7 +3,7 @@
  * somebody wants to read it.
  */
 import { createHash } from "node:crypto"
-import type { World } from "./world.ts"
+import type { World } from "@concurrent-kafka/testing/World"
 
 const keptLines = 400
 

@@ -4,8 +4,8 @@
 import type { Api, Fault, FaultWeights } from "@concurrent-kafka/testing/Faults"
 import * as Effect from "effect/Effect"
 import { groupId, type Process, type Stage } from "./member.ts"
-import type { Prng } from "./prng.ts"
-import { Realm } from "./world.ts"
+import type { Prng } from "@concurrent-kafka/testing/Prng"
+import { Realm } from "@concurrent-kafka/testing/World"
 
 const retriable = ["COORDINATOR_LOAD_IN_PROGRESS", "NOT_COORDINATOR", "REQUEST_TIMED_OUT", "UNKNOWN_SERVER_ERROR"]
 const deferred = ["REBALANCE_IN_PROGRESS", "ILLEGAL_GENERATION", "STALE_MEMBER_EPOCH"]
