@@ -154,7 +154,7 @@ export interface SimulateOptions<E, R, RP, V, W, EW, RW, P, EP, RI, EC, RC> {
  * **Cost**: some ten milliseconds a history. It runs in real time too, under whatever clock the caller has.
  *
  * @since 0.1.0
- * @category testing
+ * @category tests
  */
 export const simulate = <
   E,
