@@ -14,8 +14,10 @@ import { at, recordAt } from "./script.ts"
 
 const which = between(0, 9)
 const Step = Schema.Union([
-  Schema.Struct({ do: Schema.Literal("add"), keys: Schema.Array(between(0, 4)).check(Schema.isMaxLength(6)) }),
+  Schema.Struct({ do: Schema.Literal("add"), keys: Schema.Array(between(0, 2)).check(Schema.isMaxLength(6)) }),
   Schema.Struct({ do: Schema.Literal("take"), times: between(1, 6), below: between(1, 80) }),
+  /** each that starts fails, and is to be tried again at once */
+  Schema.Struct({ do: Schema.Literal("storm"), times: between(4, 16) }),
   /** its outcome is final */
   Schema.Struct({ do: Schema.Literal("end"), which }),
   /** it is to be tried again, and then it is */
@@ -29,9 +31,13 @@ const Step = Schema.Union([
   Schema.Struct({ do: Schema.Literal("outlive"), which }),
   Schema.Struct({ do: Schema.Literal("zombieEnds"), which }),
   /** what waits is given up; what runs, runs on */
-  Schema.Struct({ do: Schema.Literal("drop") }),
+  Schema.Struct({ do: Schema.Literal("drop"), really: between(0, 4) }),
   /** the epoch ends and another one begins: of what runs some ends at once, the others are left behind */
-  Schema.Struct({ do: Schema.Literal("epoch"), stays: Schema.Array(Schema.Boolean).check(Schema.isMaxLength(6)) })
+  Schema.Struct({
+    do: Schema.Literal("epoch"),
+    really: between(0, 2),
+    stays: Schema.Array(Schema.Boolean).check(Schema.isMaxLength(6))
+  })
 ])
 
 /** key 0 is none */
@@ -70,6 +76,8 @@ class World {
   private zombies: Array<Holder> = []
   /** how often another one had its turn while this one could have had it */
   private readonly passedOver = new Map<number, Map<number, number>>()
+  /** whether the last turn was one of those that are next */
+  private before: boolean | undefined = undefined
   private epochs = 1
 
   constructor(order: keyof typeof orders) {
@@ -129,9 +137,11 @@ class World {
 
   private take(below: number): void {
     const may = this.startable(below)
+    const next = may.filter((seq) => this.isNext(seq))
     const found = this.backlog.take(below)
     same(found === true, may.length > 0, `of ${may.join()} one is found`)
     if (found !== true) {
+      this.before = undefined
       // there are some, but beyond: nothing of this epoch waits for a lane alone
       if (found === "beyond") holds(this.waiting.size + this.due.length > 0, "nothing lies beyond")
       return
@@ -144,16 +154,37 @@ class World {
     if (again < 0) holds(this.waiting.delete(seq), `${seq} is given twice`)
     else this.due.splice(again, 1)[0]!.slot.lane = undefined
     this.back.delete(seq)
-    this.fair(seq, may)
+    this.fair(
+      seq,
+      next,
+      may.filter((other) => !next.includes(other))
+    )
     this.running.push({ seq, key: this.keys[seq]!, slot: this.slotOf(seq, lane) })
     same(lane === undefined, this.laneOf(this.keys[seq]!) === undefined, "its lane")
   }
 
-  /** Nobody has its turn a third time while another one could have had it each time: retries do not keep away who is next. */
-  private fair(seq: number, may: ReadonlyArray<number>): void {
-    for (const other of this.passedOver.keys()) if (!may.includes(other)) this.passedOver.delete(other)
+  /** Whether it is next: it has its lane, or needs none and was started before; else nobody has looked at it. */
+  private isNext(seq: number): boolean {
+    if (!this.waiting.has(seq) || this.back.has(seq)) return true
+    const { lanes } = this
+    const name = lanes?.of(recordOf(seq, this.keys[seq]!))
+    return name !== undefined && lanes!.get(name) !== undefined
+  }
+
+  /**
+   * Of those that are next and those that were never started each gets every other turn; of the latter the oldest; and of the former
+   * nobody has a third turn while another one waits that could have had it. So none keeps another away, whatever fails at once.
+   */
+  private fair(seq: number, next: ReadonlyArray<number>, fresh: ReadonlyArray<number>): void {
+    const ofNext = next.includes(seq)
+    const others = ofNext ? fresh : next
+    if (others.length > 0) same(this.before === ofNext, false, `${seq} has its turn, and not one of ${others.join()}`)
+    this.before = ofNext
+    if (!ofNext) same(seq, Math.min(...fresh), "the oldest of those that were never started")
+    for (const other of this.passedOver.keys()) if (!next.includes(other)) this.passedOver.delete(other)
     this.passedOver.delete(seq)
-    for (const other of may) {
+    if (!ofNext) return
+    for (const other of next) {
       if (other === seq) continue
       const times = this.passedOver.get(other) ?? new Map<number, number>()
       this.passedOver.set(other, times)
@@ -190,6 +221,17 @@ class World {
       }
       case "take": {
         for (let i = 0; i < step.times; i++) this.take(step.below)
+        return
+      }
+      case "storm": {
+        for (let i = 0; i < step.times; i++) {
+          const before = this.running.length
+          this.take(Number.POSITIVE_INFINITY)
+          for (const one of this.running.splice(before)) {
+            this.due.push(one)
+            this.backlog.due(one.slot)
+          }
+        }
         return
       }
       case "end": {
@@ -244,8 +286,9 @@ class World {
         return
       }
       case "drop":
-        return this.drop()
+        return step.really > 0 ? undefined : this.drop()
       case "epoch": {
+        if (step.really > 0) return
         this.drop()
         this.running.splice(0).forEach((one, i) => {
           if (step.stays[i] === true) this.zombies.push(one)
@@ -253,6 +296,7 @@ class World {
         })
         this.keys = []
         this.passedOver.clear()
+        this.before = undefined
         this.epoch = new PartitionEpoch(at(0, ++this.epochs), this.lanes, 0)
       }
     }
@@ -283,7 +327,7 @@ class World {
 
   /** everything is let go of: nothing is left */
   end(): void {
-    this.step({ do: "epoch", stays: [] })
+    this.step({ do: "epoch", really: 0, stays: [] })
     for (const one of this.zombies.splice(0)) this.letGo(one)
     same(this.lanes?.size ?? 0, 0, "lanes")
     same(this.lanes?.waiting ?? 0, 0, "records in lanes")
@@ -325,6 +369,6 @@ for (const order of ["unordered", "key", "partition"] as const) {
       world.look()
       world.end()
     },
-    { arbitrary: { runs: 250, size: 70 } }
+    { arbitrary: { runs: 400, size: 100 } }
   )
 }

@@ -71,6 +71,8 @@ interface Kept {
   /** as the broker has it, by its answers */
   committed: number
   stored: string
+  /** the map that `stored` says, maybe cut: what is stored stays good when a later one may not be so long */
+  says: number
   over: boolean
 }
 
@@ -83,11 +85,14 @@ class Source implements CommitSource {
     limit: 1_000_000,
     committed: 0,
     stored: "",
+    says: 0,
     over: false
   }))
   /** taken and not sent, and sent and not settled */
   readonly taken = new Map<number, CommitEntry>()
   readonly sent = new Map<number, CommitEntry>()
+  /** the map of what is under way */
+  private readonly saying = new Map<number, number>()
   shortest = 1_000_000
 
   metadata(kept: Kept): string {
@@ -101,11 +106,14 @@ class Source implements CommitSource {
       const kept = this.kept[partition]!
       if (kept.over) return []
       const metadata = this.metadata(kept)
-      if (kept.offset === kept.committed && !repeat && (metadata === kept.stored || !mapAlone(at(partition, 1))))
-        return []
+      if (kept.offset === kept.committed && !repeat) {
+        if (metadata === kept.stored) kept.says = kept.map
+        if (kept.says === kept.map || !mapAlone(at(partition, 1))) return []
+      }
       holds(!this.taken.has(partition) && !this.sent.has(partition), `${partition} is taken while it is under way`)
       const entry = { ...at(partition, 1), offset: BigInt(kept.offset), metadata }
       this.taken.set(partition, entry)
+      this.saying.set(partition, kept.map)
       return [entry]
     })
   }
@@ -120,6 +128,7 @@ class Source implements CommitSource {
       if (outcome.outcome === "committed") {
         kept.committed = Number(entry.offset)
         kept.stored = entry.metadata
+        kept.says = this.saying.get(partition)!
       } else if (outcome.outcome === "rejected") {
         if (outcome.code === "OFFSET_METADATA_TOO_LARGE") this.shortest = entry.metadata.length >> 1
         else if (outcome.code === "REQUEST_TOO_LARGE") {
@@ -316,7 +325,8 @@ it.effect.prop(
           if (kept.over) return
           const entry = broker.has.get(partition)
           same(Number(entry?.offset ?? 0n), kept.offset, `offset of ${partition}`)
-          same(entry?.metadata ?? "", source.metadata(kept), `map of ${partition}`)
+          same(entry?.metadata ?? "", kept.stored, `map of ${partition}, as it was answered`)
+          holds(kept.says === kept.map || kept.stored === source.metadata(kept), `map of ${partition}`)
         })
         keepsToItsBudget(requests)
       })
