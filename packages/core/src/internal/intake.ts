@@ -1,9 +1,9 @@
 /**
  * What comes out of the session's inbox, in its order: assignments open and end epochs, chunks are registered and buffered. It takes
- * everything at once and never waits: drains, flushes and the establishing of starts are fibers of their own, so that other
- * partitions' chunks go on (I11) and every revoke is answered.
+ * everything at once and never waits: drains, flushes and the establishing of starts (`openings.ts`) are fibers of their own, so that
+ * other partitions' chunks go on (I11) and every revoke is answered.
  */
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { BatchCommitter } from "../BatchCommitter.ts"
 import { ConsumerError } from "../ConsumerError.ts"
@@ -12,34 +12,23 @@ import type {
   Assigned,
   AssignedPartition,
   Chunk,
-  Committed,
   Connection,
   EpochPartition,
   Gone,
-  LogOffsets,
   Lost,
   OutOfRange,
   Signal
 } from "../ConsumerSession.ts"
 import type { KafkaClientError } from "../KafkaClient.ts"
-import type { OffsetMap } from "../OffsetMap.ts"
 import type { Backpressure } from "./backpressure.ts"
 import type { Commits } from "./commits.ts"
-import { Pause, PartitionEpoch, sizeOf } from "./epoch.ts"
+import { Pause, type PartitionEpoch, sizeOf } from "./epoch.ts"
 import { GoneTopics } from "./goneTopics.ts"
-import { Lanes } from "./lanes.ts"
+import { Openings } from "./openings.ts"
 import type { PartitionEvent } from "./partitionMachine.ts"
 import type { Pump } from "./pump.ts"
 import type { Rebalance } from "./rebalance.ts"
 import { keyOf, type RunState } from "./state.ts"
-
-/** questions about single partitions under way */
-const logOffsetsAtOnce = 16
-/** between two tries to establish a start */
-const openRetryMillis = 500
-
-/** text of other tools, which was never meant to be a map */
-const harmless = new Set<string>(["notBase64", "unknownMagic", "kafkaStreams"])
 
 export interface IntakeEvents {
   readonly fork: (effect: Effect.Effect<unknown>) => void
@@ -62,10 +51,9 @@ export interface Trouble {
 export class Intake {
   trouble: Trouble | undefined = undefined
   everAssigned = false
-  /** the consumer is paused by its user */
-  userPaused: () => boolean
   /** partitions that are not there any more, until they are assigned again */
   readonly gone: GoneTopics
+  readonly openings: Openings
   /** epochs that were ended here, on an answer of the broker, while the client holds them on */
   private readonly givenUp = new Set<number>()
   private readonly run: RunState
@@ -73,7 +61,6 @@ export class Intake {
   private readonly pump: Pump
   private readonly rebalance: Rebalance
   private readonly commits: Commits
-  private readonly committer: BatchCommitter["Service"]
   private readonly events: IntakeEvents
 
   constructor(
@@ -91,10 +78,9 @@ export class Intake {
     this.pump = pump
     this.rebalance = rebalance
     this.commits = commits
-    this.committer = committer
-    this.userPaused = userPaused
     this.events = events
     this.gone = new GoneTopics(run, events.fork)
+    this.openings = new Openings(run, held, committer, this.gone, userPaused, events)
   }
 
   take(signals: ReadonlyArray<Signal>): void {
@@ -250,23 +236,9 @@ export class Intake {
 
   // ------------------------------------------------------------------ offset maps
 
-  /** What the group has committed beside an offset; it is believed with the first chunk. Says why it is not. */
-  private read(epoch: PartitionEpoch, committed: Committed): OffsetMap.Unusable | undefined {
-    const { settings, zstd } = this.run
-    if (!this.run.mapped || settings.offsetMap === "off") return undefined
-    return epoch.map.read(epoch, committed.metadata, committed.offset, settings.offsetMap, zstd)
-  }
-
   private believe(epoch: PartitionEpoch, end: bigint, first: bigint | undefined): void {
     const why = epoch.map.believe(epoch, end, first)
-    if (why !== undefined) this.notUsed(why, 1, epoch)
-  }
-
-  /** Nothing of its content: it may be anybody's text. */
-  private notUsed(why: string, partitions: number, first: EpochPartition): void {
-    const message = `the commit metadata of ${partitions} partition(s), first ${first.topic}/${first.partition}, is not used as an offset map (${why}); what is done behind their committed offsets is handled again`
-    if (harmless.has(why)) this.events.logDebug(message)
-    else this.events.logWarning(message)
+    if (why !== undefined) this.openings.notUsed(why, 1, epoch)
   }
 
   // ------------------------------------------------------------------ assignments
@@ -302,7 +274,7 @@ export class Intake {
     // a topic that was deleted and created again may come back in part: the other partitions are another member's now
     this.gone.seen(new Set(signal.all.map(({ topic }) => topic)))
     // a consumer that is closing opens nothing
-    if (!run.closing) this.open(fresh)
+    if (!run.closing) this.openings.open(fresh)
     else this.events.settled()
   }
 
@@ -334,9 +306,10 @@ export class Intake {
     this.events.after(2 * this.run.session.settings.heartbeatInterval, () => {
       if (!this.givenUp.delete(epoch.epoch) || this.run.closing || this.run.epochs.has(keyOf(epoch))) return
       const { committed, map, start } = epoch
-      const next = this.reopen(epoch, (log) => log.start, committed ?? start)
+      const next = this.openings.reopen(epoch, (log) => log.start, committed ?? start)
       // its start is committed again, with the map that lies there
-      if (next !== undefined && committed !== undefined) this.read(next, { offset: committed, metadata: map.stored })
+      if (next !== undefined && committed !== undefined)
+        this.openings.read(next, { offset: committed, metadata: map.stored })
     })
   }
 
@@ -348,7 +321,7 @@ export class Intake {
     if (step.to === "ended") return this.ended(epoch)
     // suspended before it was open. One that was moved does not begin where the group has committed: that is the place it left
     if (step.to === "opening")
-      return epoch.movedTo === undefined ? this.start([epoch], [p]) : this.move(epoch, epoch.movedTo)
+      return epoch.movedTo === undefined ? this.openings.start([epoch], [p]) : this.openings.move(epoch, epoch.movedTo)
     this.rebalance.left(epoch)
     this.commits.retained(epoch, p.committed)
     if (step.to === "draining") return this.rebalance.drainForClose([epoch])
@@ -359,137 +332,6 @@ export class Intake {
     const { keptRange } = epoch
     epoch.keptRange = undefined
     if (keptRange !== undefined) this.outOfRange(epoch, keptRange)
-  }
-
-  private open(partitions: ReadonlyArray<AssignedPartition>): void {
-    if (partitions.length === 0) return
-    this.start(
-      partitions.map((p) => this.make(p)),
-      partitions
-    )
-  }
-
-  private make(p: EpochPartition): PartitionEpoch {
-    const { run } = this
-    const key = keyOf(p)
-    const epoch = new PartitionEpoch(p, this.lanes(key), run.now())
-    run.row("partition", "P1", p)
-    run.epochs.set(key, epoch)
-    this.gone.found(p)
-    if (this.userPaused()) this.held.pause(epoch, Pause.user)
-    return epoch
-  }
-
-  private lanes(key: string): Lanes | undefined {
-    const { laneOf, ordering } = this.run.settings
-    if (laneOf === undefined) return undefined
-    let lanes = this.run.lanes.get(key)
-    if (lanes === undefined) this.run.lanes.set(key, (lanes = new Lanes(laneOf, ordering === "partition")))
-    return lanes
-  }
-
-  /** Where there is a committed offset that is the start; else it is resolved and committed, before anything is fetched. */
-  private start(epochs: ReadonlyArray<PartitionEpoch>, partitions: ReadonlyArray<AssignedPartition>): void {
-    const known: Array<PartitionEpoch> = []
-    const unknown: Array<{ readonly epoch: PartitionEpoch; readonly p: AssignedPartition }> = []
-    const unusable = new Map<string, Array<PartitionEpoch>>()
-    epochs.forEach((epoch, i) => {
-      const p = partitions[i]!
-      if (p.committed !== undefined) {
-        epoch.committed = p.committed.offset
-        epoch.start = p.committed.offset
-        const why = this.read(epoch, p.committed)
-        if (why !== undefined) unusable.set(why, [...(unusable.get(why) ?? []), epoch])
-        known.push(epoch)
-      } else if (this.run.settings.startFrom === "fail") {
-        this.events.fail(
-          new ConsumerError({
-            reason: { _tag: "NoStart", topic: p.topic, partition: p.partition, why: "notCommitted" }
-          })
-        )
-      } else unknown.push({ epoch, p })
-    })
-    for (const [why, these] of unusable) this.notUsed(why, these.length, these[0]!)
-    this.begin(known)
-    if (unknown.length > 0) {
-      const { startFrom } = this.run.settings
-      const assigned = new Map(unknown.map(({ epoch, p }) => [epoch, p]))
-      this.establish([...assigned.keys()], (epoch, log) =>
-        // new in a topic that the group reads: nothing of it may be passed over
-        startFrom === "latest" && !assigned.get(epoch)!.topicCommitted ? log.end : log.start
-      )
-    }
-  }
-
-  /** Reads the log's ends, resolves each start, commits it, and begins; tries until the epochs are not opening any more. */
-  private establish(
-    epochs: ReadonlyArray<PartitionEpoch>,
-    resolve: (epoch: PartitionEpoch, log: LogOffsets) => bigint
-  ): void {
-    // an epoch that was suspended meanwhile is opened anew, by another attempt
-    const token = {}
-    for (const epoch of epochs) epoch.opening = token
-    const opening = (): ReadonlyArray<PartitionEpoch> =>
-      epochs.filter((epoch) => epoch.state === "opening" && epoch.opening === token)
-    const attempt: Effect.Effect<void> = Effect.suspend(() => {
-      const now = opening()
-      if (now.length === 0) return Effect.void
-      const unresolved = now.filter((epoch) => epoch.start === undefined)
-      return Effect.flatMap(this.logOffsets(unresolved), (found) => {
-        for (const log of found) {
-          const epoch = this.run.epochs.get(keyOf(log))
-          if (epoch?.opening === token && epoch.start === undefined) epoch.start = resolve(epoch, log)
-        }
-        const ready = opening().filter((epoch) => epoch.start !== undefined)
-        for (const epoch of ready) {
-          epoch.commitStart = true
-          if (epoch.commitState === "clean") this.run.commit(epoch, "moved")
-        }
-        return Effect.flatMap(ready.length === 0 ? Effect.void : Effect.ignore(this.committer.flush(ready)), () => {
-          const left = opening()
-          if (left.length === 0) return Effect.void
-          this.events.guarded(() => {
-            for (const epoch of left) {
-              this.run.partition(epoch, "startFailed")
-              epoch.startFailedOnce = true
-            }
-          })
-          return Effect.andThen(Effect.sleep(openRetryMillis), attempt)
-        })
-      })
-    })
-    this.events.fork(attempt)
-  }
-
-  /** Where they can be read. A client answers for all or fails: one without a leader must not keep the others from opening. */
-  private logOffsets(partitions: ReadonlyArray<EpochPartition>): Effect.Effect<ReadonlyArray<LogOffsets>> {
-    const { session } = this.run
-    if (partitions.length === 0) return Effect.succeed([])
-    return Effect.catch(session.logOffsets(partitions), () =>
-      partitions.length === 1
-        ? Effect.succeed([])
-        : Effect.map(
-            Effect.forEach(partitions, (p) => this.logOffsets([p]), { concurrency: logOffsetsAtOnce }),
-            (found) => found.flat()
-          )
-    )
-  }
-
-  /** The start is known, and committed. */
-  begin(epochs: ReadonlyArray<PartitionEpoch>): void {
-    const starts: Array<EpochPartition & { readonly offset: bigint }> = []
-    for (const epoch of epochs) {
-      if (this.run.partition(epoch, "startKnown") === undefined) continue
-      const offset = epoch.start!
-      epoch.opened(offset)
-      epoch.commitStart = false
-      starts.push({ topic: epoch.topic, partition: epoch.partition, epoch: epoch.epoch, offset })
-    }
-    if (starts.length === 0) return
-    this.run.session.beginUnsafe(starts)
-    for (const epoch of epochs) if (epoch.state === "open") this.held.apply(epoch)
-    this.events.settled()
-    for (const epoch of epochs) if (!epoch.unstarted) epoch.tell(true)
   }
 
   // ------------------------------------------------------------------ ends
@@ -611,37 +453,22 @@ export class Intake {
     )
     this.ended(epoch)
     if (onOutOfRange === "fail") return this.noStart(epoch, "outOfRange")
-    this.reopen(epoch, (log) => (onOutOfRange === "latest" ? log.end : log.start))
+    this.openings.reopen(epoch, (log) => (onOutOfRange === "latest" ? log.end : log.start))
   }
 
   private noStart(p: EpochPartition, why: "outOfRange"): void {
     this.events.fail(new ConsumerError({ reason: { _tag: "NoStart", topic: p.topic, partition: p.partition, why } }))
   }
 
-  /** A new epoch of the same partition; `undefined` when the client does not have it any more. */
-  private reopen(
-    old: EpochPartition,
-    resolve: (log: LogOffsets) => bigint,
-    start?: bigint
-  ): PartitionEpoch | undefined {
-    const next = this.run.session.reopenUnsafe(old)
-    if (next === undefined) return undefined
-    const epoch = this.make(next)
-    epoch.start = start
-    this.move(epoch, resolve)
-    return epoch
-  }
-
-  private move(epoch: PartitionEpoch, to: (log: LogOffsets) => bigint): void {
-    epoch.movedTo = to
-    this.establish([epoch], (_, log) => to(log))
-  }
-
   /** Moves an open partition; `undefined` when it is not ours to move now. */
   seek(epoch: PartitionEpoch, to: bigint | "start" | "end"): PartitionEpoch | undefined {
     if (this.run.partition(epoch, "seek")?.to !== "ended") return undefined
     this.ended(epoch)
-    return this.reopen(epoch, (log) => (to === "start" ? log.start : log.end), typeof to === "bigint" ? to : undefined)
+    return this.openings.reopen(
+      epoch,
+      (log) => (to === "start" ? log.start : log.end),
+      typeof to === "bigint" ? to : undefined
+    )
   }
 
   private connection(signal: Connection): void {

@@ -163,7 +163,7 @@ export class ConsumerRun {
       fork: (effect) => this.background(effect),
       guarded: (then) => this.guarded(then),
       fail: (error) => this.fail(error),
-      started: (epoch) => this.intake.begin([epoch]),
+      started: (epoch) => this.intake.openings.begin([epoch]),
       evicted: (epoch) => this.intake.evicted(epoch),
       gone: ({ epoch, partition, topic }) =>
         this.intake.isGone({ _tag: "Gone", topic, partition, epoch, why: "deleted" })
