@@ -369,6 +369,6 @@ for (const order of ["unordered", "key", "partition"] as const) {
       world.look()
       world.end()
     },
-    { arbitrary: { runs: 400, size: 100 } }
+    { arbitrary: { runs: 600, size: 100 } }
   )
 }
