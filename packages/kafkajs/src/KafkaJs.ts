@@ -41,7 +41,7 @@ export interface KafkaJsOptions {
   readonly waitForBroker?: boolean | undefined
   /**
    * Default 120 s. How long a producer tries to send a record before it fails with `retriable`. At the end of it an answer may
-   * be waited for, up to 30 s more. Java: `delivery.timeout.ms`.
+   * be waited for, up to 30 s more, and a record whose fate is in doubt may take a quarter longer. Java: `delivery.timeout.ms`.
    */
   readonly deliveryTimeout?: Duration.Input | undefined
   /** `true`: TLS with the certificate authorities of Node; or PEM texts of your own. */

@@ -6,7 +6,7 @@
  * - skip: it is done;
  * - dead letter: it is sent without a permit, again and again while the broker may still take it, and is done when the broker has it;
  *   refused for good, the policy's next decision is taken; a producer that is closed or dies has refused nothing, and ends the consumer;
- * - park: it rests with its lane until the epoch ends or a limit is reached, and then the policy's next decision is taken;
+ * - park: it rests with its lane until the epoch ends or a limit is reached, and then the policy's next decision is taken (`parking.ts`);
  * - stop: the consumer ends.
  *
  * Invariants, with their tests in `test/retry.test.ts`, `test/deadLetters.test.ts` and `test/parking.test.ts`:
@@ -27,9 +27,9 @@ import { InvalidOptions } from "../InvalidOptions.ts"
 import { type Producer, PublishError } from "../KafkaProducer.ts"
 import type { Outcome } from "../Snapshot.ts"
 import { messageOf } from "./describe.ts"
-import { type AnyFiber, Pause, type PartitionEpoch } from "./epoch.ts"
+import type { AnyFiber, PartitionEpoch } from "./epoch.ts"
 import { finiteMillis } from "./options.ts"
-import { parkLimits } from "./parkLimits.ts"
+import { Parking } from "./parking.ts"
 import { RecordEvent, recordEventNames, RecordState, recordStateNames, recordStep } from "./recordMachine.ts"
 import type { Past, Slot } from "./slot.ts"
 import type { RunState } from "./state.ts"
@@ -67,6 +67,7 @@ export class Failures {
   private readonly timetable: Timetable
   private readonly random: () => number
   private readonly hooks: FailureHooks
+  readonly parking: Parking
 
   constructor(options: {
     readonly run: RunState
@@ -83,6 +84,12 @@ export class Failures {
     this.timetable = options.timetable
     this.random = options.random
     this.hooks = options.hooks
+    this.parking = new Parking(options.run, options.timetable, {
+      carryOut: (slot, decision) => this.carryOut(slot, decision),
+      can: (slot, event) => this.can(slot, event),
+      broken: (slot, defect) => this.broken(slot, defect),
+      rest: options.hooks.rest
+    })
   }
 
   /** The attempt has failed, died, or was interrupted by somebody else; the slot's state is `running`. */
@@ -155,7 +162,7 @@ export class Failures {
       case "DeadLetter":
         return this.send(slot, decision)
       case "Park":
-        return this.park(slot, decision)
+        return this.parking.park(slot, decision)
       case "Skip":
         this.hooks.skipped(slot, cause)
         return this.hooks.done(slot, RecordEvent.skip, "skipped")
@@ -334,87 +341,6 @@ export class Failures {
     this.carryOut(slot, next)
   }
 
-  // ------------------------------------------------------------------ parking
-
-  private park(slot: Slot, decision: Decision.Park): void {
-    // a parked record is a gap, and without the map all that is done behind it would be done again
-    if (!this.run.mapped) return this.carryOut(slot, decision.then)
-    const epoch = slot.at
-    let limits
-    try {
-      limits = parkLimits(decision.limits)
-    } catch (defect) {
-      return this.broken(slot, defect)
-    }
-    if (!this.can(slot, RecordEvent.park)) return
-    slot.parking = { atMost: limits.atMost, then: decision.then }
-    epoch.parked.add(slot)
-    const { lowestParked } = epoch
-    if (epoch.parked.size === 1 || (lowestParked !== undefined && slot.seq < lowestParked.seq))
-      epoch.lowestParked = slot
-    if (epoch.relieving === slot.seq) epoch.relieving = -1
-    if (slot.lane !== undefined) epoch.backlog.park(slot.lane)
-    slot.appointment = this.timetable.at(this.run.ticks() + limits.atMostFor, () => {
-      slot.appointment = undefined
-      epoch.overdue.add(slot)
-      this.checkParked(epoch)
-    })
-    this.hooks.rest(slot)
-  }
-
-  /**
-   * Takes parked records away, one after another, as long as there is a reason. Asked whenever the partition may go on, so that no
-   * way into such a state can be forgotten: parking, a limit that is reached, the return from a rejoin.
-   */
-  checkParked(epoch: PartitionEpoch): void {
-    // who is taken away offers its partition, which looks here again: thousands are overdue when a partition comes back
-    if (epoch.checkingParked) return
-    epoch.checkingParked = true
-    try {
-      while (epoch.state === "open" && !this.run.closing) {
-        const slot = this.leaver(epoch)
-        if (slot === undefined) return
-        this.unpark(slot)
-      }
-    } finally {
-      epoch.checkingParked = false
-    }
-  }
-
-  /** Who is parked no longer: whose time is over, or for whom a limit is reached, or who would stop the partition for good. */
-  private leaver(epoch: PartitionEpoch): Slot | undefined {
-    const [late] = epoch.overdue
-    if (late !== undefined) return late
-    const [oldest] = epoch.parked
-    if (oldest === undefined) return undefined
-    const { parked, pauses, tracker } = epoch
-    if (parked.size + epoch.backlog.behindParked > oldest.parking!.atMost || standsStill(epoch)) return oldest
-    if ((pauses & (Pause.map | Pause.uncommitted)) === 0) return undefined
-    const lowest = lowestParked(epoch)
-    // it is what all the others wait for
-    if (lowest.seq === tracker.base) return lowest
-    // a gap less makes the map shorter, nobody knows by how much: the next one when this one is done
-    if ((pauses & Pause.map) === 0 || !(epoch.relieving < 0 || tracker.isDone(epoch.relieving))) return undefined
-    epoch.relieving = lowest.seq
-    return lowest
-  }
-
-  private unpark(slot: Slot): void {
-    const next = slot.parking!.then
-    this.leavesPark(slot)
-    this.carryOut(slot, next)
-  }
-
-  private leavesPark(slot: Slot): void {
-    const epoch = slot.at
-    epoch.parked.delete(slot)
-    epoch.overdue.delete(slot)
-    if (epoch.lowestParked === slot) epoch.lowestParked = undefined
-    slot.parking = undefined
-    this.cancel(slot)
-    if (slot.lane !== undefined) epoch.backlog.unpark(slot.lane)
-  }
-
   // ------------------------------------------------------------------ the end of an epoch
 
   /** Gives up what waits for a retry or is parked. */
@@ -424,7 +350,7 @@ export class Failures {
       this.giveUp(slot)
     }
     for (const slot of [...epoch.parked]) {
-      this.leavesPark(slot)
+      this.parking.leaves(slot)
       this.giveUp(slot)
     }
   }
@@ -450,20 +376,6 @@ export class Failures {
     this.timetable.cancel(slot.appointment)
     slot.appointment = undefined
   }
-}
-
-/** All that it may hold is parked, or waits behind that: nothing would happen before the time of the first is over. */
-const standsStill = ({ backlog, inFlight, pauses, waiting }: PartitionEpoch): boolean =>
-  (pauses & Pause.full) !== 0 && inFlight === 0 && waiting.size === 0 && backlog.size === backlog.behindParked
-
-/** Looked for only after the one before has left. */
-const lowestParked = (epoch: PartitionEpoch): Slot => {
-  let lowest = epoch.lowestParked
-  if (lowest === undefined) {
-    for (const slot of epoch.parked) if (lowest === undefined || slot.seq < lowest.seq) lowest = slot
-    epoch.lowestParked = lowest
-  }
-  return lowest!
 }
 
 /** Of two failures the policy's, or the producer's, is why the consumer ends: told first, beside the record's, which alone would tell nothing of it. */

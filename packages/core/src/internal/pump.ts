@@ -131,7 +131,7 @@ export class Pump {
 
   /** The partition may have something to start now. */
   offer(epoch: PartitionEpoch): void {
-    if (epoch.parked.size > 0) this.failures.checkParked(epoch)
+    if (epoch.parked.size > 0) this.failures.parking.check(epoch)
     if (epoch.queued || !epoch.runnable) return
     epoch.queued = true
     this.rotation.push(epoch)
@@ -255,12 +255,12 @@ export class Pump {
     const uncommitted = tracker.base + this.run.settings.maxUncommitted
     const below = (epoch.pauses & Pause.map) === 0 ? uncommitted : Math.min(uncommitted, tracker.highestDone)
     const taken = backlog.take(below)
-    if (backlog.behindParked > 0) this.failures.checkParked(epoch)
+    if (backlog.behindParked > 0) this.failures.parking.check(epoch)
     if (taken === true) return true
     if (taken === "beyond" && below === uncommitted && (epoch.pauses & Pause.uncommitted) === 0) {
       this.held.pause(epoch, Pause.uncommitted)
       // it may be a parked record that all of it waits for
-      this.failures.checkParked(epoch)
+      this.failures.parking.check(epoch)
     }
     return false
   }
@@ -546,7 +546,7 @@ export class Pump {
     const isFull = epoch.map.isFull(epoch, this.run.mapLimit, wasFull)
     if (isFull && !wasFull) this.held.pause(epoch, Pause.map)
     // what is parked keeps the map as long as it is, as long as it is parked
-    if (isFull && epoch.parked.size > 0) this.failures.checkParked(epoch)
+    if (isFull && epoch.parked.size > 0) this.failures.parking.check(epoch)
     if (isFull || !wasFull) return
     this.held.resume(epoch, Pause.map)
     this.offer(epoch)
