@@ -465,6 +465,17 @@ describe("an assertion of a kit", () => {
     }).pipe(Effect.provide(Shop.layer))
   )
 
+  it.effect("about commits does not hold only because the broker is away", () =>
+    Effect.gen(function* () {
+      const kit = yield* open
+      yield* kit.cluster.brokerDown
+      yield* Effect.flip(kit.expectCommitted())
+      yield* Effect.flip(kit.caughtUp({ within: "1 second" }))
+      yield* kit.expect(Orders, { handled: ids(1) })
+      yield* kit.cluster.brokerUp
+    }).pipe(Effect.provide(Shop.layer))
+  )
+
   it.effect("about time says what goes on for ever", () =>
     Effect.gen(function* () {
       const kit = yield* TestKit.make(

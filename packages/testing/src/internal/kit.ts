@@ -2,11 +2,7 @@
  * The kit of a program: its processes, the clock, and what is seen of it from the broker's side.
  */
 import type { EncodeError } from "@concurrent-kafka/core/Codec"
-import type { ConsumerRecord, TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
-import { DeadLetter } from "@concurrent-kafka/core/DeadLetter"
-import type { HealthCode } from "@concurrent-kafka/core/Health"
 import { Topic } from "@concurrent-kafka/core/Topic"
-import type { Snapshot } from "@concurrent-kafka/core/Snapshot"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -19,11 +15,12 @@ import * as Scope from "effect/Scope"
 import type * as TestClock from "effect/testing/TestClock"
 import type { ExpectationFailed } from "../ExpectationFailed.ts"
 import { MemoryKafka, type Cluster, type NewRecord, type Written } from "../MemoryKafka.ts"
-import type { CommittedView, DeadLetterView, KitMember, KitOptions, ProgramKit } from "../TestKit.ts"
+import type { KitMember, KitOptions, ProgramKit } from "../TestKit.ts"
 import { expectValues, failed } from "./expect.ts"
 import { nameOf, valueOf } from "./letters.ts"
 import { begin, kill, type Life, type Provided } from "./lives.ts"
 import { Turns } from "./turns.ts"
+import { Views } from "./views.ts"
 
 /** Steps of the clock, in milliseconds: small enough for promises between two timers, large enough for an hour. */
 const leastStep = 50
@@ -50,8 +47,6 @@ export interface Sight {
 }
 
 export interface OpenKit<E> extends ProgramKit<E> {
-  readonly snapshotsUnsafe: () => ReadonlyArray<Snapshot>
-  readonly lettersOf: (topic: string) => ReadonlyArray<Pick<DeadLetterView<never>, "topic" | "record" | "letter">>
   readonly state: (topic: string | undefined) => ReadonlyArray<string>
 }
 
@@ -60,7 +55,7 @@ const blind: Sight = { lines: () => [], gone: () => {}, reads: undefined }
 export const openKit = <E, R>(
   programOf: (member: string) => Layer.Layer<never, E, R>,
   options: KitOptions,
-  sightOf: (isDone: (record: ConsumerRecord) => boolean, kit: () => OpenKit<E>) => Sight = () => blind
+  sightOf: (views: Views) => Sight = () => blind
 ): Effect.Effect<OpenKit<E>, E | ExpectationFailed, Scope.Scope | Exclude<R, Provided>> =>
   Effect.gen(function* () {
     const outside = yield* Effect.context<Exclude<R, Provided>>()
@@ -70,7 +65,6 @@ export const openKit = <E, R>(
     // the clock then interrupts the warning and waits for it for ever
     if (isTestClock(clock)) yield* clock.adjust(0)
     const turns = new Turns(yield* Scheduler.Scheduler)
-    const topics = new Set<string>()
     const closing = Scope.makeUnsafe()
     // not waited for: it would wait for the sessions of processes that were killed, whose fibers never end
     yield* Effect.addFinalizer(() =>
@@ -83,12 +77,8 @@ export const openKit = <E, R>(
     const cluster: Cluster = {
       ...made,
       createTopic: (topic, settings) =>
-        Effect.tap(made.createTopic(topic, settings), () => Effect.sync(() => topics.add(topic)))
+        Effect.tap(made.createTopic(topic, settings), () => Effect.sync(() => views.topics.add(topic)))
     }
-    for (const [topic, partitions] of Object.entries(options.topics ?? {})) {
-      yield* cluster.createTopic(topic, { partitions })
-    }
-
     const lives: Array<Life<E>> = []
     const living = () => lives.filter((life) => !life.isDead && life.exit === undefined)
     const snapshotsUnsafe = () =>
@@ -97,6 +87,10 @@ export const openKit = <E, R>(
         return consumers.map((consumer) => Effect.runSync(Effect.provideContext(consumer.snapshot, timeOnly)))
       })
     const timeOnly = Context.make(Clock.Clock, clock)
+    const views = new Views(cluster, snapshotsUnsafe)
+    for (const [topic, partitions] of Object.entries(options.topics ?? {})) {
+      yield* cluster.createTopic(topic, { partitions })
+    }
 
     // -------------------------------------------------------------------------------------------- the clock
 
@@ -142,121 +136,17 @@ export const openKit = <E, R>(
         }
       })
 
-    // -------------------------------------------------------------------------------------------- what is seen
-
-    const reads = new Map<string, Set<string>>()
-    const readsOf = (groupId: string) => {
-      const known = reads.get(groupId)
-      if (known !== undefined) return known
-      const none = new Set<string>()
-      reads.set(groupId, none)
-      return none
-    }
-    const lookAtGroups = () => {
-      for (const { groupId } of cluster.sessionsUnsafe()) {
-        const known = readsOf(groupId)
-        for (const { assignment } of cluster.groupUnsafe(groupId).members) {
-          for (const { topic } of assignment) known.add(topic)
-        }
-      }
-    }
-    const partitionsOf = (topic: string): ReadonlyArray<TopicPartition> =>
-      Effect.runSync(Effect.orElseSucceed(made.admin.partitions([topic]), () => []))
-
-    const committedUnsafe = (): ReadonlyArray<CommittedView> => {
-      lookAtGroups()
-      return [...reads].flatMap(([groupId, names]) =>
-        [...names].flatMap(partitionsOf).map(({ partition, topic }) => ({
-          groupId,
-          topic,
-          partition,
-          committed: cluster.committedUnsafe(groupId, topic, partition)?.offset,
-          end: cluster.logOffsetsUnsafe(topic, partition).end
-        }))
-      )
-    }
-    const place = ({ groupId, partition, topic }: CommittedView) =>
-      `${topic}/${partition}${reads.size > 1 ? ` of ${groupId}` : ""}`
-    const isBehind = ({ committed, end, partition, topic }: CommittedView): boolean =>
-      committed === undefined ? cluster.recordsUnsafe(topic, partition).length > 0 : committed < end
-    const lag = (): string | undefined => {
-      const behind = committedUnsafe().filter(isBehind)
-      if (behind.length === 0) return undefined
-      return behind
-        .map((view) => `${place(view)} is committed to ${view.committed ?? "nothing"} of ${view.end}`)
-        .join(", ")
-    }
-    const isDone = (record: ConsumerRecord): boolean => {
-      const { offset, partition, topic } = record
-      const isHere = (at: TopicPartition) => at.topic === topic && at.partition === partition
-      return (
-        committedUnsafe().some((view) => isHere(view) && view.committed !== undefined && view.committed > offset) ||
-        snapshotsUnsafe().some((snapshot) =>
-          snapshot.partitions.some(
-            (view) =>
-              isHere(view) &&
-              (view.committable > offset || view.doneBehindGap.some(([from, to]) => from <= offset && offset < to))
-          )
-        )
-      )
-    }
-    const lettersOf: OpenKit<E>["lettersOf"] = (name) =>
-      [...topics].flatMap((topic) =>
-        partitionsOf(topic).flatMap(({ partition }) =>
-          cluster.recordsUnsafe(topic, partition).flatMap((record) => {
-            const letter = DeadLetter.read(record)
-            return letter?.topic === name ? [{ topic, record, letter }] : []
-          })
-        )
-      )
-    const healthUnsafe = (): ReadonlyArray<HealthCode> => {
-      const codes = snapshotsUnsafe().flatMap((snapshot) => snapshot.health.reasons.map(({ code }) => code))
-      return [...new Set(codes)].sort()
-    }
-    const state = (topic: string | undefined): ReadonlyArray<string> => [
-      ...sight.lines(topic),
-      ...committedUnsafe()
-        .filter((view) => topic === undefined || view.topic === topic)
-        .map((view) => `${place(view)} is committed to ${view.committed ?? "nothing"} of ${view.end}`),
-      ...healthUnsafe().map((code) => `health says ${code}`)
-    ]
-    const sight = sightOf(isDone, () => kit)
-    if (sight.reads !== undefined) {
-      const known = readsOf(sight.reads.groupId)
-      for (const topic of sight.reads.topics) known.add(topic)
-    }
+    const state = (topic: string | undefined) => [...sight.lines(topic), ...views.state(topic)]
+    const sight = sightOf(views)
+    if (sight.reads !== undefined) views.willRead(sight.reads.groupId, sight.reads.topics)
 
     // -------------------------------------------------------------------------------------------- processes
 
     const unrest = (): string | undefined => {
-      lookAtGroups()
-      for (const life of lives) {
-        if (!life.isDead && life.exit === undefined && !life.isBuilt) return `${life.name} is being built`
-      }
-      const names = new Set(living().map((life) => life.name))
-      const ended = new Set<string>()
-      for (const snapshot of snapshotsUnsafe()) {
-        for (const { code, message } of snapshot.health.reasons) {
-          if (code === "failed" || code === "committerDead" || code === "idle") ended.add(snapshot.groupId)
-          else if (unsettled.has(code)) return `${snapshot.name} is ${code}: ${message}`
-        }
-      }
-      for (const groupId of new Set(cluster.sessionsUnsafe().map((session) => session.groupId))) {
-        const group = cluster.groupUnsafe(groupId)
-        const gone = group.members.find(({ clientId }) => !names.has(clientId))
-        if (gone !== undefined) return `the group ${groupId} waits for ${gone.clientId}`
-        if (group.state !== "Stable" && group.state !== "Empty") return `the group ${groupId} is ${group.state}`
-        if (ended.has(groupId)) continue
-        for (const session of cluster.sessionsUnsafe()) {
-          if (session.groupId !== groupId || !names.has(session.clientId) || !session.isOpenUnsafe()) continue
-          const member = group.members.find(({ memberId }) => memberId === session.memberIdUnsafe())
-          if (member === undefined) return `${session.clientId} is not in the group ${groupId}`
-          if (member.assignment.length !== session.heldUnsafe().length) {
-            return `${session.clientId} has not got its partitions`
-          }
-        }
-      }
-      return undefined
+      const unborn = living().find((life) => !life.isBuilt)
+      return unborn === undefined
+        ? views.unrest(new Set(living().map((life) => life.name)))
+        : `${unborn.name} is being built`
     }
     const rest = until("the group is at rest", restLimit, unrest)
 
@@ -320,7 +210,7 @@ export const openKit = <E, R>(
 
     const deadLetters: ProgramKit["deadLetters"] = (topic) =>
       Effect.suspend(() =>
-        Effect.forEach(lettersOf(nameOf(topic)), ({ letter, record, topic: lies }) =>
+        Effect.forEach(views.lettersOf(nameOf(topic)), ({ letter, record, topic: lies }) =>
           Effect.map(valueOf(topic, record), (value) => ({ topic: lies, record, letter, value }))
         )
       )
@@ -366,8 +256,6 @@ export const openKit = <E, R>(
 
     const kit: OpenKit<E> = {
       cluster,
-      snapshotsUnsafe,
-      lettersOf,
       state,
       produce,
       settled,
@@ -376,35 +264,35 @@ export const openKit = <E, R>(
         until(
           "everything that was produced is committed",
           settings?.within === undefined ? (isTestClock(clock) ? 600_000 : 10_000) : Duration.toMillis(settings.within),
-          lag
+          () => views.lag()
         ),
-      committed: Effect.sync(committedUnsafe),
+      committed: Effect.sync(() => views.committed()),
       expectCommitted: (topic, offsets) =>
         Effect.suspend(() => {
-          const views = committedUnsafe().filter((view) => topic === undefined || view.topic === topic)
+          const found = views.committed().filter((view) => topic === undefined || view.topic === topic)
           if (offsets === undefined) {
-            return views.some(isBehind)
+            return found.some((view) => views.isBehind(view))
               ? Effect.fail(
                   failed(
                     `everything that was produced${topic === undefined ? "" : ` to ${topic}`} is committed`,
-                    views.map((view) => view.end),
-                    views.map((view) => view.committed),
+                    found.map((view) => view.end),
+                    found.map((view) => view.committed),
                     state(topic)
                   )
                 )
               : Effect.void
           }
-          const committed = views.map((view) => view.committed)
+          const committed = found.map((view) => view.committed)
           return committed.length === offsets.length && committed.every((offset, i) => offset === offsets[i])
             ? Effect.void
             : Effect.fail(failed(`what is committed of ${topic}, by partition`, offsets, committed, state(topic)))
         }),
       deadLetters,
       expectDeadLetters,
-      health: Effect.sync(healthUnsafe),
+      health: Effect.sync(() => views.health()),
       expectHealth: (...codes) =>
         Effect.suspend(() =>
-          expectValues("what health says", [...new Set(codes)], healthUnsafe(), () => state(undefined))
+          expectValues("what health says", [...new Set(codes)], views.health(), () => state(undefined))
         ),
       snapshots: Effect.sync(snapshotsUnsafe),
       failure: Effect.suspend(() => {
@@ -414,8 +302,7 @@ export const openKit = <E, R>(
         return fail === undefined ? Effect.die(Cause.squash(exit.cause)) : Effect.succeed(fail.error)
       }),
       rebalance: Effect.gen(function* () {
-        lookAtGroups()
-        for (const groupId of reads.keys()) yield* cluster.rebalance(groupId)
+        for (const groupId of views.groups) yield* cluster.rebalance(groupId)
         yield* rest
       }),
       join,
@@ -444,6 +331,3 @@ export const openKit = <E, R>(
       return yield* Effect.failCause(exit.cause as Cause.Cause<E>)
     return kit
   })
-
-/** Codes with which a consumer is on its way somewhere. */
-const unsettled: ReadonlySet<HealthCode> = new Set<HealthCode>(["starting", "opening", "rebalancing"])

@@ -2,7 +2,6 @@
  * The kit of a handler: that of a program, with every run of the handler seen.
  */
 import type { HandlerOptions, OnFailure } from "@concurrent-kafka/core/ConcurrentConsumer"
-import type { ConsumerRecord } from "@concurrent-kafka/core/ConsumerRecord"
 import type { FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
 import type { Handler } from "@concurrent-kafka/core/Handler"
 import type { InvalidOptions } from "@concurrent-kafka/core/InvalidOptions"
@@ -15,10 +14,11 @@ import type * as Scope from "effect/Scope"
 import type { ExpectationFailed } from "../ExpectationFailed.ts"
 import type { KitOptions, RecordStatus, RecordView, TestKit } from "../TestKit.ts"
 import { expectValues, failed, show } from "./expect.ts"
-import { openKit, type OpenKit } from "./kit.ts"
+import { openKit } from "./kit.ts"
 import { nameOf, textOf, valueOf } from "./letters.ts"
 import type { Provided } from "./lives.ts"
 import { keyOf, Recorder } from "./recorder.ts"
+import type { Views } from "./views.ts"
 
 type Refused = InvalidOptions | KafkaClientError
 type Seen = Omit<RecordView<never>, "value">
@@ -51,34 +51,28 @@ export const watchedKit = <E, R, RP, R2>(
     const recorder = new Recorder(() => clock.currentTimeMillisUnsafe())
     const { onFailure } = options
 
-    const seen = (
-      kit: OpenKit<unknown>,
-      topic: string,
-      isDone: (record: ConsumerRecord) => boolean
-    ): ReadonlyArray<Seen> => {
-      const letters = new Set(kit.lettersOf(topic).map(({ letter }) => keyOf(letter)))
-      const partitions = Effect.runSync(Effect.orElseSucceed(kit.cluster.admin.partitions([topic]), () => []))
-      return partitions
-        .flatMap(({ partition }) => kit.cluster.recordsUnsafe(topic, partition))
-        .map((record) => {
-          const runs = recorder.accounts.get(keyOf(record))?.runs ?? []
-          return {
-            topic,
-            partition: record.partition,
-            offset: record.offset,
-            record,
-            status: recorder.statusOf(record, isDone(record), letters),
-            attempts: runs.map(({ attempt, end, endedAt, error, process, startedAt }) => ({
-              attempt,
-              member: process,
-              startedAt,
-              endedAt,
-              end,
-              error
-            })),
-            times: runs.filter((run) => run.end === "handled").length
-          }
-        })
+    const seen = (views: Views, topic: string): ReadonlyArray<Seen> => {
+      const letters = new Set(views.lettersOf(topic).map(({ letter }) => keyOf(letter)))
+      const isDone = views.doneNow()
+      return views.recordsOf(topic).map((record) => {
+        const runs = recorder.accounts.get(keyOf(record))?.runs ?? []
+        return {
+          topic,
+          partition: record.partition,
+          offset: record.offset,
+          record,
+          status: recorder.statusOf(record, isDone(record), letters),
+          attempts: runs.map(({ attempt, end, endedAt, error, process, startedAt }) => ({
+            attempt,
+            member: process,
+            startedAt,
+            endedAt,
+            end,
+            error
+          })),
+          times: runs.filter((run) => run.end === "handled").length
+        }
+      })
     }
 
     const line = ({ attempts, offset, partition, record, status, topic }: Seen): string => {
@@ -95,8 +89,8 @@ export const watchedKit = <E, R, RP, R2>(
           onFailure === undefined ? {} : { onFailure: recorder.policy(member, onFailure) }
         ),
       settings,
-      (isDone, open) => {
-        look = (topic) => seen(open(), topic, isDone)
+      (views) => {
+        look = (topic) => seen(views, topic)
         return {
           lines: (topic) => (topic === undefined ? handler.topics : [topic]).flatMap((name) => look(name).map(line)),
           gone: (member) => recorder.gone(member),
