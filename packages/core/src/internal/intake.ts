@@ -376,7 +376,7 @@ export class Intake {
   private loses(epoch: PartitionEpoch): void {
     const { standstill, suspects } = this.run
     // who has ended since the last look may be the one
-    this.pump.look()
+    this.pump.turn.look()
     if (standstill.happened) suspects.add(standstill.during(epoch))
     this.transition(epoch, "lost")
   }

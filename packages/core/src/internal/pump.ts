@@ -11,9 +11,7 @@
  * - an interrupted record is never done (I7: test/interruption.test.ts);
  * - what is held falls to zero when every record has ended (test/backpressure.test.ts and the simulator).
  *
- * Everything here is synchronous. It yields to the event loop after 100 starts or 2 ms, counted over all calls: each completion is
- * a microtask that starts the next record, and handlers whose promises are already resolved would starve timers, heartbeats
- * and signals for ever.
+ * Everything here is synchronous, and yields to the event loop after each turn (`turn.ts`).
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -36,9 +34,7 @@ import { Slot } from "./slot.ts"
 import { keyOf, type RunState } from "./state.ts"
 import type { Sweeper } from "./sweeper.ts"
 import type { Timetable } from "./timetable.ts"
-
-const startsPerTurn = 100
-const millisPerTurn = 2
+import { Turn } from "./turn.ts"
 
 /** What the pump tells the rest of the run. */
 export interface PumpEvents {
@@ -63,6 +59,7 @@ export class Pump {
   private readonly handler: Handler<unknown, never>
   private readonly sweeper: Sweeper
   private readonly failures: Failures
+  readonly turn: Turn
   private readonly events: PumpEvents
   private readonly context: Context.Context<never>
   private readonly fork: (
@@ -74,13 +71,6 @@ export class Pump {
   private head = 0
   private pumping = false
   private stopped = false
-  private startsThisTurn = 0
-  private turnBegan = 0
-  /** the clocks as of this turn's last look: the time of day, and the one that only rises */
-  private time = 0
-  private ticks = 0
-  /** attempts that ended since that look */
-  private readonly recent: Array<Slot> = []
   /** since when permits have been free while records waited for their lanes */
   laneBoundSince: number | undefined = undefined
 
@@ -101,6 +91,7 @@ export class Pump {
     this.committer = options.committer
     this.handler = options.handler
     this.sweeper = options.sweeper
+    this.turn = new Turn(options.run)
     this.context = options.context
     this.events = options.events
     this.fork = Effect.runForkWith(options.context)
@@ -149,7 +140,7 @@ export class Pump {
     if (this.pumping || this.stopped) return
     this.pumping = true
     try {
-      this.look()
+      this.turn.look()
       while (!this.stopped) {
         const epoch = this.next()
         if (epoch === undefined) {
@@ -161,9 +152,9 @@ export class Pump {
           this.laneBoundSince = undefined
           break
         }
-        if (this.turnIsOver()) {
+        if (this.turn.isOver()) {
           this.run.permits.release()
-          this.turn()
+          this.goOnLater()
           return
         }
         // out of the rotation before it starts: a synchronous handler offers it again
@@ -198,7 +189,7 @@ export class Pump {
   /** Nothing starts any more. */
   stop(): void {
     this.stopped = true
-    this.recent.length = 0
+    this.turn.forget()
     this.laneBoundSince = undefined
   }
 
@@ -271,7 +262,7 @@ export class Pump {
     if (settings.ordering !== "key" && settings.ordering !== "function") return
     const free = permits.limit === "unbounded" || permits.used < permits.limit
     if (!free || !this.recordsWaitInLanes()) this.laneBoundSince = undefined
-    else this.laneBoundSince ??= this.time
+    else this.laneBoundSince ??= this.turn.time
   }
 
   private recordsWaitInLanes(): boolean {
@@ -281,44 +272,13 @@ export class Pump {
     return false
   }
 
-  /** At the clocks: what time it is, and whether the event loop has stood still meanwhile. */
-  look(): void {
-    const { run } = this
-    const before = this.ticks
-    this.time = run.now()
-    this.ticks = run.ticks()
-    if (this.recent.length === 0) return
-    const { standstill, suspects } = run
-    // nothing may have been to be done for that long, too
-    const stoodStill = this.ticks - before >= standstill.least && standstill.happened
-    if (stoodStill || suspects.some) {
-      for (const slot of this.recent) {
-        if (stoodStill) standstill.add(slot)
-        else if (slot.state === RecordState.done) suspects.clear(slot)
-      }
-    }
-    this.recent.length = 0
-  }
-
-  private turnIsOver(): boolean {
-    const starts = ++this.startsThisTurn
-    if (starts > startsPerTurn) return true
-    if (starts === 1) {
-      this.turnBegan = this.ticks
-      return false
-    }
-    if ((starts & 7) !== 0) return false
-    this.look()
-    return this.ticks - this.turnBegan >= millisPerTurn
-  }
-
   /** `pumping` stays set: until the loop has turned completions only settle. */
-  private turn(): void {
+  private goOnLater(): void {
     this.fork(
       Effect.andThen(
         Effect.yieldNow,
         Effect.sync(() => {
-          this.startsThisTurn = 0
+          this.turn.begins()
           this.pumping = false
           this.pump()
         })
@@ -342,11 +302,11 @@ export class Pump {
       session.settings.groupId,
       session.generationUnsafe(),
       at,
-      this.time,
+      this.turn.time,
       this.ack
     )
-    slot.ticks = this.ticks
-    if (before === undefined) counters.waitTime.add(this.time - at, this.time)
+    slot.ticks = this.turn.ticks
+    if (before === undefined) counters.waitTime.add(this.turn.time - at, this.turn.time)
     else {
       slot.state = RecordState.waiting
       epoch.waiting.delete(before)
@@ -416,7 +376,7 @@ export class Pump {
   private ended(slot: Slot, exit: Exit.Exit<unknown, unknown>): void {
     const scope = slot.scope!
     slot.scope = undefined
-    if (!this.stopped) this.recent.push(slot)
+    if (!this.stopped) this.turn.ended(slot)
     const closing = Scope.closeUnsafe(scope, exit)
     if (closing === undefined) return this.judge(slot, exit)
     // the epoch may end meanwhile: what a handler has opened is closed all the same
@@ -510,7 +470,7 @@ export class Pump {
     counters[outcome]++
     if (handled) {
       // a synchronous handler took no time worth a look at the clock
-      const now = slot.fiber === undefined ? this.time : this.run.now()
+      const now = slot.fiber === undefined ? this.turn.time : this.run.now()
       counters.handlerTime.add(now - slot.startedAt, now)
     }
     epoch.backlog.defects?.delete(slot.seq)

@@ -1,0 +1,76 @@
+/**
+ * How long the pump goes on without a break, and what time it is for it.
+ *
+ * It yields to the event loop after 100 starts or 2 ms, counted over all its calls: each completion is a microtask that starts the next
+ * record, and handlers whose promises are already resolved would starve timers, heartbeats and signals for ever. The clocks are looked at
+ * once for eight starts, because a look costs as much as a start.
+ *
+ * Invariant, with its test in `test/suspects.test.ts`: attempts that end between two looks with a standstill of the event loop between them
+ * are told to `Standstill`: one of them may have blocked it.
+ */
+import { RecordState } from "./recordMachine.ts"
+import type { Slot } from "./slot.ts"
+import type { RunState } from "./state.ts"
+
+const startsPerTurn = 100
+const millisPerTurn = 2
+
+export class Turn {
+  /** as of the last look: the time of day, and the clock that only rises */
+  time = 0
+  ticks = 0
+  private readonly run: RunState
+  private starts = 0
+  private began = 0
+  /** attempts that ended since the last look */
+  private readonly recent: Array<Slot> = []
+
+  constructor(run: RunState) {
+    this.run = run
+  }
+
+  /** The event loop has turned. */
+  begins(): void {
+    this.starts = 0
+  }
+
+  /** Before each start. */
+  isOver(): boolean {
+    const starts = ++this.starts
+    if (starts > startsPerTurn) return true
+    if (starts === 1) {
+      this.began = this.ticks
+      return false
+    }
+    if ((starts & 7) !== 0) return false
+    this.look()
+    return this.ticks - this.began >= millisPerTurn
+  }
+
+  ended(slot: Slot): void {
+    this.recent.push(slot)
+  }
+
+  forget(): void {
+    this.recent.length = 0
+  }
+
+  /** At the clocks: what time it is, and whether the event loop has stood still meanwhile. */
+  look(): void {
+    const { run } = this
+    const before = this.ticks
+    this.time = run.now()
+    this.ticks = run.ticks()
+    if (this.recent.length === 0) return
+    const { standstill, suspects } = run
+    // nothing may have been to be done for that long, too
+    const stoodStill = this.ticks - before >= standstill.least && standstill.happened
+    if (stoodStill || suspects.some) {
+      for (const slot of this.recent) {
+        if (stoodStill) standstill.add(slot)
+        else if (slot.state === RecordState.done) suspects.clear(slot)
+      }
+    }
+    this.recent.length = 0
+  }
+}
