@@ -261,6 +261,21 @@ describe("the documents", () => {
     assert.deepStrictEqual(sorted(told), sorted(Object.values(machineRows).flat()))
   })
 
+  it("name tests that are there for each promise", () => {
+    for (const marker of ["guarantees", "promises"]) {
+      for (const row of table(readme, marker)) {
+        const [alone, chaos] = row.at(-1)!.split("chaos ")
+        const [tests, scenarios] = [names(alone), names(chaos)]
+        assert.isAbove(tests.length + scenarios.length, 0, row[0])
+        for (const name of tests) {
+          const folder = name.endsWith(".broker") ? "test/integration" : "packages/core/test"
+          assert.isTrue(existsSync(join(root, folder, `${name}.test.ts`)), `${row[0]}: ${name}`)
+        }
+        for (const name of scenarios) assert.include(read("test/chaos/README.md"), `| \`${name}\` |`, row[0])
+      }
+    }
+  })
+
   it("name every header of a dead letter", () => {
     const record = { topic: "t", partition: 0, offset: 0n, timestamp: 0n, key: null, value: null, headers: [] }
     const cause = Cause.fail(new HandlerTimeout({ afterMillis: 1 }))
