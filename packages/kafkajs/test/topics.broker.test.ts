@@ -43,6 +43,24 @@ layer(KafkaJs.layer({ brokers }), { excludeTestServices: true, timeout: 60_000 }
       })
   )
 
+  it.effect("deleted: when a commit of one partition is refused for it, nothing is sent for the others any more", () =>
+    Effect.gen(function* () {
+      const kafka = yield* world(brokers)
+      const topic = yield* kafka.topic(3)
+      const a = yield* join(settingsOf(unique("group"), [topic]))
+      yield* until("assigned", () => a.owned.length === 3)
+      yield* kafka.promise(() => kafka.admin.deleteTopics({ topics: [topic] }))
+      let refused = yield* a.commit(0, 1n)
+      while (refused.outcome === "committed") refused = yield* a.commit(0, 1n)
+      assert.deepInclude(refused, { outcome: "rejected", code: "UNKNOWN_TOPIC_OR_PARTITION" })
+      // the topic may be there again before the metadata tell: a commit names it, and the broker would take it for the new one
+      for (const partition of [1, 2]) {
+        assert.deepInclude(yield* a.commit(partition, 5000n), { outcome: "stale", code: "EPOCH" })
+      }
+      yield* until("gone", () => a.of("Gone").length === 3)
+    })
+  )
+
   it.effect(
     "deleted and created again with more records than before: told apart by its id, and read from its beginning",
     () =>

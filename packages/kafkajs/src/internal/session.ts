@@ -332,9 +332,11 @@ const commit = (
             if (result.outcome === "committed") owned.committed = written(entry)
             // the next heartbeat tells whether the membership is over or only changes
             if (result.outcome === "stale" || result.outcome === "deferred") state.beat.openUnsafe()
-            // the engine ends this epoch by the outcome; should the topic be there after all, the group gives it again
+            // Partitions do not go by themselves, so the others of the topic have gone too. Should it be created again before the
+            // metadata are read, a commit for one of them would be taken for the new topic, which it is not about: the request
+            // has a name and no id. Should it be there after all, the group gives it again.
             if (code === "UNKNOWN_TOPIC_OR_PARTITION") {
-              state.gone("deleted", (o) => o === owned)
+              state.gone("deleted", (o) => o.topic === topic)
               state.look.openUnsafe()
             }
             moved ||= code === "NOT_COORDINATOR" || code === "COORDINATOR_NOT_AVAILABLE"
