@@ -9,7 +9,7 @@ import { ConcurrentConsumer, ConsumerRegistry, FailurePolicy, Handler, KafkaClie
 import type { ConcurrentConsumerShape, GroupOptions, RebalanceSnapshot, Session } from "@concurrent-kafka/core"
 import { KafkaJs } from "@concurrent-kafka/kafkajs"
 import { NodeRuntime } from "@effect/platform-node"
-import { Cause, Effect, Exit, Layer, Schedule, Schema } from "effect"
+import { Cause, Effect, Exit, Layer, References, Schedule, Schema } from "effect"
 import { closeSync, openSync } from "node:fs"
 import { join } from "node:path"
 import * as Ledger from "./ledger.ts"
@@ -192,4 +192,8 @@ const Reporter = Layer.effectDiscard(
   })
 )
 
-NodeRuntime.runMain(ConcurrentConsumer.launch(Consumer.pipe(Layer.provide(Reporter), Layer.provide(Client))))
+NodeRuntime.runMain(
+  ConcurrentConsumer.launch(Consumer.pipe(Layer.provide(Reporter), Layer.provide(Client))).pipe(
+    Effect.provideService(References.MinimumLogLevel, "Debug")
+  )
+)

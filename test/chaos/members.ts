@@ -97,10 +97,11 @@ export const start = Effect.fnUntraced(function* (
   const ledger = join(options.folder, `member-${++started}.sqlite`)
   yield* Effect.sync(() => Ledger.openOwn(ledger).close())
   const all: MemberOptions = { ...options, ledger }
-  const process_ = yield* Processes.start(process.execPath, [
-    join(import.meta.dirname, "member.ts"),
-    JSON.stringify(all)
-  ])
+  const process_ = yield* Processes.start(
+    process.execPath,
+    [join(import.meta.dirname, "member.ts"), JSON.stringify(all)],
+    ledger.replace(/sqlite$/, "log")
+  )
   return yield* Effect.acquireRelease(
     Effect.sync(() => new Member(process_, ledger, (name) => told(process_.pid, name))),
     (member) => Effect.sync(() => member.close())

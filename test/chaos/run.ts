@@ -1,6 +1,6 @@
 /** Plays one scenario and judges it. */
 import { Cause, Effect, Exit } from "effect"
-import { mkdtempSync, rmSync } from "node:fs"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type * as Kafka from "../kafka/kafka.ts"
@@ -76,6 +76,12 @@ export const play = (scenario: Scenario, kafka: Kafka.Kafka): Effect.Effect<Resu
         ...(Exit.isSuccess(exit) ? exit.value(facts) : [])
       ]
       ledger.kept = wrong.length > 0
+      if (ledger.kept) {
+        for (let node = 0; node < kafka.nodes.length; node++) {
+          const log = yield* Effect.orDie(kafka.log(node))
+          writeFileSync(join(folder, `node-${node + 1}.log`), log)
+        }
+      }
       const result: Result = {
         name: scenario.name,
         ok: wrong.length === 0,

@@ -1,6 +1,7 @@
 /** Processes of their own. Each is ended with its scope, by its own id. */
 import { Deferred, Effect } from "effect"
 import { spawn } from "node:child_process"
+import { closeSync, openSync } from "node:fs"
 
 export interface Exited {
   readonly code: number | null
@@ -19,12 +20,14 @@ export interface Process {
   readonly kill: Effect.Effect<Exited>
 }
 
-/** Its standard input ends with this process, its errors are printed here. */
-export const start = Effect.fnUntraced(function* (command: string, args: ReadonlyArray<string>) {
+/** Its standard input ends with this process. What it says goes to the file; without one its errors are printed here. */
+export const start = Effect.fnUntraced(function* (command: string, args: ReadonlyArray<string>, output?: string) {
   const exited = yield* Deferred.make<Exited>()
   const child = yield* Effect.acquireRelease(
     Effect.sync(() => {
-      const started = spawn(command, args, { stdio: ["pipe", "ignore", "inherit"] })
+      const file = output === undefined ? undefined : openSync(output, "a")
+      const started = spawn(command, args, { stdio: ["pipe", file ?? "ignore", file ?? "inherit"] })
+      if (file !== undefined) closeSync(file)
       started.once("exit", (code, signal) =>
         Deferred.doneUnsafe(exited, Effect.succeed({ code, signal, at: performance.now() }))
       )
