@@ -15,7 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { makeAdmin } from "./internal/admin.ts"
-import { classify, isFatal } from "./internal/classify.ts"
+import { isFatal } from "./internal/classify.ts"
 import { type Client, makeClient, requestTimeoutOf } from "./internal/client.ts"
 import { offsetMapZstd } from "./internal/codecs.ts"
 import { disabledAdmin, disabledProducer, disabledSession } from "./internal/disabled.ts"
@@ -104,7 +104,7 @@ const once = (client: Client, settings: ClientSettings): Effect.Effect<unknown, 
   Effect.acquireUseRelease(
     Effect.try({
       try: () => client.openCluster(settings.connectTimeout, 0),
-      catch: (error) => classify(error, "open kafkajs")
+      catch: (error) => error as KafkaClientError
     }),
     (cluster) => ask(() => cluster.refresh([])),
     (cluster) => Effect.sync(() => cluster.close())

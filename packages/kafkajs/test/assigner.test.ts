@@ -4,10 +4,8 @@ import * as Schema from "effect/Schema"
 import kafkajs from "kafkajs"
 import {
   assign,
-  type Assignment,
   assignSticky,
   type Claim,
-  decodeAssignment,
   decodeClaim,
   encodeClaim,
   protocols,
@@ -15,6 +13,13 @@ import {
   stickyName,
   subscribedTopics
 } from "../src/internal/assigner.ts"
+import {
+  type Assignment,
+  decodeAssignment,
+  decodeSubscription,
+  encodeAssignment,
+  encodeSubscription
+} from "../src/internal/groupData.ts"
 
 const member = (memberId: string, topics: ReadonlyArray<string>, claim: Partial<Claim> = {}) => ({
   memberId,
@@ -153,25 +158,59 @@ describe("as the protocol wants it", () => {
       { memberId: "b", memberMetadata: protocols(["t", "u"], { generation: -1, owned: {} })[0]!.metadata }
     ]
     assert.deepStrictEqual([...subscribedTopics(members)].sort(), ["t", "u"])
-    const result = (await assign(stickyName, members, ["t"], () => 2))!
+    const result = assign(stickyName, members, ["t"], () => 2)!
     const of = (id: string) => decodeAssignment(result.find(({ memberId }) => memberId === id)!.memberAssignment)
     assert.deepStrictEqual({ ...of("a") }, { t: [0, 1] })
     assert.deepStrictEqual({ ...of("b") }, { u: [0, 1] })
   })
 
-  it("assigns as kafkajs does when the group has settled on its assigner", async () => {
-    const members = ["a", "b"].map((memberId) => ({
+  it.each([
+    [["a", "b"], ["t"], 3],
+    [["c", "a", "b"], ["t", "u"], 4],
+    [["b", "a", "c"], ["t"], 1]
+  ] as const)("assigns %j as kafkajs does when the group has settled on its assigner", async (ids, topics, count) => {
+    const members = ids.map((memberId) => ({
       memberId,
-      memberMetadata: protocols(["t"], { generation: 0, owned: {} })[1]!.metadata
+      memberMetadata: protocols(topics, { generation: 0, owned: {} })[1]!.metadata
     }))
-    const result = (await assign(roundRobinName, members, ["t"], () => 3))!
-    const cluster = { findTopicPartitionMetadata: () => [0, 1, 2].map((partitionId) => ({ partitionId })) }
+    const result = assign(roundRobinName, members, topics, () => count)!
+    const cluster = {
+      findTopicPartitionMetadata: () => Array.from({ length: count }, (_, partitionId) => ({ partitionId }))
+    }
     const theirs = await kafkajs.PartitionAssigners.roundRobin({
       cluster: cluster as never,
       groupId: "g",
       logger: undefined as never
-    }).assign({ members, topics: ["t"] })
-    assert.deepStrictEqual(result, theirs)
+    }).assign({ members, topics: [...topics] })
+    const byId = (list: typeof result) => list.toSorted((a, b) => (a.memberId < b.memberId ? -1 : 1))
+    assert.deepStrictEqual(byId(result), byId(theirs))
+  })
+
+  it("writes and reads what kafkajs does", () => {
+    const { MemberAssignment, MemberMetadata } = kafkajs.AssignerProtocol
+    const userData = Buffer.from("x")
+    const topics = ["t", "\u00e4.b", ""]
+    assert.deepStrictEqual(
+      encodeSubscription(topics, userData),
+      MemberMetadata.encode({ version: 0, topics, userData })
+    )
+    const later = Buffer.concat([MemberMetadata.encode({ version: 3, topics, userData }), Buffer.alloc(9)])
+    assert.deepStrictEqual(decodeSubscription(later), { topics, userData })
+    for (const assignment of [{}, { t: [] }, { t: [0, 7, 70_000], "\u00e4.b": [1] }] as ReadonlyArray<Assignment>) {
+      const theirs = MemberAssignment.encode({
+        version: 0,
+        assignment: assignment as Record<string, Array<number>>,
+        userData: Buffer.alloc(0)
+      })
+      assert.deepStrictEqual(encodeAssignment(assignment), theirs)
+      assert.deepStrictEqual({ ...decodeAssignment(theirs) }, assignment)
+    }
+  })
+
+  it("bytes that are no subscription are refused", () => {
+    const whole = encodeSubscription(["topic"], Buffer.from("x"))
+    for (let length = 0; length < whole.length; length++)
+      assert.throws(() => decodeSubscription(whole.subarray(0, length)))
   })
 
   it("an empty assignment is none", () => {
@@ -183,7 +222,7 @@ describe("as the protocol wants it", () => {
     const names = ["constructor", "toString", "__proto__"]
     const claim = { generation: 1, owned: Object.fromEntries(names.map((name) => [name, [0]])) }
     const members = [{ memberId: "a", memberMetadata: protocols(names, claim)[0]!.metadata }]
-    const [result] = (await assign(stickyName, members, names, () => 1))!
+    const [result] = assign(stickyName, members, names, () => 1)!
     const assignment = decodeAssignment(result!.memberAssignment)
     for (const name of ["constructor", "toString"]) assert.deepStrictEqual(assignment[name], [0])
     assert.isUndefined(decodeAssignment(Buffer.alloc(0))["constructor"])
@@ -194,6 +233,6 @@ describe("as the protocol wants it", () => {
   })
 
   it("knows no other assigner", async () => {
-    assert.isUndefined(await assign("range", [], ["t"], () => 1))
+    assert.isUndefined(assign("range", [], ["t"], () => 1))
   })
 })

@@ -88,17 +88,6 @@ export const encodeBatch = (spec: BatchSpec): Buffer => {
   return batch
 }
 
-const int32 = (n: number): Buffer => {
-  const b = Buffer.alloc(4)
-  b.writeInt32BE(n)
-  return b
-}
-
-const text = (value: string): Buffer => {
-  const content = Buffer.from(value)
-  return Buffer.concat([Buffer.from([content.length >> 8, content.length & 255]), content])
-}
-
 /**
  * Writes batches as they are, with metadata read before each: kafkajs's producer drops records of a partition that it has not
  * heard of, cannot write a header without a value, and loses the order of headers.
@@ -112,34 +101,21 @@ export const writer = (
       Effect.sync(() => client.openCluster(10_000, 0)),
       (open) => Effect.sync(() => open.close())
     )
-    const once = async (topic: string, partition: number, batch: Buffer): Promise<number> => {
+    const once = async (topic: string, partition: number, batch: Buffer): Promise<string> => {
       await cluster.refresh([topic])
       const broker = await cluster.node(leaderOf(cluster, topic, partition))
-      // Produce v3: transactional_id acks timeout [topic [partition records]]
-      const buffer = Buffer.concat([
-        Buffer.from([255, 255, 255, 255]),
-        int32(5000),
-        int32(1),
-        text(topic),
-        int32(1),
-        int32(partition),
-        int32(batch.length),
-        batch
-      ])
-      const answer = await broker.connectionPool.send<Buffer>({
-        request: { apiKey: 0, apiName: "Produce", apiVersion: 3, encode: async () => ({ buf: buffer, buffer }) },
-        response: { decode: async (payload) => payload, parse: (payload) => payload }
-      })
-      return answer.readInt16BE(4 + 2 + Buffer.byteLength(topic) + 4 + 4)
+      const { partitions } = await broker.produce([{ topic, partition, batch }], 5000)
+      return partitions[0]!.code
     }
     return (topic, partition, batch) =>
       Effect.promise(async () => {
         const end = performance.now() + 10_000
         for (;;) {
           const code = await once(topic, partition, batch)
-          if (code === 0) return
+          if (code === "NONE") return
           // a leader that is named already and does not know it yet
-          if (performance.now() > end || (code !== 3 && code !== 6)) throw new Error(`produce: ${code}`)
+          if (performance.now() > end || (code !== "UNKNOWN_TOPIC_OR_PARTITION" && code !== "NOT_LEADER_OR_FOLLOWER"))
+            throw new Error(`produce: ${code}`)
           await new Promise((resolve) => setTimeout(resolve, 20))
         }
       })

@@ -1,7 +1,8 @@
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { assert, describe, it } from "@effect/vitest"
-import { batchFate, classify, commitOutcome, fromCode, isFatal } from "../src/internal/classify.ts"
+import { batchFate, commitOutcome, fromCode, isFatal } from "../src/internal/classify.ts"
 import { codeName } from "../src/internal/codes.ts"
+import { classify } from "../src/internal/kafkaJsErrors.ts"
 
 /** kafkajs declares its error classes with other arguments than they take; what counts is what they are called */
 const made = (name: string, rest: object = {}) => Object.assign(new Error(name), { name }, rest)

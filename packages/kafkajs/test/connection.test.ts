@@ -6,6 +6,7 @@ import * as Redacted from "effect/Redacted"
 import * as net from "node:net"
 import { makeClient } from "../src/internal/client.ts"
 import type { Cluster } from "../src/internal/cluster.ts"
+import type { Adapted } from "../src/internal/connector.ts"
 import { checkOptions } from "../src/internal/options.ts"
 import { clusterWire } from "../src/internal/producer.ts"
 
@@ -249,7 +250,9 @@ describe("a client", () => {
       const broker = yield* server(({ answer }) => answer(versions))
       const cluster = yield* clusterOf(broker)
       const held = yield* Effect.promise(() => cluster.any())
-      assert.isFalse((held as unknown as { readonly allowAutoTopicCreation: boolean }).allowAutoTopicCreation)
+      assert.isFalse(
+        ((held as Adapted).inner as unknown as { readonly allowAutoTopicCreation: boolean }).allowAutoTopicCreation
+      )
     }).pipe(Effect.scoped)
   )
 })

@@ -146,9 +146,9 @@ layer(instrumented(brokers), { excludeTestServices: true, timeout: 60_000 })("a 
               {
                 topic,
                 partitions: [
-                  { partition: 0, offset: "4", metadata: "foreign" },
+                  { partition: 0, offset: 4n, metadata: "foreign" },
                   // the same place, and another map beside it
-                  { partition: 1, offset: "10", metadata: "foreign" }
+                  { partition: 1, offset: 10n, metadata: "foreign" }
                 ]
               }
             ]

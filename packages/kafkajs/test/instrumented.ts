@@ -7,13 +7,14 @@ import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { makeAdmin } from "../src/internal/admin.ts"
+import type { Broker } from "../src/internal/broker.ts"
 import { makeClient, requestTimeoutOf } from "../src/internal/client.ts"
 import type { Cluster } from "../src/internal/cluster.ts"
+import type { Adapted } from "../src/internal/connector.ts"
 import { checkOptions } from "../src/internal/options.ts"
 import type { Fetched } from "../src/internal/fetchResponse.ts"
 import { makeProducer, producerSettings } from "../src/internal/producer.ts"
 import { makeSession } from "../src/internal/session.ts"
-import type { Broker } from "../src/internal/wire.ts"
 
 export interface Control {
   memberId: string
@@ -159,8 +160,8 @@ export const evict = (brokers: ReadonlyArray<string>, session: Session): Effect.
 
 export const breakConnections = (session: Session): Effect.Effect<void> =>
   Effect.sync(() => {
-    for (const { connectionPool } of controlOf(session).brokers) {
-      for (const { socket } of connectionPool.pool) {
+    for (const broker of controlOf(session).brokers) {
+      for (const { socket } of (broker as Adapted).connectionPool.pool) {
         if (socket && !socket.destroyed) socket.destroy(new Error("cut by the test"))
       }
     }

@@ -2,7 +2,7 @@ import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { assert, describe, it } from "@effect/vitest"
 import type { Cluster } from "../src/internal/cluster.ts"
 import { fetchCommitted } from "../src/internal/offsets.ts"
-import type { Broker } from "../src/internal/wire.ts"
+import type { Broker } from "../src/internal/broker.ts"
 
 type Entry = Awaited<ReturnType<Broker["offsetFetch"]>>["responses"][number]["partitions"][number]
 
@@ -25,9 +25,9 @@ describe("what a group has committed", () => {
   it("nothing is -1, and -2, which plain kafkajs consumers leave behind", async () => {
     const found = await ask(
       [
-        { partition: 0, offset: "-1", metadata: "", errorCode: 0 },
-        { partition: 1, offset: "-2", metadata: null, errorCode: 0 },
-        { partition: 2, offset: "9007199254740993", metadata: null, errorCode: 0 }
+        { partition: 0, offset: -1n, metadata: "", errorCode: 0 },
+        { partition: 1, offset: -2n, metadata: null, errorCode: 0 },
+        { partition: 2, offset: 9007199254740993n, metadata: null, errorCode: 0 }
       ],
       3
     )
@@ -35,7 +35,7 @@ describe("what a group has committed", () => {
   })
 
   it("is not nothing where the broker has not answered", async () => {
-    const error = await ask([{ partition: 0, offset: "5", metadata: "", errorCode: 0 }]).then(
+    const error = await ask([{ partition: 0, offset: 5n, metadata: "", errorCode: 0 }]).then(
       () => undefined,
       (e: KafkaClientError) => e
     )

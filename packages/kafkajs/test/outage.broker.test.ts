@@ -5,6 +5,7 @@ import * as Option from "effect/Option"
 import { inject } from "vitest"
 import * as Kafka from "../../../test/kafka/kafka.ts"
 import { KafkaJs } from "../src/index.ts"
+import type { Adapted } from "../src/internal/connector.ts"
 import { controlOf, instrumented } from "./instrumented.ts"
 import { join, type Member, settingsOf, unique, until, world } from "./support.ts"
 
@@ -111,7 +112,9 @@ describe.skipIf(!inject("own"))("a Kafka that goes away", () => {
           assert.deepInclude(outcome, { outcome: "retriable", code: "NO_ANSWER" })
           const waited = performance.now() - began
           assert.isBelow(waited, member.session.capabilities.requestTimeout + 1500)
-          assert.isTrue(before!.connectionPool.pool.every(({ socket }) => socket === undefined || socket.destroyed))
+          assert.isTrue(
+            (before as Adapted).connectionPool.pool.every(({ socket }) => socket === undefined || socket.destroyed)
+          )
           // the broker has it: nobody could know
           assert.deepStrictEqual(yield* broker.committed(settings.groupId, { topic, partition: 0 }), {
             offset: "2",

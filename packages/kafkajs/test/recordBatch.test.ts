@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
+import { decompress } from "../src/internal/codecs.ts"
 import { crc32c } from "../src/internal/crc32c.ts"
 import { type BatchRecord, encodeBatch, roughSize } from "../src/internal/recordBatch.ts"
 import { decodeProduce, encodeProduce } from "../src/internal/produceRequest.ts"
@@ -9,7 +10,7 @@ import { encodeBatch as byTheText } from "./batches.ts"
 const by = { producerId: 4711n, epoch: 3, sequence: 99 }
 
 const read = (batch: Buffer) => {
-  const decoded = decodeRecords({ topic: "t", partition: 0, position: 0n, aborted: [], batches: batch })
+  const decoded = decodeRecords({ topic: "t", partition: 0, position: 0n, aborted: [], batches: batch, decompress })
   if (decoded instanceof Promise) throw new Error("nothing is compressed")
   return decoded.records
 }

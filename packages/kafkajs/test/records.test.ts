@@ -3,7 +3,7 @@ import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { assert, describe, it } from "@effect/vitest"
 import kafkajs from "kafkajs"
 import * as zlib from "node:zlib"
-import { registerZstd } from "../src/internal/codecs.ts"
+import { decompress, registerZstd } from "../src/internal/codecs.ts"
 import { decodeFetch } from "../src/internal/fetchResponse.ts"
 import { decodeRecords, type Source } from "../src/internal/records.ts"
 import { encodeBatch } from "./batches.ts"
@@ -20,7 +20,15 @@ const marker = (base: bigint, producer: bigint, type: "abort" | "commit") =>
   })
 
 const decode = (batches: ReadonlyArray<Buffer>, rest: Partial<Source> = {}) =>
-  decodeRecords({ topic: "t", partition: 3, position: 0n, aborted: [], batches: Buffer.concat(batches), ...rest })
+  decodeRecords({
+    topic: "t",
+    partition: 3,
+    position: 0n,
+    aborted: [],
+    batches: Buffer.concat(batches),
+    decompress,
+    ...rest
+  })
 
 const now = (result: ReturnType<typeof decode>) => {
   if (result instanceof Promise) throw new Error("nothing is compressed")

@@ -11,7 +11,8 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import { Lane, Sending, sequenceAfter } from "../src/internal/lane.ts"
-import type { TopicMetadata } from "../src/internal/metadata.ts"
+import { decompress } from "../src/internal/codecs.ts"
+import type { TopicMetadata } from "../src/internal/broker.ts"
 import { producerOn, producerSettings } from "../src/internal/producer.ts"
 import type { PartitionBatch } from "../src/internal/produceRequest.ts"
 import { decodeRecords } from "../src/internal/records.ts"
@@ -29,7 +30,7 @@ interface Sent {
 }
 
 const readBatch = (batch: Buffer): Sent => {
-  const decoded = decodeRecords({ topic: "t", partition: 0, position: 0n, aborted: [], batches: batch })
+  const decoded = decodeRecords({ topic: "t", partition: 0, position: 0n, aborted: [], batches: batch, decompress })
   if (decoded instanceof Promise) throw new Error("nothing is compressed")
   return {
     producerId: batch.readBigInt64BE(43),

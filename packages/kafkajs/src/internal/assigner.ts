@@ -8,14 +8,11 @@
  * A claim decides only about who is given a partition. Whether the owner may go on where it was is decided by the session
  * from generations and committed offsets; here nothing is trusted for that.
  */
-import kafkajs from "kafkajs"
-import type { MemberOfGroup } from "./wire.ts"
+import type { MemberOfGroup } from "./broker.ts"
+import { type Assignment, decodeSubscription, encodeAssignment, encodeSubscription } from "./groupData.ts"
 
 export const stickyName = "concurrent-kafka-sticky"
 export const roundRobinName = "RoundRobinAssigner"
-
-/** partitions by topic */
-export type Assignment = Readonly<Record<string, ReadonlyArray<number>>>
 
 export interface Claim {
   readonly generation: number
@@ -47,12 +44,9 @@ interface Subscriber extends Claim {
   readonly topics: ReadonlySet<string>
 }
 
-const encodeSubscription = (topics: ReadonlyArray<string>, userData: Buffer): Buffer =>
-  kafkajs.AssignerProtocol.MemberMetadata.encode({ version: 0, topics: [...topics], userData })
-
-const decodeSubscription = (member: MemberOfGroup): Subscriber => {
+const subscriber = (member: MemberOfGroup): Subscriber => {
   try {
-    const { topics, userData } = kafkajs.AssignerProtocol.MemberMetadata.decode(member.memberMetadata)!
+    const { topics, userData } = decodeSubscription(member.memberMetadata)
     return { memberId: member.memberId, topics: new Set(topics), ...decodeClaim(userData) }
   } catch {
     return { memberId: member.memberId, topics: new Set(), ...nothing }
@@ -70,7 +64,7 @@ export const protocols = (
 
 /** All topics that any member is subscribed to. */
 export const subscribedTopics = (members: ReadonlyArray<MemberOfGroup>): ReadonlyArray<string> => [
-  ...new Set(members.flatMap((member) => [...decodeSubscription(member).topics]))
+  ...new Set(members.flatMap((member) => [...subscriber(member).topics]))
 ]
 
 /**
@@ -144,43 +138,44 @@ export const assignSticky = (
   )
 }
 
+/**
+ * As plain kafkajs members would with theirs, so that it does not matter who leads a group shared with them: the partitions of all
+ * topics of the leader one after another to the members by id.
+ */
+const assignInTurn = (
+  members: ReadonlyArray<MemberOfGroup>,
+  topics: ReadonlyArray<string>,
+  partitionsOf: (topic: string) => number
+): ReadonlyMap<string, Assignment> => {
+  const ids = members.map(({ memberId }) => memberId).sort()
+  const result = new Map<string, Record<string, Array<number>>>()
+  let turn = 0
+  for (const topic of topics) {
+    for (let partition = 0; partition < partitionsOf(topic); partition++) {
+      const memberId = ids[turn++ % ids.length]!
+      let assignment = result.get(memberId)
+      if (assignment === undefined)
+        result.set(memberId, (assignment = Object.create(null) as Record<string, Array<number>>))
+      ;(assignment[topic] ??= []).push(partition)
+    }
+  }
+  return result
+}
+
 /** The leader's part: what goes into SyncGroup. `undefined` when the group has settled on an assigner that is not ours. */
-export const assign = async (
+export const assign = (
   protocol: string,
   members: ReadonlyArray<MemberOfGroup>,
   ownTopics: ReadonlyArray<string>,
   partitionsOf: (topic: string) => number
-): Promise<ReadonlyArray<{ readonly memberId: string; readonly memberAssignment: Buffer }> | undefined> => {
+): ReadonlyArray<{ readonly memberId: string; readonly memberAssignment: Buffer }> | undefined => {
   if (protocol === stickyName) {
-    const result = assignSticky(members.map(decodeSubscription), partitionsOf)
+    const result = assignSticky(members.map(subscriber), partitionsOf)
     return [...result].map(([memberId, assignment]) => ({ memberId, memberAssignment: encodeAssignment(assignment) }))
   }
   if (protocol === roundRobinName) {
-    // kafkajs's own, so that a group shared with plain kafkajs members is assigned as they would
-    const cluster = {
-      findTopicPartitionMetadata: (topic: string) =>
-        Array.from({ length: partitionsOf(topic) }, (_, partitionId) => ({ partitionId }))
-    }
-    const roundRobin = kafkajs.PartitionAssigners.roundRobin({
-      cluster: cluster as never,
-      groupId: "",
-      logger: undefined as never
-    })
-    return roundRobin.assign({ members: [...members], topics: [...ownTopics] })
+    const result = assignInTurn(members, ownTopics, partitionsOf)
+    return [...result].map(([memberId, assignment]) => ({ memberId, memberAssignment: encodeAssignment(assignment) }))
   }
   return undefined
 }
-
-const encodeAssignment = (assignment: Assignment): Buffer =>
-  kafkajs.AssignerProtocol.MemberAssignment.encode({
-    version: 0,
-    assignment: assignment as Record<string, Array<number>>,
-    userData: Buffer.alloc(0)
-  })
-
-/** Throws when it is no assignment. Without a prototype: a topic may be called "constructor". */
-export const decodeAssignment = (data: Buffer | null): Assignment =>
-  Object.assign(
-    Object.create(null),
-    data === null || data.length === 0 ? {} : kafkajs.AssignerProtocol.MemberAssignment.decode(data)?.assignment
-  )

@@ -1,10 +1,8 @@
 /**
- * What an error means: one pure function for errors that kafkajs throws, one for error codes of answers, one for the
- * codes of a commit.
+ * What an error code of an answer means: in general, of a commit, of a batch that was sent.
  */
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import type { CommitOutcome } from "@concurrent-kafka/core/ConsumerSession"
-import { brokeOff } from "./wire.ts"
 
 type Reason = KafkaClientError["reason"]
 
@@ -28,39 +26,15 @@ const byCode: Readonly<Record<string, Reason>> = {
   FENCED_INSTANCE_ID: "FencedInstance"
 }
 
-const byName: Readonly<Record<string, Reason>> = {
-  KafkaJSSASLAuthenticationError: "Authentication",
-  KafkaJSRequestTimeoutError: "Timeout",
-  KafkaJSLockTimeout: "Timeout",
-  KafkaJSTimeout: "Timeout",
-  KafkaJSNotImplemented: "MissingCodec",
-  KafkaJSServerDoesNotSupportApiKey: "UnsupportedClient"
-}
-
 /** Ends a session; everything else is waited out. */
 export const isFatal = (error: KafkaClientError): boolean => !error.isRetryable && error.reason !== "Closed"
+
+/** What Kafka's name of an error says of the whole; `undefined`: trouble of the connection, or of the moment. */
+export const reasonOf = (code: string | undefined): Reason | undefined => byCode[code ?? ""]
 
 /** An error code in an answer. `what` says what was asked, without data. */
 export const fromCode = (code: string, what: string): KafkaClientError =>
   new KafkaClientError({ reason: byCode[code] ?? "Connection", detail: `${what}: ${code}` })
-
-/**
- * Anything thrown below. What is not known is taken for trouble of the connection: it is tried again and shown, and a
- * mistake in kafkajs at a broken connection does not end a consumer.
- *
- * `authenticated`: the broker has taken our credentials over this connection before. kafkajs authenticates anew before each
- * request in the last 10 s of a SASL session; twice in a second a broker refuses that (ILLEGAL_SASL_STATE), which says
- * nothing of the credentials: another connection will do.
- */
-export const classify = (error: unknown, what: string, authenticated = false): KafkaClientError => {
-  for (let e = error as Thrown | null | undefined, depth = 0; e && depth < 8; e = e.cause, depth++) {
-    if (e instanceof KafkaClientError) return e
-    if (e.message?.includes(brokeOff) || (authenticated && e.type === "ILLEGAL_SASL_STATE")) break
-    const reason = byName[e.name ?? ""] ?? byCode[e.type ?? ""]
-    if (reason) return new KafkaClientError({ reason, detail: `${what}: ${text(e)}`, cause: error })
-  }
-  return new KafkaClientError({ reason: "Connection", detail: `${what}: ${text(error)}`, cause: error })
-}
 
 export const topicMissing = (topics: ReadonlyArray<string>): KafkaClientError =>
   new KafkaClientError({
@@ -68,21 +42,6 @@ export const topicMissing = (topics: ReadonlyArray<string>): KafkaClientError =>
     detail:
       topics.length === 1 ? `the topic ${topics[0]} is not there` : `the topics ${topics.join(", ")} are not there`
   })
-
-/** what kafkajs's errors have */
-interface Thrown {
-  readonly name?: string
-  readonly message?: string
-  readonly type?: string
-  readonly cause?: Thrown
-}
-
-const text = (error: unknown): string =>
-  error instanceof Error
-    ? error.message.slice(0, 300)
-    : typeof error === "string"
-      ? error.slice(0, 300)
-      : "unknown error"
 
 type Result = CommitOutcome extends infer O
   ? O extends unknown

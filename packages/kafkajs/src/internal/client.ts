@@ -7,6 +7,8 @@ import * as Redacted from "effect/Redacted"
 import type { KafkaConfig, SASLOptions } from "kafkajs"
 import { Cluster } from "./cluster.ts"
 import { registerZstd } from "./codecs.ts"
+import { makeConnector } from "./connector.ts"
+import { classify } from "./kafkaJsErrors.ts"
 import { logging } from "./logger.ts"
 import type { ClientSettings } from "./options.ts"
 import { openParts } from "./wire.ts"
@@ -40,8 +42,13 @@ export const makeClient = (settings: ClientSettings, context: Context.Context<ne
     ...(sasl === undefined ? {} : { sasl })
   }
   return {
-    openCluster: (requestTimeout, sessionTimeout) =>
-      new Cluster(openParts({ ...config, requestTimeout }), sessionTimeout + longestConnect)
+    openCluster: (requestTimeout, sessionTimeout) => {
+      try {
+        return new Cluster(makeConnector(openParts({ ...config, requestTimeout }), sessionTimeout + longestConnect))
+      } catch (error) {
+        throw classify(error, "open kafkajs")
+      }
+    }
   }
 }
 

@@ -3,63 +3,25 @@
  * coordinator, so that a JoinGroup that the broker keeps for a minute holds up nothing else, and closing the
  * connection of an unanswered commit disturbs nothing else. (A broker works on one request of a connection at a time.)
  *
- * A `Broker` whose connection failed is thrown away and made anew: reconnecting inside of kafkajs is not exclusive, and
- * two requests at the same time would open two sockets and forget one.
+ * A `Broker` whose connection failed is thrown away and made anew: what was under way over it is not to be answered later.
  */
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
-import { classify, fromCode } from "./classify.ts"
+import type { Address, Broker, Connector, Metadata, TopicMetadata } from "./broker.ts"
+import { fromCode } from "./classify.ts"
 import { codeName } from "./codes.ts"
-import { decodeFetch } from "./fetchResponse.ts"
-import { askMetadata, type Metadata, type TopicMetadata } from "./metadata.ts"
-import { type Broker, destroyPool, instrument, type Parts, type WireCall } from "./wire.ts"
-
-const keepErrors = (data: unknown) => data
-
-/** Answers come back whole, with their error codes; those of Fetch by the driver's own decoder. */
-const rewriter =
-  (syncTimeout: number) =>
-  (call: WireCall): WireCall => {
-    switch (call.request.apiName) {
-      case "Fetch": {
-        const version = call.request.apiVersion
-        return {
-          ...call,
-          response: { decode: async (payload) => decodeFetch(payload, version), parse: keepErrors }
-        }
-      }
-      case "ListOffsets":
-      case "Metadata":
-      case "OffsetCommit":
-      case "OffsetFetch":
-      case "GroupCoordinator":
-      case "JoinGroup":
-      case "Heartbeat":
-      case "LeaveGroup":
-        return { ...call, response: { decode: call.response.decode, parse: keepErrors } }
-      case "SyncGroup":
-        // answered when the leader has assigned, or when its session has ended without it
-        return { ...call, response: { decode: call.response.decode, parse: keepErrors }, requestTimeout: syncTimeout }
-      default:
-        return call
-    }
-  }
 
 const bootstrap = "bootstrap"
 
-type Pool = Broker["connectionPool"]
-
 export class Cluster {
   metadata: Metadata = { brokers: new Map(), topics: new Map() }
-  readonly #parts: Parts
-  readonly #pools = new Set<Pool>()
+  readonly connector: Connector
+  /** all that were opened and not destroyed, connected or not */
+  readonly #open = new Set<Broker>()
   readonly #brokers = new Map<string, Promise<Broker>>()
-  readonly #rewrite: (call: WireCall) => WireCall
   #closed = false
 
-  /** `syncTimeout`: milliseconds that a SyncGroup may take. */
-  constructor(parts: Parts, syncTimeout: number) {
-    this.#parts = parts
-    this.#rewrite = rewriter(syncTimeout)
+  constructor(connector: Connector) {
+    this.connector = connector
   }
 
   /** Some broker that answers: a known node, else one of the bootstrap list, which is gone through in turn. */
@@ -73,7 +35,7 @@ export class Cluster {
       const broker = await this.node(id).catch(() => undefined)
       if (broker) return broker
     }
-    return this.#open(bootstrap, undefined, undefined)
+    return this.#get(bootstrap, undefined, undefined)
   }
 
   /** The given broker, connected. Another `lane` is another pair of connections to it. */
@@ -82,7 +44,7 @@ export class Cluster {
     if (!address) {
       return Promise.reject(new KafkaClientError({ reason: "Connection", detail: `broker ${id} is not known` }))
     }
-    return this.#open(this.#nodeKey(id, lane), address, id)
+    return this.#get(this.#nodeKey(id, lane), address, id)
   }
 
   #nodeKey(id: number, lane = ""): string {
@@ -93,15 +55,15 @@ export class Cluster {
   /** Asks for the coordinator and connects to it, over a connection of its own. */
   async coordinator(groupId: string): Promise<Broker> {
     const asked = await this.use(await this.any(), "find the group coordinator", (broker) =>
-      broker.findGroupCoordinator({ groupId, coordinatorType: 0 })
+      broker.findGroupCoordinator({ groupId })
     )
     if (asked.errorCode !== 0) throw fromCode(codeName(asked.errorCode), `find the coordinator of group ${groupId}`)
     const { host, nodeId, port } = asked.coordinator
-    return this.#open(`group ${nodeId}@${host}:${port}`, { host, port }, nodeId)
+    return this.#get(`group ${nodeId}@${host}:${port}`, { host, port }, nodeId)
   }
 
   async refresh(topics: ReadonlyArray<string>): Promise<ReadonlyMap<string, TopicMetadata>> {
-    const metadata = await this.use(await this.any(), "read metadata", (broker) => askMetadata(broker, topics))
+    const metadata = await this.use(await this.any(), "read metadata", (broker) => broker.metadata(topics))
     const merged = new Map(this.metadata.topics)
     for (const [topic, found] of metadata.topics) merged.set(topic, found)
     this.metadata = { brokers: metadata.brokers, topics: merged }
@@ -118,7 +80,7 @@ export class Cluster {
       if (key !== bootstrap && (key.startsWith("group ") || named.some((name) => key.startsWith(name)))) continue
       this.#brokers.delete(key)
       void entry.then(
-        (broker) => this.#destroy(broker.connectionPool),
+        (broker) => this.#destroy(broker),
         () => undefined
       )
     }
@@ -130,7 +92,7 @@ export class Cluster {
       return await ask(broker)
     } catch (error) {
       this.discard(broker)
-      throw classify(error, what, true)
+      throw this.connector.classify(error, what, true)
     }
   }
 
@@ -141,20 +103,20 @@ export class Cluster {
         () => undefined
       )
     }
-    this.#destroy(broker.connectionPool)
+    this.#destroy(broker)
   }
 
   close(): void {
     this.#closed = true
-    for (const pool of this.#pools) this.#destroy(pool)
+    for (const broker of this.#open) this.#destroy(broker)
     this.#brokers.clear()
   }
 
-  #destroy(pool: Pool): void {
-    if (this.#pools.delete(pool)) destroyPool(pool)
+  #destroy(broker: Broker): void {
+    if (this.#open.delete(broker)) broker.destroy()
   }
 
-  #open(key: string, address: { host: string; port: number } | undefined, id: number | undefined): Promise<Broker> {
+  #get(key: string, address: Address | undefined, id: number | undefined): Promise<Broker> {
     const existing = this.#brokers.get(key)
     if (existing) return existing
     const opening = this.#connect(address, id)
@@ -165,19 +127,17 @@ export class Cluster {
     return opening
   }
 
-  async #connect(address: { host: string; port: number } | undefined, id: number | undefined): Promise<Broker> {
+  async #connect(address: Address | undefined, id: number | undefined): Promise<Broker> {
     if (this.#closed) throw new KafkaClientError({ reason: "Closed", detail: "the client was closed" })
-    const pool = await this.#parts.buildPool(address)
-    instrument(pool, this.#rewrite)
-    this.#pools.add(pool)
-    if (this.#closed) this.#destroy(pool)
-    const broker = this.#parts.makeBroker(pool, id)
+    const broker = await this.connector.open(address, id)
+    this.#open.add(broker)
+    if (this.#closed) this.#destroy(broker)
     try {
       await broker.connect()
       return broker
     } catch (error) {
-      this.#destroy(pool)
-      throw classify(error, `connect to ${pool.host}:${pool.port}`)
+      this.#destroy(broker)
+      throw this.connector.classify(error, `connect to ${broker.address}`)
     }
   }
 }

@@ -17,7 +17,7 @@ import * as FiberMap from "effect/FiberMap"
 import * as Latch from "effect/Latch"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
-import { classify, fromCode, isFatal } from "./classify.ts"
+import { fromCode, isFatal } from "./classify.ts"
 import { codeName } from "./codes.ts"
 import type { Fetched, FetchedPartition } from "./fetchResponse.ts"
 import { byTopic, isolationLevel, keyOf, leaderOf, logOffsets } from "./offsets.ts"
@@ -203,20 +203,18 @@ const request = (
 ): Effect.Effect<Fetched, KafkaClientError> =>
   ask(async () => {
     const { cluster } = state
-    const answer = await cluster.use(await cluster.node(node.id, lane), "fetch", (broker) =>
+    const fetched = await cluster.use(await cluster.node(node.id, lane), "fetch", (broker) =>
       broker.fetch({
-        replicaId: -1,
         isolationLevel: isolationLevel(state.settings.isolation),
         maxWaitTime: Math.ceil(wait),
         minBytes: 1,
         maxBytes,
         topics: byTopic(
           round.fetch.map((owned, i) => ({ topic: owned.topic, partition: owned.partition, at: round.positions[i]! })),
-          ({ at, partition }) => ({ partition, fetchOffset: String(at), maxBytes: maxBytesPerPartition })
+          ({ at, partition }) => ({ partition, fetchOffset: at, maxBytes: maxBytesPerPartition })
         )
       })
     )
-    const fetched = answer as Fetched
     if (fetched.errorCode !== 0) throw fromCode(codeName(fetched.errorCode), "fetch")
     return fetched
   })
@@ -275,6 +273,7 @@ const decode = (
       partition: answer.partition,
       position,
       batches: answer.batches,
+      decompress: state.cluster.connector.decompress,
       aborted: state.settings.isolation === "read_committed" ? answer.aborted : []
     })
     return decoded instanceof Promise ? ask(() => decoded) : Effect.succeed(decoded)
@@ -340,7 +339,7 @@ const outOfRange = (state: SessionState, owned: Owned): Effect.Effect<void> =>
         const [log] = await logOffsets(state.cluster, [tp], 0, owned.errors > 0)
         const [visible] = isolation === 0 ? [log] : await logOffsets(state.cluster, [tp], isolation, false)
         return { start: log!.start, highWatermark: log!.end, end: visible!.end }
-      }).pipe(Effect.mapError((error) => classify(error, "list offsets")))
+      }).pipe(Effect.mapError((error) => state.cluster.connector.classify(error, "list offsets")))
     )
     if (!isSame(state, owned, position)) return
     if (read._tag === "Failure" || (position >= read.success.start && position <= read.success.highWatermark)) {

@@ -20,17 +20,10 @@ import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
-import {
-  assign,
-  type Assignment,
-  decodeAssignment,
-  protocols,
-  roundRobinName,
-  stickyName,
-  subscribedTopics
-} from "./assigner.ts"
+import { assign, protocols, roundRobinName, stickyName, subscribedTopics } from "./assigner.ts"
 import { fromCode, isFatal } from "./classify.ts"
 import { codeName } from "./codes.ts"
+import { type Assignment, decodeAssignment } from "./groupData.ts"
 import { fetchCommitted, keyOf } from "./offsets.ts"
 import { ask, backoff, epochOf, makeOwned, type Owned, persist, type SessionState, written } from "./state.ts"
 
@@ -146,14 +139,13 @@ const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assig
     state.generation = joined.generationId
 
     leadership.layout = undefined
-    let groupAssignment: NonNullable<Awaited<ReturnType<typeof assign>>> = []
+    let groupAssignment: NonNullable<ReturnType<typeof assign>> = []
     if (joined.leaderId === joined.memberId) {
       const all = subscribedTopics(joined.members)
       yield* ask(() => state.cluster.refresh(all))
       const layout = layoutOf(state, all)
-      const assigned = yield* Effect.promise(() =>
-        assign(joined.groupProtocol, joined.members, topics, (topic) => layout.get(topic)?.partitions ?? 0)
-      )
+      const sizeOf = (topic: string) => layout.get(topic)?.partitions ?? 0
+      const assigned = assign(joined.groupProtocol, joined.members, topics, sizeOf)
       // the coordinator chooses among what all have offered; nobody else's can come out
       if (assigned === undefined) return yield* fromCode("INCONSISTENT_GROUP_PROTOCOL", `lead group ${groupId}`)
       groupAssignment = assigned

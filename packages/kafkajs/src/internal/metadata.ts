@@ -3,22 +3,8 @@
  * up to version 6, which has no ids; version 12 is written and read here when the broker has it.
  */
 import { codeName } from "./codes.ts"
-import type { Broker, KafkaJsMetadata } from "./wire.ts"
-
-export interface TopicMetadata {
-  readonly topic: string
-  /** Kafka's name of the error; `NONE` */
-  readonly code: string
-  /** `undefined` with brokers that have no topic ids */
-  readonly id: string | undefined
-  /** leaders by partition; -1 while there is none */
-  readonly leaders: ReadonlyMap<number, number>
-}
-
-export interface Metadata {
-  readonly brokers: ReadonlyMap<number, { readonly host: string; readonly port: number }>
-  readonly topics: ReadonlyMap<string, TopicMetadata>
-}
+import type { Metadata, TopicMetadata } from "./broker.ts"
+import type { KafkaJsBroker, KafkaJsMetadata } from "./wire.ts"
 
 const apiKey = 3
 const withIds = 12
@@ -129,7 +115,7 @@ const decode = (payload: Buffer): Metadata & { readonly clientSideThrottleTime: 
 }
 
 /** Asks one broker. An empty list asks for no topic, only for the brokers. */
-export const askMetadata = (broker: Broker, topics: ReadonlyArray<string>): Promise<Metadata> => {
+export const askMetadata = (broker: KafkaJsBroker, topics: ReadonlyArray<string>): Promise<Metadata> => {
   if ((broker.versions?.[apiKey]?.maxVersion ?? 0) < withIds) return broker.metadata(topics).then(fromKafkaJs)
   return broker.connectionPool.send<Metadata>({
     request: {

@@ -5,7 +5,7 @@ import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { fromCode } from "./classify.ts"
 import type { Cluster } from "./cluster.ts"
 import { codeName } from "./codes.ts"
-import type { Broker, TopicEntries } from "./wire.ts"
+import type { Broker, TopicEntries } from "./broker.ts"
 
 export const keyOf = (topic: string, partition: number): string => `${topic}/${partition}`
 
@@ -55,7 +55,6 @@ const listOffsets = async (
       }
       const answer = await cluster.use(await cluster.node(leader), "list offsets", (broker) =>
         broker.listOffsets({
-          replicaId: -1,
           isolationLevel: isolation,
           topics: byTopic(list, ({ partition }) => ({ partition, timestamp }))
         })
@@ -63,7 +62,7 @@ const listOffsets = async (
       for (const { partitions, topic } of answer.responses) {
         for (const { errorCode, offset, partition } of partitions) {
           if (errorCode !== 0) throw fromCode(codeName(errorCode), `list offsets of ${keyOf(topic, partition)}`)
-          result.set(keyOf(topic, partition), BigInt(offset))
+          result.set(keyOf(topic, partition), offset)
         }
       }
     })
@@ -120,9 +119,8 @@ export const fetchCommitted = async (
       // a topic that is gone has no committed offset
       if (code === "UNKNOWN_TOPIC_OR_PARTITION") continue
       if (code !== "NONE") throw fromCode(code, what)
-      const value = BigInt(offset)
       // -1 is nothing; plain kafkajs consumers leave -2 behind when an offset was out of range, which is no offset either
-      if (value >= 0n) result.set(keyOf(topic, partition), { offset: value, metadata: metadata ?? "" })
+      if (offset >= 0n) result.set(keyOf(topic, partition), { offset, metadata: metadata ?? "" })
     }
   }
   // nothing committed lets a partition start anew, maybe at its end: that must have been said

@@ -1,14 +1,6 @@
-/** Produce and InitProducerId as they go over the wire. kafkajs's own Produce encodes the records, too, which is ours to do. */
-import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+/** Produce and InitProducerId as they go over the wire: the record batches in it are the driver's own, whatever the library. */
 import { fromCode } from "./classify.ts"
 import { codeName } from "./codes.ts"
-import type { Broker } from "./wire.ts"
-
-const produceKey = 0
-const initProducerIdKey = 22
-/** 3 is the first with batches of format 2, 7 the last that kafkajs knows the header of and that we need */
-const lowest = 3
-const highest = 7
 
 export interface PartitionBatch {
   readonly topic: string
@@ -69,47 +61,11 @@ export const decodeProduce = (b: Buffer, version: number): Produced => {
   return { clientSideThrottleTime: version >= 6 ? throttle : 0, partitions }
 }
 
-const versionOf = (broker: Broker, key: number, min: number, max: number, name: string): number => {
-  const offered = broker.versions?.[key]
-  const version = Math.min(max, offered?.maxVersion ?? -1)
-  if (version >= min && version >= (offered?.minVersion ?? 0)) return version
-  throw new KafkaClientError({
-    reason: "UnsupportedClient",
-    detail: `the broker offers no version of ${name} from ${min} to ${max}`
-  })
-}
+/** `transactional_id transaction_timeout_ms`, versions 0 and 1 */
+export const encodeInitProducerId = (): Buffer => Buffer.concat([int16(-1), int32(60_000)])
 
-const payload = (buffer: Buffer) => async () => ({ buf: buffer, buffer })
-
-/** The broker answers when all replicas in sync have it, or after `timeout` milliseconds; a little later nobody waits any more. */
-export const produce = (broker: Broker, batches: ReadonlyArray<PartitionBatch>, timeout: number): Promise<Produced> => {
-  const version = versionOf(broker, produceKey, lowest, highest, "Produce")
-  return broker.connectionPool.send<Produced>({
-    request: {
-      apiKey: produceKey,
-      apiName: "Produce",
-      apiVersion: version,
-      encode: payload(encodeProduce(batches, timeout))
-    },
-    response: { decode: async (answer) => decodeProduce(answer, version), parse: (data) => data },
-    requestTimeout: timeout + 1000
-  })
-}
-
-/** An identity for an idempotent producer without transactions; any broker gives one. */
-export const initProducerId = async (broker: Broker): Promise<ProducerIdentity> => {
-  const version = versionOf(broker, initProducerIdKey, 0, 1, "InitProducerId")
-  const answer = await broker.connectionPool.send<Buffer>({
-    request: {
-      apiKey: initProducerIdKey,
-      apiName: "InitProducerId",
-      apiVersion: version,
-      // transactional_id transaction_timeout_ms
-      encode: payload(Buffer.concat([int16(-1), int32(60_000)]))
-    },
-    response: { decode: async (bytes) => bytes, parse: (data) => data }
-  })
-  // throttle_time_ms error_code producer_id producer_epoch
+/** `throttle_time_ms error_code producer_id producer_epoch`; throws `KafkaClientError` for an error code. */
+export const decodeInitProducerId = (answer: Buffer): ProducerIdentity => {
   const code = answer.readInt16BE(4)
   if (code !== 0) throw fromCode(codeName(code), "get a producer id")
   return { producerId: answer.readBigInt64BE(6), epoch: answer.readInt16BE(14) }

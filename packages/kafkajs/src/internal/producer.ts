@@ -6,10 +6,8 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
-import { classify } from "./classify.ts"
 import type { Cluster } from "./cluster.ts"
 import { publishError } from "./lane.ts"
-import { initProducerId, produce } from "./produceRequest.ts"
 import { Sender, type SenderSettings, type SenderWire } from "./sender.ts"
 
 /** How long closing waits for what is under way. */
@@ -33,20 +31,20 @@ export const producerSettings = (deliveryTimeout: number): ProducerSettings => (
 
 export const clusterWire = (cluster: Cluster, requestTimeout: number): SenderWire => ({
   metadata: (topics) => cluster.refresh(topics),
-  identify: async () => cluster.use(await cluster.any(), "get a producer id", initProducerId),
+  identify: async () => cluster.use(await cluster.any(), "get a producer id", (broker) => broker.initProducerId()),
   produce: async (node, batches) => {
     let sent = false
     try {
       const broker = await cluster.node(node, "produce")
       const { partitions } = await cluster.use(broker, "produce", (b) => {
-        const answer = produce(b, batches, requestTimeout)
+        const answer = b.produce(batches, requestTimeout)
         // what is thrown before was said by nobody but us
         sent = true
         return answer
       })
       return { _tag: "Answer", partitions }
     } catch (error) {
-      return { _tag: "NoAnswer", error: classify(error, "produce"), sent }
+      return { _tag: "NoAnswer", error: cluster.connector.classify(error, "produce"), sent }
     }
   }
 })
@@ -58,7 +56,7 @@ export const makeProducer = (
 ): Effect.Effect<Producer, KafkaClientError, Scope.Scope> =>
   Effect.gen(function* () {
     const cluster = yield* Effect.acquireRelease(
-      Effect.try({ try: openCluster, catch: (error) => classify(error, "open kafkajs") }),
+      Effect.try({ try: openCluster, catch: (error) => error as KafkaClientError }),
       (open) => Effect.sync(() => open.close())
     )
     return yield* producerOn(clusterWire(cluster, settings.requestTimeout), settings)

@@ -12,7 +12,7 @@
  */
 import type { ConsumerRecord, Headers } from "@concurrent-kafka/core/ConsumerRecord"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
-import { decompress } from "./codecs.ts"
+import type { Decompress } from "./broker.ts"
 import type { AbortedTransaction } from "./fetchResponse.ts"
 
 const overhead = 61
@@ -68,7 +68,7 @@ interface Batch {
   readonly appended: bigint | undefined
 }
 
-class KafkaJsRecord implements ConsumerRecord {
+class FetchedRecord implements ConsumerRecord {
   readonly topic: string
   readonly partition: number
   readonly offset: bigint
@@ -140,6 +140,7 @@ export interface Source {
   readonly batches: Buffer
   /** empty under `read_uncommitted` */
   readonly aborted: ReadonlyArray<AbortedTransaction>
+  readonly decompress: Decompress
 }
 
 /** Throws `KafkaClientError` (`CorruptData`, `MissingCodec`), or rejects with it. A promise only when something is compressed. */
@@ -199,7 +200,7 @@ export const decodeRecords = (source: Source): Decoded | Promise<Decoded> => {
         const before = pending
         const read = async () => {
           if (before) await before
-          const plain = codec === 0 ? Buffer.from(body) : await decompress(codec, body, where)
+          const plain = codec === 0 ? Buffer.from(body) : await source.decompress(codec, body, where)
           readRecords(plain, count, base, batch, source, records, where)
         }
         pending = read()
@@ -266,7 +267,7 @@ const readRecords = (
       const value = valueLength < 0 ? null : buffer.subarray(r.at, (r.at += valueLength))
       if (r.at > recordEnd) throw new RangeError("a record is longer than it says")
       const offset = safeBase >= 0 ? BigInt(safeBase + offsetDelta) : base + BigInt(offsetDelta)
-      out.push(new KafkaJsRecord(topic, partition, offset, key, value, batch, delta, buffer, r.at))
+      out.push(new FetchedRecord(topic, partition, offset, key, value, batch, delta, buffer, r.at))
       r.at = recordEnd
     }
     // the position goes on behind the batch: what is left of it would never be seen

@@ -13,6 +13,7 @@
 import { createRequire } from "node:module"
 import kafkajs from "kafkajs"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import type { Broker } from "./broker.ts"
 
 export interface WireRequest {
   readonly apiKey: number
@@ -48,22 +49,12 @@ interface Connection {
   readonly socket?: { readonly destroyed: boolean; readonly destroy: (error?: Error) => void }
 }
 
-interface ConnectionPool {
+export interface ConnectionPool {
   readonly host: string
   readonly port: number
   readonly pool: ReadonlyArray<Connection>
   send: <A>(call: WireCall) => Promise<A>
   getConnection: (index?: number) => Promise<Connection>
-}
-
-export interface MemberOfGroup {
-  readonly memberId: string
-  readonly memberMetadata: Buffer
-}
-
-export interface TopicEntries<A> {
-  readonly topic: string
-  readonly partitions: ReadonlyArray<A>
 }
 
 export interface KafkaJsMetadata {
@@ -75,86 +66,34 @@ export interface KafkaJsMetadata {
   }>
 }
 
+/** Offsets are texts to kafkajs. */
+type WithTexts<A> = A extends bigint ? string : A extends Buffer ? A : { readonly [K in keyof A]: WithTexts<A[K]> }
+
 /** A broker of kafkajs; what the answers hold is given by `instrument`: error codes instead of thrown errors. */
-export interface Broker {
+export interface KafkaJsBroker {
   readonly connectionPool: ConnectionPool
   readonly versions: Record<number, { readonly minVersion: number; readonly maxVersion: number }> | null
   readonly isConnected: () => boolean
   readonly connect: () => Promise<void>
   readonly metadata: (topics: ReadonlyArray<string>) => Promise<KafkaJsMetadata>
-  readonly findGroupCoordinator: (args: { readonly groupId: string; readonly coordinatorType: number }) => Promise<{
-    readonly errorCode: number
-    readonly coordinator: { readonly nodeId: number; readonly host: string; readonly port: number }
-  }>
-  readonly joinGroup: (args: {
+  readonly findGroupCoordinator: (args: {
     readonly groupId: string
-    readonly sessionTimeout: number
-    readonly rebalanceTimeout: number
-    readonly memberId: string
-    readonly groupProtocols: ReadonlyArray<{ readonly name: string; readonly metadata: Buffer }>
-  }) => Promise<{
-    readonly errorCode: number
-    readonly generationId: number
-    readonly groupProtocol: string
-    readonly leaderId: string
-    readonly memberId: string
-    readonly members: ReadonlyArray<MemberOfGroup>
-  }>
-  readonly syncGroup: (args: {
-    readonly groupId: string
-    readonly generationId: number
-    readonly memberId: string
-    readonly groupAssignment: ReadonlyArray<{ readonly memberId: string; readonly memberAssignment: Buffer }>
-  }) => Promise<{ readonly errorCode: number; readonly memberAssignment: Buffer }>
-  readonly heartbeat: (args: {
-    readonly groupId: string
-    readonly groupGenerationId: number
-    readonly memberId: string
-  }) => Promise<{ readonly errorCode: number }>
-  readonly leaveGroup: (args: { readonly groupId: string; readonly memberId: string }) => Promise<unknown>
-  readonly offsetCommit: (args: {
-    readonly groupId: string
-    readonly groupGenerationId: number
-    readonly memberId: string
-    readonly topics: ReadonlyArray<
-      TopicEntries<{ readonly partition: number; readonly offset: string; readonly metadata: string | null }>
-    >
-  }) => Promise<{
-    readonly responses: ReadonlyArray<TopicEntries<{ readonly partition: number; readonly errorCode: number }>>
-  }>
-  readonly offsetFetch: (args: {
-    readonly groupId: string
-    readonly topics: ReadonlyArray<TopicEntries<{ readonly partition: number }>>
-  }) => Promise<{
-    readonly errorCode?: number
-    readonly responses: ReadonlyArray<
-      TopicEntries<{
-        readonly partition: number
-        readonly offset: string
-        readonly metadata: string | null
-        readonly errorCode: number
-      }>
-    >
-  }>
-  readonly listOffsets: (args: {
-    readonly replicaId: number
-    readonly isolationLevel: number
-    readonly topics: ReadonlyArray<TopicEntries<{ readonly partition: number; readonly timestamp: number }>>
-  }) => Promise<{
-    readonly responses: ReadonlyArray<
-      TopicEntries<{ readonly partition: number; readonly errorCode: number; readonly offset: string }>
-    >
-  }>
-  readonly fetch: (args: {
-    readonly replicaId: number
-    readonly isolationLevel: number
-    readonly maxWaitTime: number
-    readonly minBytes: number
-    readonly maxBytes: number
-    readonly topics: ReadonlyArray<
-      TopicEntries<{ readonly partition: number; readonly fetchOffset: string; readonly maxBytes: number }>
-    >
-  }) => Promise<unknown>
+    readonly coordinatorType: number
+  }) => ReturnType<Broker["findGroupCoordinator"]>
+  readonly joinGroup: Broker["joinGroup"]
+  readonly syncGroup: Broker["syncGroup"]
+  readonly heartbeat: Broker["heartbeat"]
+  readonly leaveGroup: Broker["leaveGroup"]
+  readonly offsetCommit: (args: WithTexts<Parameters<Broker["offsetCommit"]>[0]>) => ReturnType<Broker["offsetCommit"]>
+  readonly offsetFetch: (
+    args: Parameters<Broker["offsetFetch"]>[0]
+  ) => Promise<WithTexts<Awaited<ReturnType<Broker["offsetFetch"]>>>>
+  readonly listOffsets: (
+    args: Parameters<Broker["listOffsets"]>[0] & { readonly replicaId: number }
+  ) => Promise<WithTexts<Awaited<ReturnType<Broker["listOffsets"]>>>>
+  readonly fetch: (
+    args: WithTexts<Parameters<Broker["fetch"]>[0]> & { readonly replicaId: number }
+  ) => ReturnType<Broker["fetch"]>
 }
 
 /** What is asked instead of, or done with, a request on its way out. */
@@ -162,7 +101,7 @@ export type Rewrite = (call: WireCall) => WireCall
 
 export interface Parts {
   readonly buildPool: (destination?: { readonly host: string; readonly port: number }) => Promise<ConnectionPool>
-  readonly makeBroker: (pool: ConnectionPool, nodeId: number | undefined) => Broker
+  readonly makeBroker: (pool: ConnectionPool, nodeId: number | undefined) => KafkaJsBroker
 }
 
 /** what the cluster of a consumer has inside */
@@ -174,7 +113,7 @@ interface HandedOver {
       readonly connectionPool: ConnectionPool
       readonly logger: unknown
       readonly nodeId: number | null
-    }) => Broker
+    }) => KafkaJsBroker
   }
 }
 

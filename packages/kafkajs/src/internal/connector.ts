@@ -1,0 +1,114 @@
+/**
+ * kafkajs as the rest of the driver wants it: the `Broker` of `broker.ts` on one of kafkajs.
+ *
+ * A broker is thrown away with its first failure and made anew: reconnecting inside of kafkajs is not exclusive, and two requests at
+ * the same time would open two sockets and forget one.
+ */
+import type { Broker, Connector } from "./broker.ts"
+import { decompress } from "./codecs.ts"
+import { decodeFetch } from "./fetchResponse.ts"
+import { classify } from "./kafkaJsErrors.ts"
+import { askMetadata } from "./metadata.ts"
+import { initProducerId, produce } from "./produce.ts"
+import { type ConnectionPool, destroyPool, instrument, type KafkaJsBroker, type Parts, type WireCall } from "./wire.ts"
+
+const keepErrors = (data: unknown) => data
+
+/** Answers come back whole, with their error codes; those of Fetch by the driver's own decoder. */
+const rewriter =
+  (syncTimeout: number) =>
+  (call: WireCall): WireCall => {
+    switch (call.request.apiName) {
+      case "Fetch": {
+        const version = call.request.apiVersion
+        return {
+          ...call,
+          response: { decode: async (payload) => decodeFetch(payload, version), parse: keepErrors }
+        }
+      }
+      case "ListOffsets":
+      case "Metadata":
+      case "OffsetCommit":
+      case "OffsetFetch":
+      case "GroupCoordinator":
+      case "JoinGroup":
+      case "Heartbeat":
+      case "LeaveGroup":
+        return { ...call, response: { decode: call.response.decode, parse: keepErrors } }
+      case "SyncGroup":
+        // answered when the leader has assigned, or when its session has ended without it
+        return { ...call, response: { decode: call.response.decode, parse: keepErrors }, requestTimeout: syncTimeout }
+      default:
+        return call
+    }
+  }
+
+/** With what is below it, for tests. */
+export interface Adapted extends Broker {
+  readonly connectionPool: ConnectionPool
+  readonly inner: KafkaJsBroker
+}
+
+const adapt = (pool: ConnectionPool, inner: KafkaJsBroker): Adapted => ({
+  connectionPool: pool,
+  inner,
+  address: `${pool.host}:${pool.port}`,
+  isConnected: () => inner.isConnected(),
+  connect: () => inner.connect(),
+  destroy: () => destroyPool(pool),
+  metadata: (topics) => askMetadata(inner, topics),
+  findGroupCoordinator: ({ groupId }) => inner.findGroupCoordinator({ groupId, coordinatorType: 0 }),
+  joinGroup: (args) => inner.joinGroup(args),
+  syncGroup: (args) => inner.syncGroup(args),
+  heartbeat: (args) => inner.heartbeat(args),
+  leaveGroup: (args) => inner.leaveGroup(args),
+  offsetCommit: ({ topics, ...rest }) =>
+    inner.offsetCommit({
+      ...rest,
+      topics: topics.map(({ partitions, topic }) => ({
+        topic,
+        partitions: partitions.map((p) => ({ ...p, offset: String(p.offset) }))
+      }))
+    }),
+  offsetFetch: async (args) => {
+    const { errorCode, responses } = await inner.offsetFetch(args)
+    return { errorCode, responses: responses.map(withOffsets) }
+  },
+  listOffsets: async (args) => {
+    const { responses } = await inner.listOffsets({ ...args, replicaId: -1 })
+    return { responses: responses.map(withOffsets) }
+  },
+  fetch: ({ topics, ...rest }) =>
+    inner.fetch({
+      ...rest,
+      replicaId: -1,
+      topics: topics.map(({ partitions, topic }) => ({
+        topic,
+        partitions: partitions.map((p) => ({ ...p, fetchOffset: String(p.fetchOffset) }))
+      }))
+    }),
+  produce: (batches, timeout) => produce(inner, batches, timeout),
+  initProducerId: () => initProducerId(inner)
+})
+
+const withOffsets = <A extends { readonly offset: string }>(entries: {
+  readonly topic: string
+  readonly partitions: ReadonlyArray<A>
+}) => ({
+  topic: entries.topic,
+  partitions: entries.partitions.map((p) => ({ ...p, offset: BigInt(p.offset) }))
+})
+
+/** `syncTimeout`: milliseconds that a SyncGroup may take. */
+export const makeConnector = (parts: Parts, syncTimeout: number): Connector => {
+  const rewrite = rewriter(syncTimeout)
+  return {
+    open: async (address, id) => {
+      const pool = await parts.buildPool(address)
+      instrument(pool, rewrite)
+      return adapt(pool, parts.makeBroker(pool, id))
+    },
+    classify,
+    decompress
+  }
+}
