@@ -145,15 +145,13 @@ export interface End {
   readonly wrong: ReadonlyArray<string>
 }
 
-const last = <A>(all: ReadonlyArray<A>, is: (a: A) => boolean): A | undefined => all.findLast(is)
-
 /** When a revoke or the signal to end came that was the end of it: nothing has started after it. */
 const orderlyAt = (facts: Facts, epoch: Epoch, next: Epoch): number | undefined => {
   const within = (e: Event) => e.pid === epoch.pid && e.at >= epoch.begun - slackMillis && e.at <= next.begun
   if (facts.signals.some((s) => within(s) && (s.kind === "SIGKILL" || s.kind === "SIGSTOP"))) return undefined
   if (facts.rebalances.some((r) => within(r) && r.kind === "lost")) return undefined
-  const told = last(facts.signals, (s) => within(s) && s.kind === "SIGTERM")
-  const revoked = last(facts.rebalances, (r) => within(r) && r.kind === "revoked")
+  const told = facts.signals.findLast((s) => within(s) && s.kind === "SIGTERM")
+  const revoked = facts.rebalances.findLast((r) => within(r) && r.kind === "revoked")
   if (told !== undefined) return told.at
   if (revoked === undefined) return undefined
   return epoch.handlings.some(({ started }) => started > revoked.at + slackMillis) ? undefined : revoked.at

@@ -98,7 +98,7 @@ export const runsOf = (
 export const contains = (commit: Pick<Commit, "offset" | "runs">, offset: number): boolean =>
   offset < commit.offset || commit.runs.some(([from, to]) => from <= offset && offset < to)
 
-const grouped = <A, K>(all: Iterable<A>, keyOf: (a: A) => K): Map<K, Array<A>> => {
+export const groupBy = <A, K>(all: Iterable<A>, keyOf: (a: A) => K): Map<K, Array<A>> => {
   const found = new Map<K, Array<A>>()
   for (const a of all) {
     const group = found.get(keyOf(a))
@@ -107,8 +107,6 @@ const grouped = <A, K>(all: Iterable<A>, keyOf: (a: A) => K): Map<K, Array<A>> =
   }
   return found
 }
-
-export const groupBy = grouped
 
 export const readFacts = (db: DatabaseSync): Facts => {
   const all = <A>(query: string): ReadonlyArray<A> => db.prepare(query).all() as unknown as ReadonlyArray<A>
@@ -168,8 +166,8 @@ export const readFacts = (db: DatabaseSync): Facts => {
 
   return {
     handlings,
-    epochs: grouped(epochs.values(), ({ partition }) => partition),
-    samples: grouped(all<Sample>("SELECT * FROM samples ORDER BY answered"), placeOf),
+    epochs: groupBy(epochs.values(), ({ partition }) => partition),
+    samples: groupBy(all<Sample>("SELECT * FROM samples ORDER BY answered"), placeOf),
     ends: new Map(all<At>("SELECT * FROM ends").map((end) => [placeOf(end), end.offset])),
     doneAt,
     deleted,

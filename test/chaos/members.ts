@@ -97,13 +97,13 @@ export const start = Effect.fnUntraced(function* (
   const ledger = join(options.folder, `member-${++started}.sqlite`)
   yield* Effect.sync(() => Ledger.openOwn(ledger).close())
   const all: MemberOptions = { ...options, ledger }
-  const process_ = yield* Processes.start(
+  const own = yield* Processes.start(
     process.execPath,
     [join(import.meta.dirname, "member.ts"), JSON.stringify(all)],
     ledger.replace(/sqlite$/, "log")
   )
   return yield* Effect.acquireRelease(
-    Effect.sync(() => new Member(process_, ledger, (name) => told(process_.pid, name))),
+    Effect.sync(() => new Member(own, ledger, (name) => told(own.pid, name))),
     (member) => Effect.sync(() => member.close())
   )
 })

@@ -1,3 +1,4 @@
+/** One way to treat a group badly, and what is expected of it. */
 import type { Effect, Scope } from "effect"
 import type { KafkaUnavailable } from "../kafka/kafka.ts"
 import type { Arena } from "./arena.ts"
