@@ -132,6 +132,24 @@ describe("commits", () => {
     })
   )
 
+  it.effect("D33: the repeat falls due in a later epoch: what that one has committed is said again", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({ batchSize: 1_000, batchInterval: 120_000 })
+      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+      yield* s.session.chunk(0, 1, 0, 3)
+      s.session.answers.push(outcomes("retriable", "NO_ANSWER"))
+      yield* s.desk.finish(0, 0)
+      yield* s.consumer.flush
+      yield* pass(125)
+      assert.deepStrictEqual(s.session.commits, ["0=1", "0=1"])
+      yield* s.consumer.seek({ topic: "t", partition: 0 }, 50n)
+      assert.deepStrictEqual(s.session.commits.slice(2), ["0=50"])
+      // the one without an answer may be applied over it until then
+      yield* pass(31_000)
+      assert.deepStrictEqual(s.session.commits.slice(2), ["0=50", "0=50"])
+    })
+  )
+
   it.effect("flush commits the done prefix of all partitions now, and says what became of each", () =>
     Effect.gen(function* () {
       const w = yield* world({ partitions: 2 })

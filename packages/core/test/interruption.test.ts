@@ -131,6 +131,34 @@ describe("interruption", () => {
       })
   )
 
+  it.effect("I10: acknowledged, and its fiber outlives its epoch: handled, and not released as well", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted({
+        handler: Handler.make("t", (record) =>
+          record.offset === 0n ? Effect.andThen(record.ack, Effect.uninterruptible(Effect.sleep(60_000))) : Effect.never
+        )
+      })
+      yield* s.session.assign([
+        { partition: 0, epoch: 1, committed: 0 },
+        { partition: 1, epoch: 2, committed: 5 }
+      ])
+      yield* s.session.chunk(0, 1, 0, 1)
+      yield* s.session.chunk(1, 2, 5, 8)
+      yield* s.session.lost(at(0, 1))
+      // interruptGrace: it is left behind
+      yield* pass(1_000)
+      const look = Effect.map(s.consumer.snapshot, ({ held, outcomes, released }) => [
+        outcomes.handled,
+        released,
+        held.records,
+        held.bytes
+      ])
+      assert.deepStrictEqual(yield* look, [1, 0, 3, 6])
+      yield* pass(60_000)
+      assert.deepStrictEqual(yield* look, [1, 0, 3, 6])
+    })
+  )
+
   it.effect("a failure after the library's interruption is not asked about: it is usually caused by it", () =>
     Effect.gen(function* () {
       let asked = 0
