@@ -267,7 +267,8 @@ const scope = "@concurrent-kafka/"
 export const rules: Readonly<Record<string, Rule>> = {
   cli: { ours: ["core", "kafkajs"], node: true, stable: false },
   core: { ours: [], node: false, stable: true },
-  kafkajs: { ours: ["core"], node: true, stable: false },
+  driver: { ours: ["core"], node: true, stable: false },
+  kafkajs: { ours: ["core", "driver"], node: true, stable: false },
   testing: { ours: ["core"], node: false, stable: false }
 }
 

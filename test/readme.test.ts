@@ -18,6 +18,7 @@ const documents = [
   ...globSync(["docs/*.md", "examples/*/README.md"], { cwd: root }).toSorted(),
   "packages/cli/README.md",
   "packages/core/README.md",
+  "packages/driver/README.md",
   "packages/kafkajs/README.md",
   "packages/testing/README.md"
 ]
@@ -244,7 +245,7 @@ ${same("decisions", 'Decision["_tag"]', namesOf(table(read("docs/failures.md"), 
   })
 
   it("name the variables that the client reads", () => {
-    const source = read("packages/kafkajs/src/KafkaJs.ts")
+    const source = read("packages/driver/src/internal/environment.ts")
     const read_ = [...source.matchAll(/"(KAFKA_[A-Z_]+)"/g)].map(([, name = ""]) => name)
     const told = table(readme, "environment").flatMap(([name]) => names(name))
     assert.deepStrictEqual(sorted(told), sorted([...new Set(read_)]))

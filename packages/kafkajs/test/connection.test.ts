@@ -1,14 +1,12 @@
 /** Brokers that misbehave: servers that speak as much of the protocol as a test needs. */
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { checkOptions, type Cluster, clusterWire } from "@concurrent-kafka/driver/Driver"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as net from "node:net"
-import { makeClient } from "../src/internal/client.ts"
-import type { Cluster } from "../src/internal/cluster.ts"
+import { openClient } from "../src/internal/client.ts"
 import type { Adapted } from "../src/internal/connector.ts"
-import { checkOptions } from "../src/internal/options.ts"
-import { clusterWire } from "../src/internal/producer.ts"
 
 const [apiVersions, metadata, saslHandshake, saslAuthenticate, produce, initProducerId] = [18, 3, 17, 36, 0, 22]
 
@@ -101,9 +99,9 @@ const clusterOf = (broker: Server, authenticated = false) =>
   Effect.gen(function* () {
     const sasl = { mechanism: "plain", username: "user", password: Redacted.make("password") } as const
     const options = { brokers: [broker.address], ...(authenticated ? { sasl } : {}) }
-    const client = makeClient(checkOptions(options), yield* Effect.context<never>())
+    const open = openClient(checkOptions(options), yield* Effect.context<never>())
     return yield* Effect.acquireRelease(
-      Effect.sync(() => client.openCluster(2000, 0)),
+      Effect.sync(() => open(2000, 0)),
       (cluster) => Effect.sync(() => cluster.close())
     )
   })

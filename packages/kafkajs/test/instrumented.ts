@@ -1,168 +1,24 @@
-/**
- * The client of the package with a hand on what its sessions say to the coordinator: a SyncGroup that is late, a member that is
- * thrown out, a connection that breaks, and the requests that were sent.
- */
+/** The client of the package with a hand on what its sessions say to brokers. */
 import type { Session } from "@concurrent-kafka/core/ConsumerSession"
-import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
-import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import { makeAdmin } from "../src/internal/admin.ts"
-import type { Broker } from "../src/internal/broker.ts"
-import { makeClient, requestTimeoutOf } from "../src/internal/client.ts"
-import type { Cluster } from "../src/internal/cluster.ts"
+import type { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
+import type { Library } from "@concurrent-kafka/driver/Driver"
+import type * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import * as Instrumented from "../../driver/test/instrumented.ts"
+import { openClient } from "../src/internal/client.ts"
 import type { Adapted } from "../src/internal/connector.ts"
-import { checkOptions } from "../src/internal/options.ts"
-import type { Fetched } from "../src/internal/fetchResponse.ts"
-import { makeProducer, producerSettings } from "../src/internal/producer.ts"
-import { makeSession } from "../src/internal/session.ts"
 
-export interface Control {
-  memberId: string
-  generation: number
-  /** SyncGroups wait for this */
-  syncGate: Promise<void> | undefined
-  /** the error code that the broker is made to have answered the next commit with */
-  commitAnswer: number
-  /** the error code that the broker is made to have answered every JoinGroup with */
-  joinAnswer: number
-  /** what the broker is made to have answered fetches with */
-  fetchAnswer: ((answer: Fetched) => Fetched) | undefined
-  readonly requests: Array<string>
-  coordinator: Broker | undefined
-  /** every broker object that was handed out */
-  readonly brokers: Set<Broker>
-}
+export { controlOf, holdSync } from "../../driver/test/instrumented.ts"
 
-const controls = new WeakMap<Session, Control>()
-
-export const controlOf = (session: Session): Control => controls.get(session)!
-
-const watch = (cluster: Cluster, control: Control): Cluster => {
-  const mark = (broker: Broker): Broker => {
-    if (control.brokers.has(broker)) return broker
-    control.brokers.add(broker)
-    const hands = broker as unknown as Record<string, (args: unknown) => Promise<unknown>>
-    const wrap = (name: string, around: (call: () => Promise<unknown>) => Promise<unknown>) => {
-      const original = hands[name]!.bind(broker)
-      hands[name] = (args) => {
-        control.requests.push(name)
-        return around(() => original(args))
-      }
-    }
-    wrap("joinGroup", async (call) => {
-      if (control.joinAnswer !== 0) {
-        return {
-          errorCode: control.joinAnswer,
-          generationId: -1,
-          groupProtocol: "",
-          leaderId: "",
-          memberId: "",
-          members: []
-        }
-      }
-      const joined = (await call()) as Awaited<ReturnType<Broker["joinGroup"]>>
-      if (joined.memberId) control.memberId = joined.memberId
-      control.generation = joined.generationId
-      return joined
-    })
-    wrap("syncGroup", async (call) => {
-      await control.syncGate
-      return call()
-    })
-    wrap("offsetCommit", async (call) => {
-      const code = control.commitAnswer
-      if (code === 0) return call()
-      control.commitAnswer = 0
-      const answer = (await call()) as Awaited<ReturnType<Broker["offsetCommit"]>>
-      return {
-        responses: answer.responses.map(({ partitions, topic }) => ({
-          topic,
-          partitions: partitions.map(({ partition }) => ({ partition, errorCode: code }))
-        }))
-      }
-    })
-    wrap("fetch", async (call) => {
-      const answer = (await call()) as Fetched
-      return control.fetchAnswer?.(answer) ?? answer
-    })
-    for (const name of ["heartbeat", "offsetFetch", "leaveGroup"]) wrap(name, (call) => call())
-    return broker
-  }
-  const coordinator = cluster.coordinator.bind(cluster)
-  const node = cluster.node.bind(cluster)
-  cluster.coordinator = async (groupId) => (control.coordinator = mark(await coordinator(groupId)))
-  cluster.node = async (id, lane) => mark(await node(id, lane))
-  return cluster
-}
+const library: Library = { name: "kafkajs", open: openClient }
 
 export const instrumented = (brokers: ReadonlyArray<string>): Layer.Layer<KafkaClient> =>
-  Layer.effect(
-    KafkaClient,
-    Effect.gen(function* () {
-      const client = makeClient(checkOptions({ brokers }), yield* Effect.context<never>())
-      return KafkaClient.of({
-        name: "kafkajs, instrumented",
-        enabled: true,
-        openSession: (settings) =>
-          Effect.suspend(() => {
-            const control: Control = {
-              memberId: "",
-              generation: -1,
-              syncGate: undefined,
-              commitAnswer: 0,
-              joinAnswer: 0,
-              fetchAnswer: undefined,
-              requests: [],
-              coordinator: undefined,
-              brokers: new Set()
-            }
-            const requestTimeout = requestTimeoutOf(settings.sessionTimeout)
-            const openCluster = () => watch(client.openCluster(requestTimeout, settings.sessionTimeout), control)
-            return Effect.tap(makeSession({ settings, requestTimeout, openCluster }), (session) =>
-              Effect.sync(() => controls.set(session, control))
-            )
-          }),
-        openProducer: makeProducer(() => client.openCluster(10_000, 0), producerSettings(60_000)),
-        openAdmin: Effect.map(
-          Effect.acquireRelease(
-            Effect.sync(() => client.openCluster(10_000, 0)),
-            (cluster) => Effect.sync(() => cluster.close())
-          ),
-          (cluster) => makeAdmin(cluster, 10_000)
-        )
-      })
-    })
-  )
+  Instrumented.instrumented(library, brokers)
 
-/** Holds the session's SyncGroups; the result lets them go. */
-export const holdSync = (session: Session): Effect.Effect<Effect.Effect<void>> =>
-  Effect.sync(() => {
-    const control = controlOf(session)
-    const { promise, resolve } = Promise.withResolvers<void>()
-    control.syncGate = promise
-    return Effect.sync(() => {
-      control.syncGate = undefined
-      resolve()
-    })
-  })
-
-/** Over a connection of its own, as an operator would. */
 export const evict = (brokers: ReadonlyArray<string>, session: Session): Effect.Effect<void> =>
-  Effect.gen(function* () {
-    const { groupId } = session.settings
-    const client = makeClient(checkOptions({ brokers }), yield* Effect.context<never>())
-    const cluster = client.openCluster(5000, 0)
-    yield* Effect.promise(async () => {
-      const coordinator = await cluster.coordinator(groupId)
-      await coordinator.leaveGroup({ groupId, memberId: controlOf(session).memberId })
-    }).pipe(Effect.ensuring(Effect.sync(() => cluster.close())))
-  })
+  Instrumented.evict(library, brokers, session)
 
 export const breakConnections = (session: Session): Effect.Effect<void> =>
-  Effect.sync(() => {
-    for (const broker of controlOf(session).brokers) {
-      for (const { socket } of (broker as Adapted).connectionPool.pool) {
-        if (socket && !socket.destroyed) socket.destroy(new Error("cut by the test"))
-      }
-    }
-  })
+  Instrumented.breakConnections(session, (broker) =>
+    (broker as Adapted).connectionPool.pool.flatMap(({ socket }) => (socket === undefined ? [] : [socket]))
+  )

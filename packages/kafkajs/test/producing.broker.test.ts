@@ -5,9 +5,8 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { inject } from "vitest"
 import * as Kafka from "../../../test/kafka/kafka.ts"
-import { makeClient } from "../src/internal/client.ts"
-import { checkOptions } from "../src/internal/options.ts"
-import { makeProducer, producerSettings } from "../src/internal/producer.ts"
+import { checkOptions, makeProducer, producerSettings } from "@concurrent-kafka/driver/Driver"
+import { openClient } from "../src/internal/client.ts"
 import { KafkaJs } from "../src/index.ts"
 import { join, settingsOf, unique, until, world } from "./support.ts"
 
@@ -113,9 +112,9 @@ describe.skipIf(!inject("own"))("a producer and brokers that fail", () => {
         const proxy = kafka.nodes[0]!.proxy!
         const broker = yield* world(kafka.brokers)
         const topic = yield* broker.topic(2)
-        const client = makeClient(checkOptions({ brokers: kafka.proxied }), yield* Effect.context<never>())
+        const open = openClient(checkOptions({ brokers: kafka.proxied }), yield* Effect.context<never>())
         const settings = { ...producerSettings(60_000), requestTimeout: 2000 }
-        const { send } = yield* makeProducer(() => client.openCluster(2000, 0), settings)
+        const { send } = yield* makeProducer(() => open(2000, 0), settings)
         const value = (i: number): ProducerRecord => ({ topic, partition: i % 2, value: utf8.encode(`${i}`) })
         const sendAll = (from: number, to: number) =>
           Effect.forkChild(

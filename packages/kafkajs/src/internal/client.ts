@@ -1,32 +1,20 @@
 /** From settings to the parts of kafkajs: one cluster a session, an admin or a probe. */
 import * as net from "node:net"
 import * as tls from "node:tls"
+import { type ClientSettings, Cluster, type OpenCluster } from "@concurrent-kafka/driver/Driver"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type { KafkaConfig, SASLOptions } from "kafkajs"
-import { Cluster } from "./cluster.ts"
 import { registerZstd } from "./codecs.ts"
 import { makeConnector } from "./connector.ts"
 import { classify } from "./kafkaJsErrors.ts"
 import { logging } from "./logger.ts"
-import type { ClientSettings } from "./options.ts"
 import { openParts } from "./wire.ts"
 
-/** An answer that takes longer is not waited for; see `Capabilities`. */
-const longestRequest = 10_000
 const longestConnect = 5000
 
-/** A third of the session leaves two more tries before the broker gives us up. */
-export const requestTimeoutOf = (sessionTimeout: number): number =>
-  Math.max(2000, Math.min(longestRequest, Math.floor(sessionTimeout / 3)))
-
-export interface Client {
-  /** Throws `KafkaClientError` when kafkajs is not the one that the driver knows. */
-  readonly openCluster: (requestTimeout: number, sessionTimeout: number) => Cluster
-}
-
-export const makeClient = (settings: ClientSettings, context: Context.Context<never>): Client => {
+export const openClient = (settings: ClientSettings, context: Context.Context<never>): OpenCluster => {
   registerZstd()
   const sasl = saslOf(settings, context)
   const config: KafkaConfig = {
@@ -41,13 +29,11 @@ export const makeClient = (settings: ClientSettings, context: Context.Context<ne
     ...(logging(context) as Pick<KafkaConfig, "logCreator" | "logLevel">),
     ...(sasl === undefined ? {} : { sasl })
   }
-  return {
-    openCluster: (requestTimeout, sessionTimeout) => {
-      try {
-        return new Cluster(makeConnector(openParts({ ...config, requestTimeout }), sessionTimeout + longestConnect))
-      } catch (error) {
-        throw classify(error, "open kafkajs")
-      }
+  return (requestTimeout, sessionTimeout) => {
+    try {
+      return new Cluster(makeConnector(openParts({ ...config, requestTimeout }), sessionTimeout + longestConnect))
+    } catch (error) {
+      throw classify(error, "open kafkajs")
     }
   }
 }

@@ -2,7 +2,6 @@
 import { promisify } from "node:util"
 import * as zlib from "node:zlib"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
-import type { OffsetMap } from "@concurrent-kafka/core/OffsetMap"
 import kafkajs from "kafkajs"
 
 const names: Readonly<Record<number, string>> = { 1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd" }
@@ -25,15 +24,6 @@ export const registerZstd = (): void => {
       buffer.length < small ? zlib.zstdDecompressSync(buffer) : await decompress(buffer)
   })
 }
-
-/** For compressed offset maps: Node's own, where it has it. Not the codec of the records, which is asynchronous and has no limit. */
-export const offsetMapZstd: OffsetMap.Zstd | undefined =
-  typeof zlib.zstdDecompressSync === "function"
-    ? {
-        compress: (bytes) => zlib.zstdCompressSync(bytes),
-        decompress: (bytes, limit) => zlib.zstdDecompressSync(bytes, { maxOutputLength: limit })
-      }
-    : undefined
 
 interface Codec {
   readonly decompress: (buffer: Buffer) => Promise<Buffer> | Buffer

@@ -1,12 +1,12 @@
 /**
- * kafkajs as the rest of the driver wants it: the `Broker` of `broker.ts` on one of kafkajs.
+ * kafkajs as the rest of the driver wants it: a `Broker` on one of its own.
  *
  * A broker is thrown away with its first failure and made anew: reconnecting inside of kafkajs is not exclusive, and two requests at
  * the same time would open two sockets and forget one.
  */
-import type { Broker, Connector } from "./broker.ts"
+import type { Broker, Connector } from "@concurrent-kafka/driver/Broker"
+import { decodeFetch } from "@concurrent-kafka/driver/Protocol"
 import { decompress } from "./codecs.ts"
-import { decodeFetch } from "./fetchResponse.ts"
 import { classify } from "./kafkaJsErrors.ts"
 import { askMetadata } from "./metadata.ts"
 import { initProducerId, produce } from "./produce.ts"

@@ -1,6 +1,6 @@
 /** What the errors mean that kafkajs throws. */
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
-import { reasonOf } from "./classify.ts"
+import { reasonOf } from "@concurrent-kafka/driver/Protocol"
 import { brokeOff } from "./wire.ts"
 
 const byName: Readonly<Record<string, KafkaClientError["reason"]>> = {

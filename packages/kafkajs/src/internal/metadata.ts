@@ -1,133 +1,29 @@
-/**
- * Metadata of topics with their ids (KIP-516) and without an exception when one of them is missing. kafkajs speaks Metadata
- * up to version 6, which has no ids; version 12 is written and read here when the broker has it.
- */
-import { codeName } from "./codes.ts"
-import type { Metadata, TopicMetadata } from "./broker.ts"
+/** Metadata over kafkajs, which speaks them up to version 6, without ids: version 12 is the driver's own, when the broker has it. */
+import type { Metadata, TopicMetadata } from "@concurrent-kafka/driver/Broker"
+import {
+  codeName,
+  decodeMetadata,
+  encodeMetadata,
+  metadataKey,
+  metadataVersion
+} from "@concurrent-kafka/driver/Protocol"
 import type { KafkaJsBroker, KafkaJsMetadata } from "./wire.ts"
-
-const apiKey = 3
-const withIds = 12
-
-const uvarint = (bytes: Array<number>, value: number): void => {
-  while (value > 0x7f) {
-    bytes.push((value & 0x7f) | 0x80)
-    value >>>= 7
-  }
-  bytes.push(value)
-}
-
-const encode = (topics: ReadonlyArray<string>): Buffer => {
-  const parts: Array<Buffer> = []
-  // the request header of version 2 ends with tagged fields; kafkajs writes the header of version 1, so they begin the body
-  const head: Array<number> = [0]
-  uvarint(head, topics.length + 1)
-  parts.push(Buffer.from(head))
-  for (const topic of topics) {
-    const name = Buffer.from(topic, "utf8")
-    const length: Array<number> = []
-    uvarint(length, name.length + 1)
-    // topic_id (zero: asked by name), name, tagged fields
-    parts.push(Buffer.alloc(16), Buffer.from(length), name, Buffer.from([0]))
-  }
-  // allow_auto_topic_creation, include_topic_authorized_operations, tagged fields
-  parts.push(Buffer.from([0, 0, 0]))
-  return Buffer.concat(parts)
-}
-
-class Reader {
-  readonly buffer: Buffer
-  at = 0
-  constructor(buffer: Buffer) {
-    this.buffer = buffer
-  }
-  int16(): number {
-    return this.buffer.readInt16BE((this.at += 2) - 2)
-  }
-  int32(): number {
-    return this.buffer.readInt32BE((this.at += 4) - 4)
-  }
-  uvarint(): number {
-    let value = 0
-    for (let shift = 0; ; shift += 7) {
-      const byte = this.buffer.readUInt8(this.at++)
-      value |= (byte & 0x7f) << shift
-      if (byte < 0x80) return value
-    }
-  }
-  text(): string | null {
-    const length = this.uvarint() - 1
-    return length < 0 ? null : this.buffer.toString("utf8", this.at, (this.at += length))
-  }
-  tags(): void {
-    for (let n = this.uvarint(); n > 0; n--) {
-      this.uvarint()
-      const length = this.uvarint()
-      this.at += length
-    }
-  }
-  array<A>(read: () => A): Array<A> {
-    const length = this.uvarint() - 1
-    const out: Array<A> = []
-    for (let i = 0; i < length; i++) out.push(read())
-    return out
-  }
-}
-
-const decode = (payload: Buffer): Metadata & { readonly clientSideThrottleTime: number } => {
-  const r = new Reader(payload)
-  r.tags() // of the response header
-  const clientSideThrottleTime = r.int32()
-  const brokers = new Map<number, { host: string; port: number }>()
-  r.array(() => {
-    const id = r.int32()
-    const host = r.text() ?? ""
-    const port = r.int32()
-    r.text() // rack
-    r.tags()
-    brokers.set(id, { host, port })
-  })
-  r.text() // cluster id
-  r.int32() // controller
-  const topics = new Map<string, TopicMetadata>()
-  r.array(() => {
-    const code = codeName(r.int16())
-    const topic = r.text()
-    const id = r.buffer.toString("hex", r.at, (r.at += 16))
-    r.at += 1 // internal
-    const leaders = new Map<number, number>()
-    r.array(() => {
-      r.int16()
-      const partition = r.int32()
-      const leader = r.int32()
-      r.int32() // leader epoch
-      r.array(() => r.int32())
-      r.array(() => r.int32())
-      r.array(() => r.int32())
-      r.tags()
-      leaders.set(partition, leader)
-    })
-    r.int32() // authorized operations
-    r.tags()
-    if (topic !== null) topics.set(topic, { topic, code, id: /^0*$/.test(id) ? undefined : id, leaders })
-  })
-  return { brokers, topics, clientSideThrottleTime }
-}
 
 /** Asks one broker. An empty list asks for no topic, only for the brokers. */
 export const askMetadata = (broker: KafkaJsBroker, topics: ReadonlyArray<string>): Promise<Metadata> => {
-  if ((broker.versions?.[apiKey]?.maxVersion ?? 0) < withIds) return broker.metadata(topics).then(fromKafkaJs)
+  if ((broker.versions?.[metadataKey]?.maxVersion ?? 0) < metadataVersion)
+    return broker.metadata(topics).then(fromKafkaJs)
   return broker.connectionPool.send<Metadata>({
     request: {
-      apiKey,
+      apiKey: metadataKey,
       apiName: "Metadata",
-      apiVersion: withIds,
+      apiVersion: metadataVersion,
       encode: async () => {
-        const buffer = encode(topics)
+        const buffer = encodeMetadata(topics)
         return { buf: buffer, buffer }
       }
     },
-    response: { decode: async (payload) => decode(payload), parse: (data) => data }
+    response: { decode: async (payload) => decodeMetadata(payload), parse: (data) => data }
   })
 }
 

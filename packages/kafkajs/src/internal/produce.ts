@@ -1,31 +1,19 @@
-/** Produce and InitProducerId over kafkajs. Its own Produce encodes the records, too, which is ours to do. */
-import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+/** Produce and InitProducerId over kafkajs. Its own Produce encodes the records, too, which is the driver's to do. */
 import {
   decodeInitProducerId,
   decodeProduce,
   encodeInitProducerId,
   encodeProduce,
+  initProducerIdKey,
+  initProducerIdVersions,
   type PartitionBatch,
   type Produced,
-  type ProducerIdentity
-} from "./produceRequest.ts"
+  produceKey,
+  type ProducerIdentity,
+  produceVersions,
+  versionIn
+} from "@concurrent-kafka/driver/Protocol"
 import type { KafkaJsBroker } from "./wire.ts"
-
-const produceKey = 0
-const initProducerIdKey = 22
-/** 3 is the first with batches of format 2, 7 the last that kafkajs knows the header of and that we need */
-const lowest = 3
-const highest = 7
-
-const versionOf = (broker: KafkaJsBroker, key: number, min: number, max: number, name: string): number => {
-  const offered = broker.versions?.[key]
-  const version = Math.min(max, offered?.maxVersion ?? -1)
-  if (version >= min && version >= (offered?.minVersion ?? 0)) return version
-  throw new KafkaClientError({
-    reason: "UnsupportedClient",
-    detail: `the broker offers no version of ${name} from ${min} to ${max}`
-  })
-}
 
 const payload = (buffer: Buffer) => async () => ({ buf: buffer, buffer })
 
@@ -35,7 +23,7 @@ export const produce = (
   batches: ReadonlyArray<PartitionBatch>,
   timeout: number
 ): Promise<Produced> => {
-  const version = versionOf(broker, produceKey, lowest, highest, "Produce")
+  const version = versionIn(broker.versions?.[produceKey], produceVersions)
   return broker.connectionPool.send<Produced>({
     request: {
       apiKey: produceKey,
@@ -50,7 +38,7 @@ export const produce = (
 
 /** An identity for an idempotent producer without transactions; any broker gives one. */
 export const initProducerId = async (broker: KafkaJsBroker): Promise<ProducerIdentity> => {
-  const version = versionOf(broker, initProducerIdKey, 0, 1, "InitProducerId")
+  const version = versionIn(broker.versions?.[initProducerIdKey], initProducerIdVersions)
   const answer = await broker.connectionPool.send<Buffer>({
     request: {
       apiKey: initProducerIdKey,

@@ -13,7 +13,7 @@
 import { createRequire } from "node:module"
 import kafkajs from "kafkajs"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
-import type { Broker } from "./broker.ts"
+import type { Broker } from "@concurrent-kafka/driver/Broker"
 
 export interface WireRequest {
   readonly apiKey: number

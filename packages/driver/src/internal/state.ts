@@ -17,7 +17,7 @@ import * as Queue from "effect/Queue"
 import { isFatal } from "./classify.ts"
 import type { Cluster } from "./cluster.ts"
 import { keyOf } from "./offsets.ts"
-import type { Broker } from "./broker.ts"
+import type { Broker } from "../Broker.ts"
 
 export interface Owned {
   readonly topic: string

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { decompress } from "../src/internal/codecs.ts"
+import { decompress } from "./codecs.ts"
 import { crc32c } from "../src/internal/crc32c.ts"
 import { type BatchRecord, encodeBatch, roughSize } from "../src/internal/recordBatch.ts"
 import { decodeProduce, encodeProduce } from "../src/internal/produceRequest.ts"

@@ -1,6 +1,33 @@
 /** Produce and InitProducerId as they go over the wire: the record batches in it are the driver's own, whatever the library. */
+import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { fromCode } from "./classify.ts"
 import { codeName } from "./codes.ts"
+
+export const produceKey = 0
+export const initProducerIdKey = 22
+
+interface Versions {
+  readonly name: string
+  readonly min: number
+  readonly max: number
+}
+
+/** 3 is the first with batches of format 2, 7 the last that is needed */
+export const produceVersions: Versions = { name: "Produce", min: 3, max: 7 }
+export const initProducerIdVersions: Versions = { name: "InitProducerId", min: 0, max: 1 }
+
+/** The highest version that both have. Throws `KafkaClientError` (`UnsupportedClient`). */
+export const versionIn = (
+  offered: { readonly minVersion: number; readonly maxVersion: number } | undefined,
+  { max, min, name }: Versions
+): number => {
+  const version = Math.min(max, offered?.maxVersion ?? -1)
+  if (version >= min && version >= (offered?.minVersion ?? 0)) return version
+  throw new KafkaClientError({
+    reason: "UnsupportedClient",
+    detail: `the broker offers no version of ${name} from ${min} to ${max}`
+  })
+}
 
 export interface PartitionBatch {
   readonly topic: string

@@ -2,7 +2,7 @@ import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { assert, describe, it } from "@effect/vitest"
 import type { Cluster } from "../src/internal/cluster.ts"
 import { fetchCommitted } from "../src/internal/offsets.ts"
-import type { Broker } from "../src/internal/broker.ts"
+import type { Broker } from "../src/Broker.ts"
 
 type Entry = Awaited<ReturnType<Broker["offsetFetch"]>>["responses"][number]["partitions"][number]
 

@@ -11,7 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import { batchFate, isFatal } from "./classify.ts"
 import { type Entry, Lane, publishError, type Trouble } from "./lane.ts"
-import type { TopicMetadata } from "./broker.ts"
+import type { TopicMetadata } from "../Broker.ts"
 
 interface Topic {
   readonly name: string

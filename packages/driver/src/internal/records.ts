@@ -12,7 +12,7 @@
  */
 import type { ConsumerRecord, Headers } from "@concurrent-kafka/core/ConsumerRecord"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
-import type { Decompress } from "./broker.ts"
+import type { Decompress } from "../Broker.ts"
 import type { AbortedTransaction } from "./fetchResponse.ts"
 
 const overhead = 61

@@ -8,7 +8,7 @@
  * A claim decides only about who is given a partition. Whether the owner may go on where it was is decided by the session
  * from generations and committed offsets; here nothing is trusted for that.
  */
-import type { MemberOfGroup } from "./broker.ts"
+import type { MemberOfGroup } from "../Broker.ts"
 import { type Assignment, decodeSubscription, encodeAssignment, encodeSubscription } from "./groupData.ts"
 
 export const stickyName = "concurrent-kafka-sticky"

@@ -1,19 +1,21 @@
 /**
- * The seam between the client library and the rest of this driver: what a connection to one broker can be asked.
+ * The seam between a client library and the driver: what a connection to one broker can be asked.
  *
  * The library gives connections: TCP, TLS, SASL, the versions that both sides have, requests and answers by number.
  * Membership, assignment, fetching, commits and producing are the driver's own and stand on this interface only, so that
- * they do not depend on which library it is.
+ * they are the same on every library.
  *
  * What every implementation promises:
  * - An answer comes whole, with its error codes; a promise is rejected only when there is none.
  * - A request is sent once: nothing below tries again, looks for another broker or changes what was asked for.
  * - Requests of a broker may be under way at the same time. A Fetch does not hold up the others.
  * - `destroy` ends at once: what is under way is rejected, and no connection is opened any more.
+ *
+ * @since 0.1.0
  */
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
-import type { Fetched } from "./fetchResponse.ts"
-import type { PartitionBatch, Produced, ProducerIdentity } from "./produceRequest.ts"
+import type { Fetched } from "./internal/fetchResponse.ts"
+import type { PartitionBatch, Produced, ProducerIdentity } from "./internal/produceRequest.ts"
 
 export interface Address {
   readonly host: string

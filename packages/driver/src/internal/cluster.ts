@@ -6,7 +6,7 @@
  * A `Broker` whose connection failed is thrown away and made anew: what was under way over it is not to be answered later.
  */
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
-import type { Address, Broker, Connector, Metadata, TopicMetadata } from "./broker.ts"
+import type { Address, Broker, Connector, Metadata, TopicMetadata } from "../Broker.ts"
 import { fromCode } from "./classify.ts"
 import { codeName } from "./codes.ts"
 

@@ -5,7 +5,7 @@ import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { fromCode } from "./classify.ts"
 import type { Cluster } from "./cluster.ts"
 import { codeName } from "./codes.ts"
-import type { Broker, TopicEntries } from "./broker.ts"
+import type { Broker, TopicEntries } from "../Broker.ts"
 
 export const keyOf = (topic: string, partition: number): string => `${topic}/${partition}`
 

@@ -28,7 +28,7 @@ import { heartbeats, type Leadership, membership } from "./membership.ts"
 import { byTopic, isolationLevel, keyOf, logOffsets } from "./offsets.ts"
 import { ask, backoff, makeOwned, type Owned, SessionState, written } from "./state.ts"
 import { watcher } from "./watcher.ts"
-import type { Broker } from "./broker.ts"
+import type { Broker } from "../Broker.ts"
 
 export const capabilities = (requestTimeout: number): Capabilities => ({
   awaitedRevoke: true,

@@ -1,9 +1,9 @@
-/** The client's settings: checked, and turned into what kafkajs wants. */
+/** The client's settings: checked, and turned into what libraries want. */
 import { InvalidOptions } from "@concurrent-kafka/core/InvalidOptions"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import type { KafkaJsOptions } from "../KafkaJs.ts"
+import type { ClientOptions } from "../ClientOptions.ts"
 
 export interface ClientSettings {
   readonly brokers: ReadonlyArray<string>
@@ -14,7 +14,7 @@ export interface ClientSettings {
   /** milliseconds */
   readonly deliveryTimeout: number
   readonly ssl: boolean | { readonly ca?: string; readonly cert?: string; readonly key?: string }
-  readonly sasl: KafkaJsOptions["sasl"]
+  readonly sasl: ClientOptions["sasl"]
 }
 
 const refuse = (option: string, value: unknown, accepted: string): never => {
@@ -39,12 +39,12 @@ const duration = (option: string, value: Duration.Input | undefined, byDefault: 
 }
 
 /** Throws `InvalidOptions`. */
-export const checkOptions = (options: KafkaJsOptions): ClientSettings => {
+export const checkOptions = (options: ClientOptions): ClientSettings => {
   const { brokers, clientId, sasl, ssl, waitForBroker } = options
   if (!Array.isArray(brokers) || brokers.length === 0)
     refuse("brokers", typeof brokers === "string" ? shown(brokers) : brokers, `at least one ${address}`)
   for (const broker of brokers) {
-    // kafkajs splits at the colon: an IPv6 address cannot be given
+    // kafkajs splits at the colon: an IPv6 address cannot be given, with no library, so that one can be changed for another
     const [, port] = typeof broker === "string" ? (/^[^:\s/@]+:(\d{1,5})$/.exec(broker) ?? []) : []
     if (port === undefined || Number(port) < 1 || Number(port) > 65_535) {
       refuse("brokers", typeof broker === "string" ? shown(broker) : broker, address)
@@ -74,7 +74,7 @@ export const checkOptions = (options: KafkaJsOptions): ClientSettings => {
   }
 }
 
-const checkSasl = (sasl: NonNullable<KafkaJsOptions["sasl"]>): void => {
+const checkSasl = (sasl: NonNullable<ClientOptions["sasl"]>): void => {
   switch (sasl.mechanism) {
     case "plain":
     case "scram-sha-256":
