@@ -97,10 +97,10 @@ const tryMutant = async (patch: string, home: string): Promise<Outcome> => {
   if (code === null) return done({ status: "survived", by: `not caught within ${limitMillis / 1000} s` })
   const last = out.trimEnd().split("\n").at(-1) ?? ""
   try {
-    const { failures } = JSON.parse(last) as {
-      failures: ReadonlyArray<{ seed: number; invariant: string; detail: string }>
+    const { failed } = JSON.parse(last) as {
+      failed: ReadonlyArray<{ seed: number; invariant: string; detail: string }>
     }
-    const [first] = failures
+    const [first] = failed
     return done({ status: "caught", seed: first?.seed, by: `${first?.invariant}: ${first?.detail}` })
   } catch {
     return done({ status: "caught", by: last })
@@ -141,6 +141,8 @@ for (const { name, rule, status } of outcomes) {
   if (status !== "caught") process.stdout.write(`${status}: ${name}. ${rule}\n`)
 }
 if (args.includes("--json")) {
-  process.stdout.write(`${JSON.stringify({ ok: caught === outcomes.length, caught, mutants: outcomes, seconds })}\n`)
+  process.stdout.write(
+    `${JSON.stringify({ ok: caught === outcomes.length, mutants: outcomes.length, mutantsCaught: caught, outcomes, seconds })}\n`
+  )
 }
 process.exitCode = caught === outcomes.length && outcomes.length > 0 ? 0 : 1

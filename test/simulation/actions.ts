@@ -3,8 +3,9 @@
  */
 import * as Effect from "effect/Effect"
 import { groupId, Process, type Stage } from "./member.ts"
+import { Prng } from "@concurrent-kafka/testing/Prng"
 import type { Action } from "./plan.ts"
-import type { Prng } from "@concurrent-kafka/testing/Prng"
+import { faultActions, type Step } from "./schedule.ts"
 import { TopicActions } from "./topics.ts"
 import { Troubles } from "./troubles.ts"
 
@@ -20,7 +21,8 @@ interface Slot {
 
 export class Actions {
   readonly stage: Stage
-  readonly chance: Prng
+  /** of the step that is being taken */
+  chance: Prng
   private readonly topics: TopicActions
   private readonly troubles: Troubles
   private readonly slots: Array<Slot>
@@ -28,12 +30,12 @@ export class Actions {
   private readonly processes: Array<Process> = []
   private quiets = 0
 
-  constructor(stage: Stage, chance: Prng) {
+  constructor(stage: Stage) {
     this.stage = stage
-    this.chance = chance
-    this.topics = new TopicActions(stage, chance)
-    this.troubles = new Troubles(stage, chance)
-    this.slots = stage.plan.members.map((_, index) => ({
+    this.chance = new Prng(stage.plan.seed, "step 0")
+    this.topics = new TopicActions(stage, this.chance)
+    this.troubles = new Troubles(stage, this.chance)
+    this.slots = stage.plan.members.slice(0, stage.cut.members).map((_, index) => ({
       clientId: `m${index + 1}`,
       index,
       process: undefined,
@@ -45,23 +47,40 @@ export class Actions {
     this.stage.checker.trace.log("SIM", what)
   }
 
+  /** The result says whether it is to be taken. */
+  begins(step: number): boolean {
+    this.chance = new Prng(this.stage.plan.seed, `step ${step}`)
+    this.topics.begins(step, this.chance)
+    this.troubles.chance = this.chance
+    return this.stage.cut.skip?.has(step) !== true
+  }
+
   begin(): void {
     this.topics.begin()
-    if (this.stage.plan.badStart) this.troubles.badStart()
+    if (this.begins(0)) {
+      this.topics.first()
+      if (this.stage.plan.badStart) this.troubles.badStart()
+    }
     this.start(this.slots[0]!)
   }
 
-  act(): void {
-    const action = this.chance.weighted(this.stage.plan.actions)
-    if (this.carryOut(action)) this.stage.coverage.count(`action ${action}`)
+  act({ action, number, records }: Step): void {
+    const taken = this.begins(number)
     if (this.chance.chance(0.2)) this.supervise()
+    if (!taken) return
+    if (this.carryOut(action, records)) this.stage.coverage.count(`action ${action}`)
+    else if (faultActions.has(action)) {
+      // there was nobody, or nothing, for it: something else goes wrong
+      this.troubles.requestFault(undefined)
+      this.stage.coverage.count("action requestFault")
+    }
   }
 
-  private carryOut(action: Action): boolean {
+  private carryOut(action: Action, records: number): boolean {
     const { chance, stage, topics, troubles } = this
     switch (action) {
       case "produce":
-        return topics.write()
+        return topics.write(records)
       case "transaction":
         return topics.transact()
       case "marker":
@@ -103,6 +122,14 @@ export class Actions {
         return true
       case "freeze":
         return this.some((process) => troubles.freeze(process), isAlive)
+      case "stutter":
+        return this.some((process) => troubles.stutter(process))
+      case "stranger": {
+        const down = this.slots.filter((slot) => this.isDown(slot))
+        if (down.length === 0 || stage.plan.protocol !== "eager") return false
+        this.start(chance.pick(down), ["another"])
+        return true
+      }
       case "evict":
         return this.some((process) => troubles.evict(process))
       case "disconnect":
@@ -168,8 +195,12 @@ export class Actions {
     return state === undefined || state === "closed" || state === "dead"
   }
 
-  private start(slot: Slot): void {
-    slot.process = new Process(this.stage, slot.clientId, ++slot.starts, this.stage.plan.members[slot.index]!)
+  private start(slot: Slot, assignors?: ReadonlyArray<string>): void {
+    const plan = this.stage.plan.members[slot.index]!
+    slot.process = new Process(this.stage, slot.clientId, ++slot.starts, {
+      ...plan,
+      assignors: assignors ?? plan.assignors
+    })
     this.processes.push(slot.process)
   }
 
@@ -190,6 +221,10 @@ export class Actions {
   heal(): void {
     this.topics.heal()
     this.troubles.heal()
+    // who has nothing in common with the others makes room, and what was parked for long comes with the next epochs
+    for (const { process } of this.slots)
+      if (process !== undefined && isUpOrIdle(process) && (process.isStranger || this.stage.plan.parksLong))
+        process.close(false)
     this.keepAlive()
   }
 

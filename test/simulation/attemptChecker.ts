@@ -10,6 +10,9 @@ const counted = ["handled", "skipped", "filtered", "deadLettered", "alreadyDone"
 export class AttemptChecker {
   private readonly judge: Judge
 
+  /** called for each that did not ask for it */
+  interrupted: (attempt: Attempt) => void = () => {}
+
   constructor(judge: Judge) {
     this.judge = judge
   }
@@ -95,6 +98,7 @@ export class AttemptChecker {
     if (how === "success" && !attempt.deferred) this.done(attempt)
     if (how !== "interrupted" || attempt.self || epoch === undefined || owner.closing !== undefined) return
     const late = this.isLate(attempt)
+    this.interrupted(attempt)
     const goes = epoch.state === "ended" || epoch.mayEnd !== undefined || (epoch.state === "revoking" && epoch.exact)
     if (!late && !goes) {
       this.judge.violation(
@@ -149,6 +153,14 @@ export class AttemptChecker {
   /** Its dead letter is to be sent. */
   sends(owner: Owner, rec: Rec, epochNumber: number): void {
     owner.epochs.get(epochNumber)?.sending.add(rec)
+  }
+
+  /** Dead letters are on their way. */
+  letters(owner: Owner, recs: ReadonlyArray<Rec>): void {
+    for (const rec of recs) {
+      for (const epoch of owner.epochs.values())
+        if (epoch.state !== "ended" && epoch.sending.has(rec)) owner.letters.set(rec, epoch)
+    }
   }
 
   /** The broker has the dead letter. */

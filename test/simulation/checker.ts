@@ -5,6 +5,7 @@
  */
 import { AttemptChecker } from "./attemptChecker.ts"
 import { CommitChecker } from "./commitChecker.ts"
+import { IdleChecker } from "./idleChecker.ts"
 import { Judge } from "./judge.ts"
 import type { Owner } from "./owner.ts"
 import { SessionChecker } from "./sessionChecker.ts"
@@ -13,6 +14,12 @@ export class Checker extends Judge {
   readonly commits = new CommitChecker(this)
   readonly sessions = new SessionChecker(this, this.commits)
   readonly attempts = new AttemptChecker(this)
+  readonly idleness = new IdleChecker(this)
+
+  constructor(...args: ConstructorParameters<typeof Judge>) {
+    super(...args)
+    this.attempts.interrupted = (attempt) => this.sessions.interrupted(attempt)
+  }
 
   /** Records of epochs that are over may still be held. */
   isEnding(owner: Owner): boolean {

@@ -9,6 +9,7 @@ export type Counts = Record<string, number>
 
 export class Coverage {
   readonly counts: Counts = {}
+  counted: (what: string) => void = () => {}
 
   row(machine: Machine, row: string): void {
     this.count(`${machine} ${row}`)
@@ -16,6 +17,7 @@ export class Coverage {
 
   count(what: string, times = 1): void {
     this.counts[what] = (this.counts[what] ?? 0) + times
+    this.counted(what)
   }
 }
 
@@ -34,6 +36,9 @@ const kinds: Readonly<Record<string, ReadonlyArray<string>>> = {
   "lost while draining": ["feature lost while draining"],
   crash: ["action crash"],
   freeze: ["action freeze"],
+  "slow event loop": ["action stutter"],
+  "another version's assignors": ["feature other assignors"],
+  "no common assignor": ["action stranger"],
   eviction: ["action evict"],
   "missed generation": ["action missGeneration"],
   "coordinator moves": ["action failover"],
@@ -88,6 +93,7 @@ const kinds: Readonly<Record<string, ReadonlyArray<string>>> = {
   "dead letter not taken": ["record R11"],
   parked: ["feature parked"],
   "park limit": ["record R20"],
+  "parked for an hour": ["feature parked for long"],
   "order: none": ["feature order unordered"],
   "order: key": ["feature order key"],
   "order: partition": ["feature order partition"],

@@ -14,7 +14,7 @@ import type * as Scope from "effect/Scope"
 import type { Checker } from "./checker.ts"
 import type { Attempt, Owner } from "./owner.ts"
 import type { Behaviour, Plan, PolicyKind } from "./plan.ts"
-import type { Prng } from "@concurrent-kafka/testing/Prng"
+import { Prng } from "@concurrent-kafka/testing/Prng"
 import { keyOf, type Rec } from "./truth.ts"
 
 export interface Handling {
@@ -33,6 +33,18 @@ export interface Handling {
 export const deadLetterTopic = "dead"
 
 type Body = Effect.Effect<void, unknown, Scope.Scope>
+
+/** Works for an attempt beside its handler: a policy that takes its time, or a finalizer. */
+const busy = <A, E, R>(owner: Owner, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.suspend(() => {
+    owner.busy++
+    return Effect.ensuring(
+      effect,
+      Effect.sync(() => {
+        owner.busy--
+      })
+    )
+  })
 
 const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: Delivery): Body => {
   const { chance, checker, plan } = h
@@ -104,13 +116,16 @@ const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: D
       attempt.deferred = true
       return Effect.andThen(
         Effect.addFinalizer((exit) =>
-          Effect.andThen(
-            sleep(chance.int(1, 100)),
-            behaviour === "finalizerDies"
-              ? Effect.die("finalizer")
-              : Effect.sync(() => {
-                  if (Exit.isSuccess(exit)) checker.attempts.done(attempt)
-                })
+          busy(
+            h.owner,
+            Effect.andThen(
+              sleep(chance.int(1, 100)),
+              behaviour === "finalizerDies"
+                ? Effect.die("finalizer")
+                : Effect.sync(() => {
+                    if (Exit.isSuccess(exit)) checker.attempts.done(attempt)
+                  })
+            )
           )
         ),
         sleep(moment())
@@ -136,6 +151,9 @@ const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: D
   }
 }
 
+/** What is done with a record depends on nothing but the record, and how often something was done with it. */
+const chanceOf = ({ plan }: Handling, rec: Rec): Prng => new Prng(plan.seed, `${rec.source} ${++rec.chances}`)
+
 const directives: ReadonlySet<Behaviour> = new Set(["again", "giveUp", "bury"])
 const failing: ReadonlySet<Behaviour> = new Set(["fail", "die", "throw", "self", "finalizerDies"])
 
@@ -153,7 +171,8 @@ export const makeHandler = (h: Handling): Handler<never, never> => {
   const handle = (delivery: Delivery): Body => {
     const rec = checker.recordOf(delivery)
     const attempt = checker.attempts.starts(owner, rec, delivery.epoch, delivery.attempt)
-    const behaviour = choose(h)
+    const its: Handling = { ...h, chance: chanceOf(h, rec) }
+    const behaviour = choose(its)
     h.count(`behaviour ${behaviour}`)
     checker.trace.log(owner.name, `starts ${keyOf(rec)}@${rec.offset}#${delivery.epoch} ${behaviour}`)
     const ended = (how: "success" | "failure" | "interrupted") => {
@@ -163,7 +182,7 @@ export const makeHandler = (h: Handling): Handler<never, never> => {
     }
     let body: Body
     try {
-      body = behave(h, behaviour, attempt, delivery)
+      body = behave(its, behaviour, attempt, delivery)
     } catch (defect) {
       mayStop(h, "defect")
       ended("failure")
@@ -225,7 +244,14 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
         const rec = checker.recordOf(record)
         checker.attempts.asks(owner, rec, record.epoch)
         if (h.healed()) return skip(record)
-        const what = chance.weighted({ skip: 3, retry: 10, letter: 4, park: h.mapped ? 4 : 0, later: 1 })
+        const chance = chanceOf(h, rec)
+        const what = chance.weighted({
+          skip: 3,
+          retry: 10,
+          letter: 4,
+          park: h.mapped ? (h.plan.parksLong ? 10 : 4) : 0,
+          later: 1
+        })
         const decide = (): Decision => {
           const retry = (): Decision.Retry => {
             const after = chance.chance(0.2) ? 0 : chance.skewed(1, 4000)
@@ -245,11 +271,12 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
               return letter()
             case "park": {
               const then = chance.weighted({ skip: 1, retry: 2, letter: 2 })
-              const atMost = chance.pick([1, 3, 50])
+              const atMost = h.plan.parksLong ? 1_000 : chance.pick([1, 3, 50])
               checker.attempts.parks(owner, record.epoch, atMost)
+              if (h.plan.parksLong) checker.happened("parked for long")
               return {
                 _tag: "Park",
-                limits: { atMost, atMostFor: chance.skewed(100, 15_000) },
+                limits: { atMost, atMostFor: h.plan.parksLong ? 3_600_000 : chance.skewed(100, 15_000) },
                 then: then === "skip" ? { _tag: "Skip" } : then === "retry" ? retryLater() : letter()
               }
             }
@@ -262,13 +289,13 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
           return { _tag: "Retry", after: chance.int(0, 2000) }
         }
         return what === "later"
-          ? Effect.andThen(Effect.sleep(chance.skewed(1, 500)), Effect.sync(decide))
+          ? busy(owner, Effect.andThen(Effect.sleep(chance.skewed(1, 500)), Effect.sync(decide)))
           : Effect.succeed(decide())
       }) as FailurePolicy<unknown, never>
     case "steps": {
       const tries = FailurePolicy.retry(Schedule.exponential(chance.int(1, 300)).pipe(Schedule.upTo({ times: 3 })))
-      const step =
-        h.mapped && chance.chance(0.5) ? tries.pipe(FailurePolicy.orPark({ atMost: 5, atMostFor: 8_000 })) : tries
+      const limits = h.plan.parksLong ? { atMost: 1_000, atMostFor: 3_600_000 } : { atMost: 5, atMostFor: 8_000 }
+      const step = h.mapped && chance.chance(0.5) ? tries.pipe(FailurePolicy.orPark(limits)) : tries
       const policy = chance.chance(0.7)
         ? step.pipe(FailurePolicy.orDeadLetter(deadLetterTopic, { refused: "skip" }))
         : step.pipe(FailurePolicy.orSkip)
@@ -279,7 +306,8 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
         } else if (decision._tag === "Skip") skip(record)
         else if (decision._tag === "DeadLetter") checker.attempts.sends(owner, rec, record.epoch)
         else if (decision._tag === "Park") {
-          checker.attempts.parks(owner, record.epoch, 5)
+          checker.attempts.parks(owner, record.epoch, limits.atMost)
+          if (h.plan.parksLong) checker.happened("parked for long")
           if (decision.then._tag !== "Skip") tell(decision.then, record, rec)
         }
       }
@@ -299,20 +327,25 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
     }
     case "make":
       return FailurePolicy.make(({ record }) => {
-        checker.attempts.asks(owner, checker.recordOf(record), record.epoch)
+        const rec = checker.recordOf(record)
+        checker.attempts.asks(owner, rec, record.epoch)
+        const chance = chanceOf(h, rec)
         const what = h.healed() ? "skip" : chance.weighted({ skip: 10, later: 6, stop: 0.3, die: 0.2, stopLater: 0.2 })
         switch (what) {
           case "skip":
             return skip(record)
           case "later":
-            return Effect.andThen(
-              Effect.sleep(chance.skewed(1, 2000)),
-              Effect.sync(() => skip(record))
+            return busy(
+              owner,
+              Effect.andThen(
+                Effect.sleep(chance.skewed(1, 2000)),
+                Effect.sync(() => skip(record))
+              )
             )
           case "stop":
             return stop()
           case "stopLater":
-            return Effect.andThen(Effect.sleep(chance.skewed(1, 2000)), Effect.sync(stop))
+            return busy(owner, Effect.andThen(Effect.sleep(chance.skewed(1, 2000)), Effect.sync(stop)))
           case "die":
             stop()
             return Effect.die("the policy dies")

@@ -12,11 +12,12 @@ import { Checker } from "./checker.ts"
 import type { Violation } from "./judge.ts"
 import { Coverage, type Counts } from "./coverage.ts"
 import { groupId, type Stage } from "./member.ts"
-import { featuresOf, type Plan, planOf } from "./plan.ts"
+import { type Action, featuresOf, type Plan, planOf } from "./plan.ts"
 import { Prng } from "@concurrent-kafka/testing/Prng"
 import { Trace } from "./trace.ts"
 import { Truth } from "./truth.ts"
 import { Realm, World } from "@concurrent-kafka/testing/World"
+import { type Cut, faultActions, scheduleOf } from "./schedule.ts"
 
 /** After everything has healed the group must be through within this time, whatever the timeouts of the plan are. */
 const healingLimit = 240_000
@@ -28,6 +29,12 @@ export interface Result {
   readonly lines: number
   readonly steps: number
   readonly records: number
+  readonly partitions: number
+  readonly members: number
+  /** things that went wrong */
+  readonly faults: number
+  /** how many steps its schedule has, beside the first and the two of the end, and when each is */
+  readonly schedule: ReadonlyArray<number>
   readonly virtualMillis: number
   readonly counts: Counts
   readonly trace: ReadonlyArray<string>
@@ -55,9 +62,31 @@ const makeCluster = (plan: Plan, realm: Realm, trace: Trace): { cluster: Cluster
   return { cluster: exit.value, scope }
 }
 
-export const runHistory = async (seed: number, verbose: boolean): Promise<Result> => {
+/** The chance that decides whose turn it is begins anew with each step, so that a step that is left out changes no later turn. */
+class Turns extends Prng {
+  private step: Prng | undefined = undefined
+
+  begins(seed: number, step: number): void {
+    this.step = new Prng(seed, `turns ${step}`)
+  }
+
+  override next(): number {
+    return this.step === undefined ? super.next() : this.step.next()
+  }
+}
+
+export interface HistoryOptions extends Cut {
+  readonly verbose?: boolean | undefined
+  /** fails as soon as this is counted: to see how failures are told of */
+  readonly forbids?: string | undefined
+}
+
+export const runHistory = async (seed: number, options: HistoryOptions = {}): Promise<Result> => {
+  const { forbids, verbose = false } = options
   const plan = planOf(seed)
-  const world = new World(new Prng(seed, "turns"))
+  const schedule = scheduleOf(plan)
+  const turns = new Turns(seed, "turns")
+  const world = new World(turns)
   const trace = new Trace(world, verbose)
   const coverage = new Coverage()
   const clusterRealm = new Realm("kafka", world)
@@ -74,10 +103,15 @@ export const runHistory = async (seed: number, verbose: boolean): Promise<Result
   checker.lastFault = () => cluster.faults.injected().at(-1)?.at ?? 0
   checker.happened = (feature) => coverage.count(`feature ${feature}`)
   for (const feature of featuresOf(plan)) checker.happened(feature)
+  if (forbids !== undefined) {
+    coverage.counted = (what) => {
+      if (what === forbids) checker.violation("forbidden", what)
+    }
+  }
   if (verbose) trace.aside = () => cluster.traceUnsafe()
   let healed = false
-  const stage: Stage = { world, cluster, checker, coverage, plan, healed: () => healed }
-  const actions = new Actions(stage, new Prng(seed, "actions"))
+  const stage: Stage = { world, cluster, checker, coverage, plan, healed: () => healed, cut: options }
+  const actions = new Actions(stage)
   cluster.onCommitUnsafe((commit) => {
     trace.log(
       "BROKER",
@@ -101,6 +135,10 @@ export const runHistory = async (seed: number, verbose: boolean): Promise<Result
       }
     }
     return undefined
+  }
+  const begins = (step: number): boolean => {
+    turns.begins(seed, step)
+    return actions.begins(step)
   }
   const through = () => failed() || (lagging() === undefined && actions.unrest() === undefined)
 
@@ -130,6 +168,7 @@ export const runHistory = async (seed: number, verbose: boolean): Promise<Result
       actions.checkIdle()
       if (round === 1) continue
       // it must still work, also after one more trouble that nothing follows: what only a later rebalance mends shows here
+      if (!begins(schedule.length + 1)) continue
       const wait = actions.lastTrouble()
       await world.runUntil(world.now + 500, failed)
       actions.produceEverywhere()
@@ -138,7 +177,7 @@ export const runHistory = async (seed: number, verbose: boolean): Promise<Result
     if (failed()) return
     // with work in flight: what is done must be committed before the group is left
     await world.runUntil(world.now + 40_000, failed)
-    actions.produceEverywhere()
+    if (begins(schedule.length + 2)) actions.produceEverywhere()
     await world.runUntil(world.now + actions.chance.int(0, 60), failed)
     trace.log("SIM", "everything closes")
     actions.closeAll()
@@ -150,12 +189,16 @@ export const runHistory = async (seed: number, verbose: boolean): Promise<Result
   }
 
   try {
+    const began = world.now
+    turns.begins(seed, 0)
     actions.begin()
-    const end = world.now + plan.length
-    while (world.now < end && !failed()) {
-      await world.runUntil(world.now + Math.ceil(-Math.log(1 - actions.chance.next()) * plan.pace), failed)
-      if (!failed()) actions.act()
+    for (const step of schedule) {
+      await world.runUntil(began + step.at, failed)
+      if (failed()) break
+      turns.begins(seed, step.number)
+      actions.act(step)
     }
+    if (!failed()) await world.runUntil(began + plan.length, failed)
     if (!failed()) await finish()
   } catch (error) {
     checker.violation("simulator", error instanceof Error ? (error.stack ?? error.message) : String(error))
@@ -168,6 +211,13 @@ export const runHistory = async (seed: number, verbose: boolean): Promise<Result
     lines: trace.count,
     steps: world.steps,
     records: truth.byId.length,
+    partitions: plan.topics.reduce((sum, topic) => sum + topic.partitions, 0),
+    members: options.members ?? plan.members.length,
+    faults: Object.entries(coverage.counts).reduce(
+      (sum, [what, times]) => sum + (faultActions.has(what.replace(/^action /, "") as Action) ? times : 0),
+      0
+    ),
+    schedule: schedule.map((step) => step.at),
     virtualMillis: world.now - 1_000_000,
     counts: coverage.counts,
     trace: verbose || failed() ? trace.text : []

@@ -1,8 +1,12 @@
 /**
- * npm run simulate                              200 histories
+ * npm run simulate                              200 histories; `npm test` has 500, CI 10,000 of its own each time
  * npm run simulate -- --seeds 2000 --seed 1     so many, from this seed on
  * npm run simulate -- --seed 4711 --seeds 1 --verbose    one of them, with its timeline
+ * npm run simulate -- --seed 4711 --seeds 1 --skip 3,7-9 --members 2 --burst 1    without some of its steps, members, records
  * npm run simulate -- --json                    a last line for programs
+ *
+ * Of the first three that fail the shortest history that fails in the same way is looked for, and shown.
+ *
  * npm run simulate -- --bail --workers 1        end at the first failure; on so many threads
  */
 import { createHash } from "node:crypto"
@@ -11,6 +15,9 @@ import type { Result } from "./history.ts"
 import { type Counts, leastShare, sharesOf } from "./coverage.ts"
 import { runSeeds } from "./pool.ts"
 import { missingRows, unreachable } from "./rows.ts"
+import type { Cut } from "./schedule.ts"
+import { readSkip, shrinkHistory } from "./shrink.ts"
+import { replayOf, tell } from "./tell.ts"
 
 const args = process.argv.slice(2)
 const flag = (name: string): boolean => args.includes(`--${name}`)
@@ -26,19 +33,38 @@ const number = (name: string, fallback: number): number => {
   return value
 }
 
+const words = (name: string): string | undefined => {
+  const at = args.findIndex((arg) => arg === `--${name}` || arg.startsWith(`--${name}=`))
+  if (at < 0) return undefined
+  return args[at]!.includes("=") ? args[at]!.slice(args[at]!.indexOf("=") + 1) : (args[at + 1] ?? "")
+}
+const optional = (name: string): number | undefined => (words(name) === undefined ? undefined : number(name, 0))
+
 const print = (text = ""): void => void process.stdout.write(`${text}\n`)
 const seeds = number("seeds", 200)
 const first = number("seed", 1)
 const verbose = flag("verbose")
 const shownLines = 60
+/** of how many a shorter history is looked for, and for how long each */
+const shrunkHistories = 3
+const shrinkMillis = 20_000
+const skip = readSkip(words("skip") ?? "")
+if (skip === undefined) {
+  process.stderr.write("--skip wants numbers of steps, as in 3,7-9\n")
+  process.exit(2)
+}
+const cut: Cut = { skip, members: optional("members"), burst: optional("burst") }
+const whole = skip.size === 0 && cut.members === undefined && cut.burst === undefined
+/** with `--bail` somebody waits for the first failure, and a replay is short already */
+const shrinks = !flag("bail") && !verbose && whole
 
 const report = (result: Result): void => {
   print()
   for (const { at, detail, invariant } of result.violations.slice(0, 3)) {
     print(`seed ${result.seed} FAILED at ${(at - 1_000_000) / 1000} s: ${invariant}: ${detail}`)
   }
-  if (!verbose) for (const line of result.trace.slice(-shownLines)) print(`  ${line}`)
-  print(`  replay: npm run simulate -- --seed ${result.seed} --seeds 1 --verbose`)
+  if (!verbose && !shrinks) for (const line of result.trace.slice(-shownLines)) print(`  ${line}`)
+  print(`  replay: ${replayOf(result.seed, cut)}`)
 }
 
 const table = (title: string, rows: ReadonlyArray<readonly [name: string, value: number | string]>): void => {
@@ -61,6 +87,7 @@ let reported = 0
 const results = await runSeeds({
   seeds: Array.from({ length: seeds }, (_, i) => first + i),
   verbose,
+  cut,
   bail: flag("bail"),
   workers: args.some((arg) => arg.startsWith("--workers")) ? number("workers", 1) : undefined,
   onResult: (result) => {
@@ -69,6 +96,12 @@ const results = await runSeeds({
   }
 })
 const seconds = (Date.now() - began) / 1000
+for (const result of shrinks
+  ? results.filter(({ violations }) => violations.length > 0).slice(0, shrunkHistories)
+  : []) {
+  print()
+  for (const line of tell(await shrinkHistory(result, { budgetMillis: shrinkMillis }))) print(line)
+}
 
 const counts: Counts = {}
 const hash = createHash("sha1")
@@ -117,8 +150,9 @@ if (flag("json")) {
     JSON.stringify({
       ok: failures.length === 0,
       seeds: results.length,
-      first,
-      failures: failures.map(({ seed, violations }) => ({ seed, ...violations[0] })),
+      base: first,
+      failures: failures.length,
+      failed: failures.map(({ seed, violations }) => ({ seed, ...violations[0] })),
       rows,
       missing,
       unreachable,

@@ -27,6 +27,7 @@ import type { Coverage } from "./coverage.ts"
 import { makeHandler, makePolicy } from "./handlers.ts"
 import type { MemberPlan, Plan } from "./plan.ts"
 import { Prng } from "@concurrent-kafka/testing/Prng"
+import type { Cut } from "./schedule.ts"
 import { watchedClient, watchedProducer } from "./spy.ts"
 import { Realm, type World } from "@concurrent-kafka/testing/World"
 
@@ -37,6 +38,7 @@ export interface Stage {
   readonly coverage: Coverage
   readonly plan: Plan
   readonly healed: () => boolean
+  readonly cut: Cut
 }
 
 export const groupId = "group"
@@ -89,6 +91,7 @@ export class Process {
       interruptGrace: plan.options.interruptGrace,
       revokeDrain: plan.options.revokeDrain,
       shutdownTimeout: plan.options.shutdownTimeout,
+      flushReserve: plan.options.flushReserve,
       decidesLate: plan.policy === "make" || plan.policy === "decide",
       failsHard: plan.policy === "none" || plan.policy === "stop"
     })
@@ -118,6 +121,7 @@ export class Process {
       clientId: name,
       protocol: stage.plan.protocol,
       requestTimeout: plan.requestTimeout,
+      assignors: plan.assignors,
       awaitedRevoke: plan.awaitedRevoke,
       perPartitionCommitResult: plan.perPartitionCommitResult
     })
@@ -406,6 +410,7 @@ export class Process {
         checker.violation("I6", `${owner.name} holds ${p.heldRecords} of ${p.topic}/${p.partition}`)
       }
     }
+    checker.idleness.look(owner, snapshot)
     for (const p of snapshot.partitions) {
       const epoch = owner.epochs.get(p.epoch)
       // one that is parked beyond the limit goes on at once
@@ -456,6 +461,11 @@ export class Process {
   /** Its newest session, while that is open. */
   session() {
     return this.stage.cluster.sessionsUnsafe().findLast((s) => s.clientId === this.owner.clientId && s.isOpenUnsafe())
+  }
+
+  /** nobody else knows any of its assignors */
+  get isStranger(): boolean {
+    return !this.plan.assignors.includes("sticky")
   }
 
   get requestTimeout(): number {

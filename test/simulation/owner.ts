@@ -84,6 +84,8 @@ export interface Outstanding {
   /** something runs that is worth waiting for, or anything at all */
   readonly waitedFor: boolean
   readonly running: boolean
+  /** those that were open then: it is their first revoke */
+  readonly fresh: ReadonlySet<EpochTruth>
 }
 
 /** A process, as the checker sees it. */
@@ -103,6 +105,7 @@ export class Owner {
   readonly interruptGrace: number
   readonly revokeDrain: number
   readonly shutdownTimeout: number
+  readonly flushReserve: number
   /** its policy may take time */
   readonly decidesLate: boolean
   /** what fails ends it, unless its handler has said what then */
@@ -112,6 +115,15 @@ export class Owner {
   /** what the newest assignment said of each partition */
   readonly committed = new Map<string, bigint | undefined>()
   readonly running = new Set<Attempt>()
+  /** policies that take their time, and finalizers: they keep the permits of their attempts */
+  busy = 0
+  /** since when each record could have been started, in milliseconds of its own time */
+  idle = new Map<Rec, number>()
+  /** the same for permits that nobody uses, and for each partition that stands still behind what is parked */
+  unused: number | undefined = undefined
+  standing = new Map<EpochTruth, number>()
+  /** dead letters on their way, and in which epoch */
+  readonly letters = new Map<Rec, EpochTruth>()
   readonly revoking = new Set<Outstanding>()
   /** why it may interrupt everything and end */
   closing: string | undefined = undefined
@@ -155,6 +167,7 @@ export class Owner {
     readonly interruptGrace: number
     readonly revokeDrain: number
     readonly shutdownTimeout: number
+    readonly flushReserve: number
     readonly decidesLate: boolean
     readonly failsHard: boolean
   }) {
@@ -172,6 +185,7 @@ export class Owner {
     this.interruptGrace = options.interruptGrace
     this.revokeDrain = options.revokeDrain
     this.shutdownTimeout = options.shutdownTimeout
+    this.flushReserve = options.flushReserve
     this.decidesLate = options.decidesLate
     this.failsHard = options.failsHard
   }

@@ -5,6 +5,7 @@
  */
 import type { ConsumerOptions } from "@concurrent-kafka/core/ConcurrentConsumer"
 import { Prng } from "@concurrent-kafka/testing/Prng"
+import { least } from "./schedule.ts"
 
 export type Behaviour =
   | "instant"
@@ -51,6 +52,8 @@ export type Action =
   | "rerun"
   | "crash"
   | "freeze"
+  | "stutter"
+  | "stranger"
   | "rebalance"
   | "evict"
   | "disconnect"
@@ -105,11 +108,17 @@ export interface MemberPlan {
   readonly launched: boolean
   readonly awaitedRevoke: boolean
   readonly perPartitionCommitResult: boolean
+  /** the assignors that it offers: other versions know other ones, beside the one that all know */
+  readonly assignors: ReadonlyArray<string>
 }
 
 export interface Plan {
   readonly seed: number
   readonly protocol: "eager" | "incremental"
+  /** things go wrong from the beginning */
+  readonly troubled: boolean
+  /** a parked record stays so until something else than its time lets it go */
+  readonly parksLong: boolean
   readonly topics: ReadonlyArray<{ readonly name: string; readonly partitions: number }>
   readonly members: ReadonlyArray<MemberPlan>
   readonly filters: boolean
@@ -149,15 +158,25 @@ const maybe = (chance: Prng, probability: number, low: number, high: number): nu
 
 const memberPlan = (
   chance: Prng,
-  plan: { readonly latest: boolean; readonly slow: number; readonly zombies: boolean; readonly mapped: boolean }
+  plan: {
+    readonly latest: boolean
+    readonly slow: number
+    readonly zombies: boolean
+    readonly lossy: boolean
+    readonly parksLong: boolean
+    readonly mapped: boolean
+    readonly versions: boolean
+  }
 ): MemberPlan => {
   const interruptGrace = chance.pick(plan.zombies ? [0, 200] : [0, 200, 1000])
   const flushReserve = chance.pick([300, 1000, 2000])
-  const revokeDrain = chance.pick([0, 0, 500, 2000, 5000])
+  const revokeDrain = chance.pick(plan.lossy ? [2000, 5000] : [0, 0, 500, 2000, 5000])
   const least = interruptGrace + flushReserve
-  const heartbeatInterval = chance.pick([300, 1000, 3000])
+  const heartbeatInterval = chance.pick(plan.lossy ? [300, 1000] : [300, 1000, 3000])
   const revokeTimeout = revokeDrain + least + chance.pick([1, 500, 4000])
-  const policy = chance.weighted<PolicyKind>({ none: 2, skip: 2, make: 3, stop: 1, decide: 6, steps: 4 })
+  const policy = chance.weighted<PolicyKind>(
+    plan.parksLong ? { skip: 1, decide: 6, steps: 4 } : { none: 2, skip: 2, make: 3, stop: 1, decide: 6, steps: 4 }
+  )
   return {
     options: {
       concurrency:
@@ -168,7 +187,7 @@ const memberPlan = (
       mapInterval: chance.pick([0, 200, 1000]),
       startFrom: plan.latest ? "latest" : "earliest",
       onOutOfRange: plan.latest ? "latest" : "earliest",
-      maxUncommitted: chance.pick([1, 3, 8, 50, 10_000, 10_000]),
+      maxUncommitted: chance.pick(plan.parksLong ? [3, 8, 50, 10_000] : [1, 3, 8, 50, 10_000, 10_000]),
       maxHeldRecords: chance.pick([1, 5, 20, 100, 20_000]),
       maxHeldBytes: chance.pick([1, 30, 500, 33_554_432, 33_554_432]),
       shutdown: chance.pick(["interrupt", "drain"]),
@@ -192,28 +211,50 @@ const memberPlan = (
     requestTimeout: chance.pick([1500, 5000, 12_000]),
     launched: chance.chance(0.2),
     awaitedRevoke: !chance.chance(0.12),
-    perPartitionCommitResult: !chance.chance(0.15)
+    perPartitionCommitResult: !chance.chance(0.15),
+    assignors: plan.versions ? chance.pick([["sticky"], ["sticky-2", "sticky"], ["sticky", "range"]]) : ["sticky"]
   }
 }
 
 export const planOf = (seed: number): Plan => {
   const chance = new Prng(seed, "plan")
-  const members = chance.int(2, 4)
-  const slow = chance.pick([50, 400, 3000, 12_000])
+  const members = chance.pick([3, 3, 4])
+  // partitions are lost amid a drain, which takes a while
+  const lossy = chance.chance(0.12)
+  const slow = chance.pick(lossy ? [3000, 12_000] : [50, 400, 3000, 12_000])
   // handlers that outlive their epochs, in lanes that others want
   const zombies = chance.chance(0.12)
   const order = chance.weighted<Order>({ unordered: zombies ? 0 : 4, key: 4, partition: 2, function: 2 })
   // some members of a group may be without the map, or all
   const mapped = chance.weighted({ all: 6, some: 1, none: 2 })
-  const shape = { latest: chance.chance(0.25), slow, zombies }
+  const parksLong = chance.chance(0.2)
+  const shape = {
+    latest: chance.chance(0.25),
+    slow,
+    zombies,
+    lossy,
+    parksLong,
+    versions: chance.chance(0.25)
+  }
   const on: Sometimes = (probability, low, high) => maybe(chance, probability, low, high)
   // without trouble more can be asked: what is done must be committed before a partition is given up
   const troubled = chance.chance(0.7)
-  const focus = zombies ? { seek: 3, evict: 3, rebalance: 3 } : chance.chance(0.35) ? chance.pick(focuses) : {}
+  const focus = zombies
+    ? { seek: 3, evict: 3, rebalance: 3 }
+    : lossy
+      ? { loseWhileHeld: 6 }
+      : chance.chance(0.35)
+        ? chance.pick(focuses)
+        : {}
+  const topics = Array.from({ length: chance.int(1, 2) }, (_, i) => ({ name: `t${i}`, partitions: chance.int(1, 4) }))
+  const partitions = topics.reduce((sum, topic) => sum + topic.partitions, 0)
+  if (partitions < least.partitions) topics[0]!.partitions += least.partitions - partitions
   return {
     seed,
     protocol: chance.pick(["eager", "incremental"]),
-    topics: Array.from({ length: chance.int(1, 2) }, (_, i) => ({ name: `t${i}`, partitions: chance.int(1, 4) })),
+    troubled,
+    parksLong,
+    topics,
     members: Array.from({ length: members }, () =>
       memberPlan(chance, { ...shape, mapped: mapped === "all" || (mapped === "some" && chance.chance(0.5)) })
     ),
@@ -242,12 +283,12 @@ export const planOf = (seed: number): Plan => {
     },
     behaviours: {
       instant: 6,
-      sleep: on(0.9, 2, 20),
+      sleep: lossy ? 20 : on(0.9, 2, 20),
       long: on(0.3, 1, 2),
       yield: on(0.3, 1, 4),
       promise: on(0.3, 1, 4),
       timer: on(0.3, 1, 4),
-      fail: on(0.5, 1, 3),
+      fail: parksLong ? 4 : on(0.5, 1, 3),
       die: on(0.3, 1, 2),
       throw: on(0.2, 1, 2),
       self: on(0.3, 1, 2),
@@ -291,24 +332,26 @@ const ofTopics = (on: Sometimes) => ({
   marker: on(0.2, 1, 2),
   hole: on(0.2, 1, 2),
   retention: on(0.2, 1, 2),
-  truncate: on(0.12, 1, 2),
-  recreate: on(0.08, 1, 1),
-  delete: on(0.08, 1, 1),
+  truncate: on(0.17, 1, 2),
+  recreate: on(0.12, 1, 1),
+  delete: on(0.1, 1, 1),
   grow: on(0.15, 1, 1),
   tool: on(0.06, 1, 1)
 })
 
 const ofMembers = (on: Sometimes) => ({
-  join: on(0.9, 1, 3),
+  join: on(1, 1, 3),
   close: on(0.6, 1, 2),
   interrupt: on(0.3, 1, 2),
   rerun: 3,
   crash: on(0.3, 1, 2),
-  rebalance: on(0.5, 1, 3)
+  rebalance: on(0.5, 1, 3),
+  stranger: on(0.2, 1, 1)
 })
 
 const ofNetwork = (on: Sometimes) => ({
   freeze: on(0.3, 1, 2),
+  stutter: on(0.15, 1, 2),
   evict: on(0.25, 1, 2),
   disconnect: on(0.2, 1, 2),
   breakConnections: on(0.2, 1, 2),
@@ -317,7 +360,7 @@ const ofNetwork = (on: Sometimes) => ({
   commitFault: on(0.5, 1, 5),
   fatal: on(0.16, 1, 1),
   requestFault: on(0.4, 1, 4),
-  produceFault: on(0.4, 1, 6),
+  produceFault: on(0.55, 1, 6),
   storm: on(0.2, 1, 1),
   cutWhileHeld: on(0.15, 1, 1),
   loseWhileHeld: on(0.45, 1, 3),
@@ -339,6 +382,7 @@ export const featuresOf = (plan: Plan): ReadonlyArray<string> => [
   `order ${plan.order}`,
   ...(plan.together ? ["together"] : []),
   ...(plan.foreign ? ["foreign metadata"] : []),
+  ...(plan.members.some((member) => member.assignors.length > 1) ? ["other assignors"] : []),
   ...(plan.members.some((member) => member.launched) ? ["launched"] : []),
   ...(plan.members.some((member) => member.options.offsetMap === "off") ? ["no map"] : []),
   ...(plan.members.some((member) => member.options.startFrom === "latest") ? ["latest"] : [])

@@ -4,24 +4,27 @@
 import { availableParallelism } from "node:os"
 import { Worker } from "node:worker_threads"
 import { type Result, runHistory } from "./history.ts"
+import type { Cut } from "./schedule.ts"
 
 export interface PoolOptions {
   readonly seeds: ReadonlyArray<number>
   readonly workers?: number | undefined
   readonly verbose?: boolean | undefined
+  /** what is left out of each */
+  readonly cut?: Cut | undefined
   /** stop at the first seed that fails */
   readonly bail?: boolean | undefined
   readonly onResult?: ((result: Result) => void) | undefined
 }
 
 /** What a thread is told. */
-export interface Task {
+export interface Task extends Cut {
   readonly seed: number
   readonly verbose: boolean
 }
 
 export const runSeeds = async (options: PoolOptions): Promise<ReadonlyArray<Result>> => {
-  const { bail = false, onResult = () => {}, seeds, verbose = false } = options
+  const { bail = false, cut = {}, onResult = () => {}, seeds, verbose = false } = options
   const count = Math.min(options.workers ?? availableParallelism(), seeds.length)
   const results: Array<Result> = []
   let next = 0
@@ -34,7 +37,7 @@ export const runSeeds = async (options: PoolOptions): Promise<ReadonlyArray<Resu
   if (count <= 1) {
     for (const seed of seeds) {
       if (stopped) break
-      take(await runHistory(seed, verbose))
+      take(await runHistory(seed, { ...cut, verbose }))
     }
     return results
   }
@@ -49,7 +52,7 @@ export const runSeeds = async (options: PoolOptions): Promise<ReadonlyArray<Resu
         })
       try {
         while (!stopped && next < seeds.length) {
-          const result = await run({ seed: seeds[next++]!, verbose })
+          const result = await run({ ...cut, seed: seeds[next++]!, verbose })
           worker.removeAllListeners("error")
           take(result)
         }

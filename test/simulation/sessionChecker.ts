@@ -5,7 +5,7 @@ import type { Committed, EpochPartition, Revoking, Signal } from "@concurrent-ka
 import type { CommitChecker } from "./commitChecker.ts"
 import type { Judge } from "./judge.ts"
 import { readMap } from "./maps.ts"
-import { type EpochTruth, laneOf, type Outstanding, type Owner } from "./owner.ts"
+import { type Attempt, type EpochTruth, laneOf, type Outstanding, type Owner } from "./owner.ts"
 import { keyOf, type LogTruth, type Rec } from "./truth.ts"
 
 export class SessionChecker {
@@ -52,7 +52,13 @@ export class SessionChecker {
           waitedFor:
             running.some((one) => now - one.startedAt <= owner.revokeDrain) ||
             signal.partitions.some((p) => (owner.epochs.get(p.epoch)?.sending.size ?? 0) > 0),
-          running: running.length > 0
+          running: running.length > 0,
+          fresh: new Set(
+            signal.partitions.flatMap((p) => {
+              const epoch = owner.epochs.get(p.epoch)
+              return epoch?.state === "open" ? [epoch] : []
+            })
+          )
         })
         for (const p of signal.partitions) {
           const epoch = owner.epochs.get(p.epoch)
@@ -89,6 +95,7 @@ export class SessionChecker {
       if (one.signal !== signal) continue
       owner.revoking.delete(one)
       this.inTime(owner, one)
+      this.waits(owner, one)
     }
     for (const p of signal.partitions) {
       const epoch = owner.epochs.get(p.epoch)
@@ -192,6 +199,49 @@ export class SessionChecker {
     epoch.found = undefined
     if (found === undefined || found.end > end || (first !== undefined && first < found.base)) return
     epoch.claims = found
+  }
+
+  /** A drain waits for what is worth it: for dead letters, and for handlers that have not run for long (P8, P9). */
+  private waits(owner: Owner, one: Outstanding): void {
+    if (!this.isDraining(owner, one)) return
+    for (const epoch of one.fresh) {
+      if (epoch.state !== "revoking" || epoch.mayEnd !== undefined) continue
+      for (const [rec, of] of owner.letters) {
+        if (of === epoch && epoch.sending.has(rec))
+          this.judge.violation(
+            "P8",
+            `${epoch.key}#${epoch.epoch} is given up, the dead letter of ${rec.offset} is on its way`
+          )
+      }
+      for (const attempt of owner.running) {
+        if (attempt.epoch === epoch && this.isWaitedFor(attempt, one))
+          this.judge.violation("P8", `${epoch.key}#${epoch.epoch} is given up, and ${attempt.rec.offset} still runs`)
+      }
+    }
+  }
+
+  /** An attempt was interrupted, whose epoch is to end. */
+  interrupted(attempt: Attempt): void {
+    const { epoch, owner, rec } = attempt
+    if (epoch?.state !== "revoking" || epoch.mayEnd !== undefined) return
+    for (const one of owner.revoking) {
+      if (one.fresh.has(epoch) && this.isDraining(owner, one) && this.isWaitedFor(attempt, one))
+        this.judge.violation(
+          "P8",
+          `${epoch.key}@${rec.offset}#${epoch.epoch} is interrupted, and there was time for it`
+        )
+    }
+  }
+
+  private isDraining(owner: Owner, { seenAt, signal }: Outstanding): boolean {
+    const { flushReserve, interruptGrace, revokeDrain } = owner
+    if (signal.hold <= 0 || owner.closing !== undefined) return false
+    return this.judge.world.now - seenAt < Math.min(revokeDrain, signal.hold - interruptGrace - flushReserve) - 5
+  }
+
+  private isWaitedFor({ acked, owner, startedAt }: Attempt, { seenAt }: Outstanding): boolean {
+    if (acked || (owner.timeout !== undefined && this.judge.world.now - startedAt >= owner.timeout)) return false
+    return seenAt - startedAt <= owner.revokeDrain - 5
   }
 
   /** A revoke does not wait longer than for what is worth it (P8, P9). */

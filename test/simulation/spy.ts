@@ -166,8 +166,10 @@ export const watchedProducer = (
         const recs = records.map((record) => checker.recordOf(record))
         const which = recs.map((rec) => `${keyOf(rec)}@${rec.offset}`).join(" ")
         checker.trace.log(owner.name, `sends dead letters of ${which}`)
+        checker.attempts.letters(owner, recs)
         return Effect.onExit(producer.send(records), (exit) =>
           Effect.sync(() => {
+            for (const rec of recs) owner.letters.delete(rec)
             if (owner.realm.state === "dead") return
             checker.trace.log(owner.name, `dead letters of ${which}: ${Exit.isSuccess(exit) ? "sent" : "not sent"}`)
             if (Exit.isSuccess(exit)) for (const rec of recs) checker.attempts.sent(owner, rec)

@@ -17,7 +17,13 @@ interface OpenTransaction {
 
 export class TopicActions {
   private readonly stage: Stage
-  private readonly chance: Prng
+  /** of the step that is being taken */
+  chance: Prng
+  /** its number, and how many records it has written */
+  step = 0
+  private writes = 0
+  /** what could not be written, because no topic was there */
+  private unwritten = 0
   private transactions: Array<OpenTransaction> = []
   /** topics that were deleted, and with how many partitions */
   private readonly deleted = new Map<string, number>()
@@ -40,9 +46,14 @@ export class TopicActions {
     for (const topic of plan.topics) {
       this.sync(cluster.createTopic(topic.name, { partitions: topic.partitions }))
       checker.truth.create(topic.name, topic.partitions)
-      this.produce(topic.name, this.chance.int(0, plan.burst))
     }
     if (plan.deadLetters) this.sync(cluster.createTopic(deadLetterTopic, { partitions: 2 }))
+  }
+
+  /** What is there already when the first member comes. */
+  first(): void {
+    const { plan } = this.stage
+    for (const topic of plan.topics) this.produce(topic.name, this.chance.int(0, plan.burst))
     if (plan.foreign) for (const log of this.logs()) if (this.chance.chance(0.6)) this.tool(log)
   }
 
@@ -72,17 +83,26 @@ export class TopicActions {
   }
 
   /** Writes some records. */
-  write(): boolean {
+  write(count: number = this.chance.int(1, this.stage.plan.burst)): boolean {
     const topic = this.topic()
-    if (topic === undefined) return false
-    // now and then more than anybody keeps room for in advance
-    const many = this.stage.plan.maxChunk >= 30 && this.chance.chance(0.005)
-    this.produce(topic, many ? this.chance.int(300, 600) : this.chance.int(1, this.stage.plan.burst))
+    if (topic === undefined) {
+      this.unwritten += count
+      return false
+    }
+    this.produce(topic, count)
     return true
   }
 
-  private produce(topic: string, count: number, open?: OpenTransaction): void {
-    const { checker, cluster } = this.stage
+  /** Another step begins. */
+  begins(step: number, chance: Prng): void {
+    this.step = step
+    this.chance = chance
+    this.writes = 0
+  }
+
+  private produce(topic: string, wanted: number, open?: OpenTransaction): void {
+    const { checker, cluster, cut } = this.stage
+    const count = Math.min(wanted, cut.burst ?? wanted)
     const { truth } = checker
     const first = truth.nextId
     const filters = Array.from({ length: count }, () => this.filter())
@@ -99,6 +119,7 @@ export class TopicActions {
       const filter = filters[i]!
       const rec = truth.written({
         ...at,
+        source: `${this.step}.${this.writes++}`,
         filter,
         key: records[i]!.key,
         unorderable: this.stage.plan.order === "function" && this.chance.chance(0.02),
@@ -258,6 +279,7 @@ export class TopicActions {
 
   heal(): void {
     this.restore()
+    if (this.unwritten > 0) this.write(this.unwritten)
     for (const open of [...this.transactions]) this.endTransaction(open, true)
   }
 }

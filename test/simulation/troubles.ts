@@ -35,7 +35,8 @@ const stormy: FaultWeights = {
 
 export class Troubles {
   private readonly stage: Stage
-  private readonly chance: Prng
+  /** of the step that is being taken */
+  chance: Prng
   private readonly realm: Realm
   private readonly lasting = new Set<() => void>()
 
@@ -68,6 +69,27 @@ export class Troubles {
   freeze(process: Process): void {
     process.freeze()
     this.lasts(this.chance.skewed(50, 40_000), () => process.thaw())
+  }
+
+  /** Its event loop is busy with something else: everything of it comes late, again and again. */
+  stutter(process: Process): void {
+    const { chance } = this
+    const most = chance.pick([30, 300, 2_000])
+    let goesOn = true
+    const block = (): void => {
+      if (!goesOn || process.state === "dead" || process.state === "closed") return
+      process.freeze()
+      this.stage.world.after(this.realm, chance.int(1, most), () => {
+        process.thaw()
+        this.stage.world.after(this.realm, chance.int(1, most), block)
+      })
+    }
+    this.log(`the event loop of ${process.owner.name} is slow`)
+    this.lasts(chance.int(1_000, 8_000), () => {
+      goesOn = false
+      process.thaw()
+    })
+    block()
   }
 
   evict(process: Process): void {
@@ -245,12 +267,13 @@ export class Troubles {
     this.disturbs(5_000)
     this.log("the group is asked to rebalance")
     Effect.runSync(this.stage.cluster.rebalance(groupId))
+    const { chance } = this
     let tries = 0
     const look = () => {
       if (!process.isUp || ++tries > 200) return
       if (![...process.owner.epochs.values()].some(({ state }) => state === "revoking"))
         return void this.stage.world.after(this.realm, 20, look)
-      if (this.chance.chance(0.3)) process.close(false)
+      if (chance.chance(0.3)) process.close(false)
       else this.evict(process)
     }
     look()
@@ -283,9 +306,8 @@ export class Troubles {
 
   /** The first commit after that time is put off. */
   deferIn(ms: number, process: Process): void {
-    this.stage.world.after(this.realm, ms, () =>
-      this.script(process, "commit", { kind: "code", code: this.chance.pick([...deferred, ...retriable]) }, 1)
-    )
+    const code = this.chance.pick([...deferred, ...retriable])
+    this.stage.world.after(this.realm, ms, () => this.script(process, "commit", { kind: "code", code }, 1))
   }
 
   rebalanceIn(ms: number): number {

@@ -9,6 +9,8 @@ export type Filter = "wanted" | "unwanted" | "throws"
 
 export interface Rec {
   readonly id: number
+  /** who wrote it: the step, and its place in what that has written */
+  readonly source: string
   readonly topic: string
   readonly partition: number
   readonly offset: bigint
@@ -24,6 +26,8 @@ export interface Rec {
   done: boolean
   readonly doneIn: Set<number>
   attempts: number
+  /** how often chance had a say in it */
+  chances: number
 }
 
 export const keyOf = (p: { readonly topic: string; readonly partition: number }): string => `${p.topic}/${p.partition}`
@@ -105,8 +109,8 @@ export class Truth {
   }
 
   /** The next record, once its offset is known. */
-  written(rec: Omit<Rec, "id" | "doneIn" | "attempts" | "removed">): Rec {
-    const full: Rec = { ...rec, id: this.byId.length, removed: false, doneIn: new Set(), attempts: 0 }
+  written(rec: Omit<Rec, "id" | "doneIn" | "attempts" | "chances" | "removed">): Rec {
+    const full: Rec = { ...rec, id: this.byId.length, removed: false, doneIn: new Set(), attempts: 0, chances: 0 }
     this.byId.push(full)
     this.logs.get(keyOf(rec))!.records.push(full)
     return full

@@ -7,5 +7,5 @@ import type { Task } from "./pool.ts"
 
 const port = parentPort!
 port.on("message", (task: Task) => {
-  void runHistory(task.seed, task.verbose).then((result) => port.postMessage(result))
+  void runHistory(task.seed, task).then((result) => port.postMessage(result))
 })

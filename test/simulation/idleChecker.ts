@@ -1,0 +1,94 @@
+/**
+ * What does not happen although it could: a record that nothing holds back and that is not started, a permit that nobody uses, a
+ * partition that stands still behind what is parked. Whoever looks at rest sees nothing of the kind, except while it goes on; here it
+ * has to be there for a while, of the time that the process was awake, each time that somebody looks.
+ */
+import type { PartitionSnapshot, Snapshot } from "@concurrent-kafka/core/Snapshot"
+import type { Judge } from "./judge.ts"
+import { type EpochTruth, laneOf, type Owner } from "./owner.ts"
+import { keyOf, type Rec } from "./truth.ts"
+
+const patience = 2_000
+
+/** so many records of a partition are looked at */
+const depth = 60
+
+export class IdleChecker {
+  private readonly judge: Judge
+
+  constructor(judge: Judge) {
+    this.judge = judge
+  }
+
+  look(owner: Owner, snapshot: Snapshot): void {
+    const { realm } = owner
+    const now = realm.awakeSince(0, 0, this.judge.world.now)
+    const { limit, used } = snapshot.permits
+    const goesOn = owner.closing === undefined && !owner.paused
+    // I5: only handlers that run, and what works for them, use permits
+    if (goesOn && used > owner.running.size + owner.busy) {
+      owner.unused ??= now
+      if (now - owner.unused > patience) {
+        owner.unused = undefined
+        this.judge.violation("I5", `${owner.name} uses ${used} permits for ${owner.running.size} handlers`)
+      }
+    } else owner.unused = undefined
+
+    const idle = new Map<Rec, number>()
+    const standing = new Map<EpochTruth, number>()
+    const isFree = goesOn && used < owner.limit && (limit === "unbounded" || used < limit)
+    for (const p of isFree ? snapshot.partitions : []) {
+      const epoch = owner.epochs.get(p.epoch)
+      if (epoch?.state !== "open" || epoch.paused || epoch.mayEnd !== undefined || p.state !== "open") continue
+      const where = `${epoch.key}#${epoch.epoch}`
+      for (const rec of this.startable(owner, epoch, p)) {
+        const since = owner.idle.get(rec) ?? now
+        idle.set(rec, since)
+        if (now - since > patience)
+          this.judge.violation("I4", `nothing holds ${rec.offset} of ${where} back, and it waits`)
+      }
+      if (!this.standsStill(owner, epoch, p)) continue
+      const since = owner.standing.get(epoch) ?? now
+      standing.set(epoch, since)
+      if (now - since > patience)
+        this.judge.violation("R20", `${where} stands still behind ${p.parked} that are parked (${p.paused.join()})`)
+    }
+    owner.idle = idle
+    owner.standing = standing
+  }
+
+  /** Those that could have been started: nobody of their lane is in front of them, or runs. */
+  private startable(owner: Owner, epoch: EpochTruth, p: PartitionSnapshot): ReadonlyArray<Rec> {
+    if (p.buffered === 0 || p.paused.some((reason) => reason !== "full")) return []
+    const { delivered } = epoch
+    const isDone = (rec: Rec) => rec.doneIn.has(epoch.epoch) || (rec.filter === "unwanted" && owner.filters)
+    let from = epoch.doneFrom
+    while (from < delivered.length && isDone(delivered[from]!)) from++
+    epoch.doneFrom = from
+    const taken = new Set<string>()
+    for (const { rec } of owner.running) {
+      const lane = laneOf(owner, rec)
+      if (lane !== undefined && keyOf(rec) === epoch.key) taken.add(lane)
+    }
+    const found: Array<Rec> = []
+    const to = Math.min(delivered.length, from + Math.min(depth, owner.maxUncommitted))
+    for (let i = from; i < to; i++) {
+      const rec = delivered[i]!
+      if (isDone(rec)) continue
+      const lane = laneOf(owner, rec)
+      if (lane !== undefined && taken.has(lane)) continue
+      if (lane !== undefined) taken.add(lane)
+      // it may have failed before it could be started
+      const failsEarly = rec.unorderable || (rec.filter === "throws" && owner.filters)
+      if (!failsEarly && !epoch.started.has(rec)) found.push(rec)
+    }
+    return found
+  }
+
+  private standsStill(owner: Owner, epoch: EpochTruth, p: PartitionSnapshot): boolean {
+    if (p.parked === 0 || p.running + p.waiting + p.sending > 0 || owner.busy > 0) return false
+    if (!p.paused.some((reason) => reason === "uncommitted" || reason === "map")) return false
+    for (const { rec } of owner.running) if (keyOf(rec) === epoch.key) return false
+    return true
+  }
+}
