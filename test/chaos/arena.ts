@@ -53,7 +53,7 @@ export const makeArena = Effect.fnUntraced(function* ({ db, folder, kafka, name,
     return Effect.tap(Members.start(all, told), (started) => {
       members.push(started)
       const ended = Effect.map(started.process.exited, ({ code }) => {
-        sql("INSERT INTO exits VALUES (?,?,?)").run(started.pid, code, started.asked ?? null)
+        sql("INSERT INTO exits VALUES (?,?,?,?)").run(started.pid, code, started.asked ?? null, Ledger.now())
       })
       return Effect.forkScoped(ended)
     })

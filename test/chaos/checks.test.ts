@@ -195,9 +195,9 @@ describe("the checks of a run", () => {
 
   it("see a process that ended by itself, and one that did not end in order", () => {
     const { run, wrong } = history()
-    run("INSERT INTO exits VALUES (1, 130, 'SIGTERM'), (2, NULL, 'SIGKILL')")
+    run("INSERT INTO exits VALUES (1, 130, 'SIGTERM', 600), (2, NULL, 'SIGKILL', 600)")
     says(wrong())
-    run("INSERT INTO exits VALUES (3, 1, NULL), (4, 1, 'SIGTERM')")
+    run("INSERT INTO exits VALUES (3, 1, NULL, 600), (4, 1, 'SIGTERM', 600)")
     says(wrong(), "ended: process 3 by itself, with 1", "ended: process 4 with 1, told to by SIGTERM")
   })
 

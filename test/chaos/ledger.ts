@@ -43,7 +43,7 @@ const runTables = {
   ends: "log TEXT, partition INTEGER, offset INTEGER, PRIMARY KEY (log, partition)",
   signals: "pid INTEGER, name TEXT, at REAL",
   /** How processes have ended, and which signal had told them to: none, where they did by themselves. */
-  exits: "pid INTEGER, code INTEGER, asked TEXT",
+  exits: "pid INTEGER, code INTEGER, asked TEXT, at REAL",
   /** What was done, in words. */
   notes: "at REAL, what TEXT",
   /** Dead letters, by the record that they are made of; `at` is the broker's time. */

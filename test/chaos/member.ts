@@ -146,7 +146,7 @@ const Client = Layer.effect(
     ...client,
     openSession: (settings) => Effect.map(client.openSession(settings), watched)
   }))
-).pipe(Layer.provideMerge(KafkaJs.layer({ brokers: options.brokers })))
+).pipe(Layer.provideMerge(KafkaJs.layer({ brokers: options.brokers, waitForBroker: true })))
 
 const retried = FailurePolicy.retry(Schedule.spaced("200 millis").pipe(Schedule.upTo({ times: 2 })))
 
