@@ -170,6 +170,33 @@ describe("where a partition starts", () => {
       assert.deepStrictEqual(s.session.begun, ["2#3@5", "1#2@3"])
     })
   )
+
+  it.effect("nor where a client answers for all that it is asked about or for none", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      const asked: Array<ReadonlyArray<number>> = []
+      const { session } = s.session
+      Object.assign(session, {
+        logOffsets: (partitions: Parameters<typeof session.logOffsets>[0]): ReturnType<typeof session.logOffsets> =>
+          Effect.suspend(() => {
+            asked.push(partitions.map(({ partition }) => partition))
+            return partitions.some(({ partition }) => partition === 0)
+              ? Effect.fail(new KafkaClientError({ reason: "Timeout", detail: "no leader" }))
+              : Effect.succeed(partitions.map(({ partition, topic }) => ({ topic, partition, start: 3n, end: 9n })))
+          })
+      })
+      yield* s.session.assign([
+        { partition: 0, epoch: 1 },
+        { partition: 1, epoch: 2 },
+        { partition: 2, epoch: 3 }
+      ])
+      assert.deepStrictEqual(s.session.begun, ["1#2@3", "2#3@3"])
+      assert.deepStrictEqual(asked, [[0, 1, 2], [0], [1], [2]])
+      // only what is not known is asked for again
+      yield* pass(500)
+      assert.deepStrictEqual(asked.slice(4), [[0]])
+    })
+  )
 })
 
 describe("topics and members", () => {
