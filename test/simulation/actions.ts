@@ -221,16 +221,18 @@ export class Actions {
   heal(): void {
     this.topics.heal()
     this.troubles.heal()
-    // who has nothing in common with the others makes room, and what was parked for long comes with the next epochs
+    // what was parked for long comes with the next epochs
     for (const { process } of this.slots)
-      if (process !== undefined && isUpOrIdle(process) && (process.isStranger || this.stage.plan.parksLong))
-        process.close(false)
+      if (process !== undefined && isUpOrIdle(process) && this.stage.plan.parksLong) process.close(false)
     this.keepAlive()
   }
 
   keepAlive(): void {
     this.supervise()
     for (const slot of this.slots) {
+      // who has nothing in common with the others makes room
+      const stranger = slot.process?.isStranger === true ? slot.process : undefined
+      if (stranger !== undefined && isUpOrIdle(stranger)) stranger.close(false)
       if (this.isDown(slot)) this.start(slot)
       else if (slot.process!.state === "idle") slot.process!.rerun()
       slot.process!.heal()

@@ -62,9 +62,8 @@ export class IdleChecker {
     if (p.buffered === 0 || p.paused.some((reason) => reason !== "full")) return []
     const { delivered } = epoch
     const isDone = (rec: Rec) => rec.doneIn.has(epoch.epoch) || (rec.filter === "unwanted" && owner.filters)
-    let from = epoch.doneFrom
-    while (from < delivered.length && isDone(delivered[from]!)) from++
-    epoch.doneFrom = from
+    while (epoch.surelyFrom < delivered.length && epoch.certain.has(delivered[epoch.surelyFrom]!)) epoch.surelyFrom++
+    const from = epoch.surelyFrom
     const taken = new Set<string>()
     for (const { rec } of owner.running) {
       const lane = laneOf(owner, rec)
@@ -74,10 +73,12 @@ export class IdleChecker {
     const to = Math.min(delivered.length, from + Math.min(depth, owner.maxUncommitted))
     for (let i = from; i < to; i++) {
       const rec = delivered[i]!
-      if (isDone(rec)) continue
+      if (epoch.certain.has(rec)) continue
       const lane = laneOf(owner, rec)
       if (lane !== undefined && taken.has(lane)) continue
+      // one that may be done, or not: nobody knows whether it came in time, and what became of it
       if (lane !== undefined) taken.add(lane)
+      if (isDone(rec)) continue
       // it may have failed before it could be started
       const failsEarly = rec.unorderable || (rec.filter === "throws" && owner.filters)
       if (!failsEarly && !epoch.started.has(rec)) found.push(rec)

@@ -55,6 +55,8 @@ export interface EpochTruth extends EpochPartition {
   prefix: number
   /** all of `delivered` before this index are done, maybe */
   doneFrom: number
+  /** all of `delivered` before this index are done beyond doubt, since whenever */
+  surelyFrom: number
   /** the user paused it */
   paused: boolean
   /** what is in each lane, in the order of offsets, and how many of these have been started, or need not be */

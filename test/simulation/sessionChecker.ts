@@ -288,6 +288,7 @@ export class SessionChecker {
       certain: new Map(),
       prefix: 0,
       doneFrom: 0,
+      surelyFrom: 0,
       paused: false,
       lanes: new Map(),
       started: new Map(),
