@@ -66,10 +66,11 @@ beforeAll(async () => {
       JSON.stringify({ ...manifest, exports: manifest.publishConfig.exports })
     )
   }
-  mkdirSync(installed("@effect"), { recursive: true })
+  for (const scope of ["@effect", "@platformatic"]) mkdirSync(installed(scope), { recursive: true })
   for (const [from, name] of [
     ["packages/kafkajs", "effect"],
     ["packages/kafkajs", "kafkajs"],
+    ["packages/platformatic", "@platformatic/kafka"],
     ["packages/cli", "cli-progress"],
     ["packages/cli", "@effect/platform-node"],
     [".", "@effect/vitest"]

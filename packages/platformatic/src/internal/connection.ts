@@ -1,0 +1,158 @@
+/**
+ * One connection of @platformatic/kafka: its `Connection` (TCP, TLS, SASL, requests by number) and the versions that the broker has.
+ * Nothing above it is used: its `Consumer` sends a commit again under another generation, its stream cannot pause a partition and
+ * lets records of aborted transactions through, and its pool and its retries would be a second policy beside that of the driver.
+ *
+ * What is minded here:
+ * - It has one time limit for all requests of a connection, and a JoinGroup takes as long as a rebalance: each request has its own
+ *   here. Who gives up closes the connection, so that no late answer can be taken for another one.
+ * - Its parsers throw an answer that has an error code in it. The answer is in the error.
+ * - An error that nobody listens to would end the process.
+ * - A connection that is only destroyed keeps the timer of its next authentication, and with it the process.
+ */
+import {
+  apiVersionsV0,
+  Connection,
+  type ConnectionOptions,
+  protocolAPIsById,
+  type Reader,
+  ResponseError,
+  TimeoutError,
+  Writer
+} from "@platformatic/kafka"
+import * as net from "node:net"
+import { versionIn } from "@concurrent-kafka/driver/Protocol"
+import type { Address } from "@concurrent-kafka/driver/Broker"
+
+/** Requests and answers of one version, as the library has them. Those that are used have no tagged fields in their headers. */
+export interface Codec<Arguments extends ReadonlyArray<unknown>, Answer> {
+  readonly createRequest: (...args: Arguments) => Writer
+  readonly parseResponse: (correlationId: number, apiKey: number, apiVersion: number, reader: Reader) => Answer
+  readonly api: { readonly key: number; readonly version: number }
+}
+
+interface Versions {
+  readonly minVersion: number
+  readonly maxVersion: number
+}
+
+/** as long as a timer can be */
+const never = 0x7fffffff
+
+export interface LinkSettings {
+  readonly clientId: string
+  readonly options: ConnectionOptions
+  /** milliseconds that a request may take if it says nothing else */
+  readonly requestTimeout: number
+}
+
+export class Link {
+  readonly #connection: Connection
+  readonly #address: Address
+  readonly #requestTimeout: number
+  #versions: ReadonlyMap<number, Versions> = new Map()
+  #connecting: Promise<void> | undefined
+  #destroyed = false
+
+  constructor(address: Address, settings: LinkSettings) {
+    this.#address = address
+    this.#requestTimeout = settings.requestTimeout
+    // more than anybody has under way: what would wait in it would wait without its time limit being seen
+    this.#connection = new Connection(settings.clientId, {
+      ...settings.options,
+      // a certificate can be chosen by the name, which an address is not
+      tlsServerName: settings.options.tls !== undefined && net.isIP(address.host) === 0,
+      requestTimeout: never,
+      maxInflights: 1000
+    })
+    this.#connection.on("error", () => undefined)
+  }
+
+  get socket(): Connection["socket"] | undefined {
+    return this.#connection.socket
+  }
+
+  /** While it authenticates anew it is connected, too: what is sent then is sent after it. */
+  isConnected(): boolean {
+    return this.#versions.size > 0 && !this.#destroyed && (this.socket?.writable ?? false)
+  }
+
+  /** Once; who asks again gets what came of it. */
+  connect(): Promise<void> {
+    return (this.#connecting ??= this.#connect())
+  }
+
+  async #connect(): Promise<void> {
+    if (this.#destroyed) throw new Error("the connection was given up")
+    const { host, port } = this.#address
+    await this.#connection.connect(host, port)
+    this.socket?.setKeepAlive(true, 60_000)
+    const { apiKeys } = await this.ask(apiVersionsV0, ["", ""])
+    this.#versions = new Map(apiKeys.map((api) => [api.apiKey, api]))
+  }
+
+  destroy(): void {
+    if (this.#destroyed) return
+    this.#destroyed = true
+    // it clears its timer and tells who waits for it to be ready; the socket would otherwise be closed when all is written
+    this.#connection.close(() => undefined)
+    this.socket?.destroy()
+  }
+
+  versions(apiKey: number): Versions | undefined {
+    return this.#versions.get(apiKey)
+  }
+
+  /** The answer, also when there are error codes in it. */
+  async ask<Arguments extends ReadonlyArray<unknown>, Answer>(
+    { api: { key, version }, createRequest, parseResponse }: Codec<Arguments, Answer>,
+    args: Arguments,
+    timeout?: number
+  ): Promise<Answer> {
+    if (key !== apiVersionsV0.api.key)
+      versionIn(this.versions(key), { name: protocolAPIsById[key] ?? `request ${key}`, min: version, max: version })
+    const parse = (correlationId: number, apiKey: number, apiVersion: number, reader: Reader): Answer => {
+      try {
+        return parseResponse(correlationId, apiKey, apiVersion, reader)
+      } catch (error) {
+        if (error instanceof ResponseError && error["response"] !== undefined) return error["response"] as Answer
+        throw error
+      }
+    }
+    return this.#send(key, version, () => createRequest(...args), parse, timeout)
+  }
+
+  /** Bytes for bytes. */
+  exchange<A>(
+    apiKey: number,
+    apiVersion: number,
+    body: () => Writer,
+    decode: (answer: Buffer) => A,
+    timeout?: number
+  ): Promise<A> {
+    return this.#send(apiKey, apiVersion, body, (_id, _key, _version, reader) => decode(reader.buffer.buffer), timeout)
+  }
+
+  #send<A>(
+    apiKey: number,
+    apiVersion: number,
+    body: () => Writer,
+    parse: Codec<never, A>["parseResponse"],
+    timeout = this.#requestTimeout
+  ): Promise<A> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        reject(new TimeoutError(`no answer within ${timeout} ms`))
+        this.destroy()
+      }, timeout)
+      this.#connection.send<A>(apiKey, apiVersion, body, parse, false, false, (error, answer) => {
+        clearTimeout(timer)
+        if (error) reject(error)
+        else resolve(answer as A)
+      })
+    })
+  }
+}
+
+/** A body that is bytes already. */
+export const bytes = (body: Buffer) => (): Writer => Writer.create().append(body)

@@ -1,0 +1,109 @@
+/** Brokers that misbehave: servers that speak as much of the protocol as a test needs. */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as net from "node:net"
+
+export const int16 = (n: number): Buffer => {
+  const b = Buffer.alloc(2)
+  b.writeInt16BE(n)
+  return b
+}
+
+export const int32 = (n: number): Buffer => {
+  const b = Buffer.alloc(4)
+  b.writeInt32BE(n)
+  return b
+}
+
+export const text = (value: string): Buffer => Buffer.concat([int16(Buffer.byteLength(value)), Buffer.from(value)])
+
+export const keys = {
+  produce: 0,
+  metadata: 3,
+  saslHandshake: 17,
+  apiVersions: 18,
+  initProducerId: 22,
+  saslAuthenticate: 36
+}
+
+/** ApiVersions: what a test needs, each in one version. */
+export const versions = Buffer.concat([
+  int16(0),
+  int32(6),
+  ...[
+    [keys.produce, 7],
+    [keys.initProducerId, 1],
+    [keys.apiVersions, 0],
+    [keys.metadata, 12],
+    [keys.saslHandshake, 1],
+    [keys.saslAuthenticate, 1]
+  ].flatMap(([key, version]) => [int16(key!), int16(version!), int16(version!)])
+])
+
+/** Metadata v12 of no brokers and no topics, with the end of its header */
+export const noMetadata = Buffer.concat([
+  Buffer.from([0]),
+  int32(0),
+  Buffer.from([1, 0]),
+  int32(-1),
+  Buffer.from([1, 0])
+])
+
+export interface Request {
+  readonly apiKey: number
+  readonly apiVersion: number
+  readonly socket: net.Socket
+  readonly body: Buffer
+  readonly answer: (body: Buffer) => void
+}
+
+export interface Server {
+  readonly address: string
+  readonly sockets: ReadonlySet<net.Socket>
+}
+
+export const server = (respond: (request: Request) => void): Effect.Effect<Server, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.callback<Server & { readonly close: () => void }>((resume) => {
+      const sockets = new Set<net.Socket>()
+      const listening = net.createServer((socket) => {
+        sockets.add(socket)
+        socket.on("error", () => undefined)
+        socket.on("close", () => sockets.delete(socket))
+        let buffered = Buffer.alloc(0)
+        socket.on("data", (data) => {
+          buffered = Buffer.concat([buffered, data])
+          while (buffered.length >= 4 && buffered.length >= 4 + buffered.readInt32BE(0)) {
+            const request = buffered.subarray(4, 4 + buffered.readInt32BE(0))
+            buffered = buffered.subarray(4 + request.length)
+            respond({
+              apiKey: request.readInt16BE(0),
+              apiVersion: request.readInt16BE(2),
+              socket,
+              // behind the client id
+              body: request.subarray(10 + request.readInt16BE(8)),
+              answer: (body) => {
+                // the library asks for versions in version 1 before it authenticates, which ends with a throttle time
+                const isLater = request.readInt16BE(0) === keys.apiVersions && request.readInt16BE(2) > 0
+                const whole = isLater ? Buffer.concat([body, int32(0)]) : body
+                socket.write(Buffer.concat([int32(whole.length + 4), request.subarray(4, 8), whole]))
+              }
+            })
+          }
+        })
+      })
+      listening.listen(0, "127.0.0.1", () =>
+        resume(
+          Effect.succeed({
+            address: `127.0.0.1:${(listening.address() as net.AddressInfo).port}`,
+            sockets,
+            close: () => {
+              for (const socket of sockets) socket.destroy()
+              listening.close()
+            }
+          })
+        )
+      )
+    }),
+    ({ close }) => Effect.sync(close)
+  )
