@@ -10,7 +10,7 @@ import { TopicActions } from "./topics.ts"
 import { Troubles } from "./troubles.ts"
 
 /** Looking at a consumer costs more than a step of it. */
-const quietsPerLook = 25
+const quietsPerLook = 40
 
 interface Slot {
   readonly clientId: string

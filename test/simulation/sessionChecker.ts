@@ -37,7 +37,12 @@ export class SessionChecker {
           }
           kept.add(epoch)
         }
-        for (const epoch of owner.epochs.values()) if (!kept.has(epoch)) this.judge.end(epoch)
+        const given = new Map(signal.all.map((p) => [keyOf(p), p.epoch]))
+        for (const epoch of owner.epochs.values()) {
+          // sent before it was opened anew: the client has the epoch of now
+          const stale = epoch.reopened && epoch.epoch > (given.get(epoch.key) ?? Number.POSITIVE_INFINITY)
+          if (!kept.has(epoch) && !stale) this.judge.end(epoch)
+        }
         return
       }
       case "Revoking": {

@@ -6,6 +6,8 @@ import { createHash } from "node:crypto"
 import type { World } from "@concurrent-kafka/testing/World"
 
 const keptLines = 400
+/** characters: each call of the hash costs more than what it does with a line */
+const hashedAtOnce = 16_384
 
 const stamp = (now: number): string => ((now - 1_000_000) / 1000).toFixed(3).padStart(8)
 
@@ -14,6 +16,7 @@ export class Trace {
   readonly verbose: boolean
   private readonly hash = createHash("sha1")
   private readonly lines: Array<string> = []
+  private unhashed = ""
   count = 0
   /** what the cluster tells of itself: only to be read, no part of the hash */
   aside: (() => ReadonlyArray<string>) | undefined = undefined
@@ -28,7 +31,8 @@ export class Trace {
     const line = `${stamp(this.world.now)} ${who.padEnd(6)} ${what}`
     this.takeAside()
     this.count++
-    this.hash.update(line).update("\n")
+    this.unhashed += `${line}\n`
+    if (this.unhashed.length > hashedAtOnce) this.hashAll()
     this.lines.push(line)
     if (!this.verbose && this.lines.length > 2 * keptLines) this.lines.splice(0, keptLines)
   }
@@ -49,7 +53,13 @@ export class Trace {
     return this.verbose ? this.lines : this.lines.slice(-keptLines)
   }
 
+  private hashAll(): void {
+    this.hash.update(this.unhashed)
+    this.unhashed = ""
+  }
+
   digest(): string {
+    this.hashAll()
     return this.hash.copy().digest("hex")
   }
 }
