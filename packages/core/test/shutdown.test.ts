@@ -14,6 +14,7 @@ import { FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import { KafkaClient } from "../src/KafkaClient.ts"
 import { Boom, Desk, pass, turns, whileTimePasses, world } from "./harness.ts"
+import { OffsetMap } from "../src/OffsetMap.ts"
 import { at, later, outcomes, scripted } from "./script.ts"
 
 const stubborn = () => new Desk({ around: (_, wait) => Effect.uninterruptible(wait) })
@@ -227,6 +228,25 @@ describe("shutdown", () => {
         })
     )
   }
+
+  it.effect("D10: closing while suspended: what finished behind a gap since the flush is in the map that is left", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+      yield* s.session.chunk(0, 1, 0, 3)
+      yield* s.session.revoking([at(0, 1)], { exact: false })
+      yield* pass(5_000)
+      yield* s.desk.finish(0, 1)
+      const closing = yield* Effect.forkChild(s.close)
+      yield* pass(1_000)
+      yield* s.session.assign([{ partition: 0, epoch: 1, retained: true, committed: 0 }])
+      yield* Fiber.join(closing)
+      assert.deepStrictEqual(s.session.commits, ["0=0"])
+      const { metadata } = s.session.sent[0]!.entries[0]!
+      const map = OffsetMap.decode(metadata, { topic: "t", partition: 0, base: 0n, trust: "own" })
+      assert.deepStrictEqual(map._tag === "Map" ? [...OffsetMap.done(map.map)] : map._tag, [[1n, 2n]])
+    })
+  )
 
   it.effect("D10: nobody says whose it is: after the clocks it ends without a commit; given to another: at once", () =>
     Effect.gen(function* () {

@@ -324,7 +324,10 @@ export class Intake {
       return epoch.movedTo === undefined ? this.openings.start([epoch], [p]) : this.openings.move(epoch, epoch.movedTo)
     this.rebalance.left(epoch)
     this.commits.retained(epoch, p.committed)
-    if (step.to === "draining") return this.rebalance.drainForClose([epoch])
+    if (step.to === "draining") {
+      if (epoch.commitState === "clean") this.run.commit(epoch, "moved")
+      return this.rebalance.drainForClose([epoch])
+    }
     this.held.resume(epoch, Pause.holding)
     this.commits.catchUp(epoch)
     this.pump.advanced(epoch, 0)
