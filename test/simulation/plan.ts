@@ -203,7 +203,7 @@ const memberPlan = (
       rebalanceTimeout: revokeTimeout + chance.pick([1, 2000, 20_000]),
       revokeTimeout,
       metadataMaxAge: chance.pick([1000, 5000, 20_000]),
-      maxWait: chance.pick([20, 250])
+      maxWait: chance.pick([100, 250])
     },
     // a handler with a timeout can fail, and must have a policy
     timeout: policy !== "none" && chance.chance(plan.zombies ? 0.6 : 0.3) ? chance.pick([40, 400, 2500]) : undefined,
@@ -271,7 +271,7 @@ export const planOf = (seed: number): Plan => {
     maxChunk: chance.pick([1, 4, 30]),
     maxFetchRecords: chance.pick([2, 20, 100]),
     initialRebalanceDelay: chance.pick([0, 0, 500]),
-    length: chance.pick([15_000, 30_000, 60_000]),
+    length: chance.pick([12_000, 25_000, 50_000]),
     pace: chance.pick([100, 300, 800]),
     actions: {
       produce: chance.int(8, 20),
