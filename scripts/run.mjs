@@ -204,7 +204,7 @@ const parts = {
     const api = pathToFileURL(join(modules, "typescript-6", "lib", "typescript.js")).href
     return runFile(tool("tstyche"), [], { ...options, env: { TSTYCHE_TYPESCRIPT_MODULE: api } })
   },
-  simulate: (options) => runFile("test/simulation/main.ts", ["--seeds", "200"], options),
+  simulate: (options) => runFile("test/simulation/main.ts", ["--seeds", "500"], options),
   broker: (options) => vitest("broker", [], options),
   integration: (options) => vitest("integration", [], options)
 }
