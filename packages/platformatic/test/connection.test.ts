@@ -118,6 +118,40 @@ describe.skipIf(!isSupported)("a broker that", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("authenticates anew is sent nothing else until it has", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const again = Promise.withResolvers<() => void>()
+      const broker = yield* server(({ answer, apiKey }) => {
+        if (apiKey === keys.apiVersions) answer(versions)
+        if (apiKey === keys.saslHandshake) {
+          seen.push("handshake")
+          answer(handshake)
+        }
+        if (apiKey === keys.metadata) {
+          seen.push("metadata")
+          answer(noMetadata)
+        }
+        if (apiKey !== keys.saslAuthenticate) return
+        // a session of a second: the library authenticates anew after 800 ms
+        const welcome = () => {
+          seen.push("welcome")
+          answer(Buffer.concat([int16(0), int16(-1), int32(0), int32(0), int32(1000)]))
+        }
+        if (seen.includes("welcome")) again.resolve(welcome)
+        else welcome()
+      })
+      const cluster = yield* clusterOf(broker, true)
+      yield* Effect.promise(() => cluster.refresh([]))
+      const welcome = yield* Effect.promise(() => again.promise)
+      const asked = cluster.refresh([])
+      yield* Effect.sleep(50)
+      welcome()
+      yield* Effect.promise(() => asked)
+      assert.deepStrictEqual(seen, ["handshake", "welcome", "metadata", "handshake", "welcome", "metadata"])
+    }).pipe(Effect.scoped)
+  )
+
   it.live("is too old for topic ids is told by name", () =>
     Effect.gen(function* () {
       const old = Buffer.concat([int16(0), int32(1), int16(keys.metadata), int16(0), int16(8)])

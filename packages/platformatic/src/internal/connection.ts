@@ -6,6 +6,8 @@
  * What is minded here:
  * - It has one time limit for all requests of a connection, and a JoinGroup takes as long as a rebalance: each request has its own
  *   here. Who gives up closes the connection, so that no late answer can be taken for another one.
+ * - It authenticates anew by a timer, whatever else is sent meanwhile; a broker answers that with ILLEGAL_SASL_STATE and closes. What
+ *   comes in between waits here.
  * - Its parsers throw an answer that has an error code in it. The answer is in the error.
  * - An error that nobody listens to would end the process.
  * - A connection that is only destroyed keeps the timer of its next authentication, and with it the process.
@@ -13,6 +15,7 @@
 import {
   apiVersionsV0,
   Connection,
+  ConnectionStatuses,
   type ConnectionOptions,
   protocolAPIsById,
   type Reader,
@@ -53,6 +56,7 @@ export class Link {
   #versions: ReadonlyMap<number, Versions> = new Map()
   #connecting: Promise<void> | undefined
   #destroyed = false
+  #authenticating: Promise<void> | undefined
 
   constructor(address: Address, settings: LinkSettings) {
     this.#address = address
@@ -133,6 +137,20 @@ export class Link {
     return this.#send(apiKey, apiVersion, body, (_id, _key, _version, reader) => decode(reader.buffer.buffer), timeout)
   }
 
+  /** `undefined` unless it authenticates anew just now; then, when it has, or has failed. */
+  #authenticated(): Promise<void> | undefined {
+    const connection = this.#connection
+    if (connection.status !== ConnectionStatuses.REAUTHENTICATING) return undefined
+    return (this.#authenticating ??= new Promise((resolve) => {
+      const end = () => {
+        this.#authenticating = undefined
+        for (const event of ["connect", "error", "close"] as const) connection.off(event, end)
+        resolve()
+      }
+      for (const event of ["connect", "error", "close"] as const) connection.on(event, end)
+    }))
+  }
+
   #send<A>(
     apiKey: number,
     apiVersion: number,
@@ -145,11 +163,15 @@ export class Link {
         reject(new TimeoutError(`no answer within ${timeout} ms`))
         this.destroy()
       }, timeout)
-      this.#connection.send<A>(apiKey, apiVersion, body, parse, false, false, (error, answer) => {
-        clearTimeout(timer)
-        if (error) reject(error)
-        else resolve(answer as A)
-      })
+      const send = () =>
+        this.#connection.send<A>(apiKey, apiVersion, body, parse, false, false, (error, answer) => {
+          clearTimeout(timer)
+          if (error) reject(error)
+          else resolve(answer as A)
+        })
+      const authenticated = this.#authenticated()
+      if (authenticated === undefined) send()
+      else void authenticated.then(send)
     })
   }
 }
