@@ -17,6 +17,8 @@ export const incremental = (state: SessionState): Effect.Effect<never, KafkaClie
   let epoch = 0
   /** whether the membership has been told of its first assignment, maybe an empty one */
   let told = false
+  /** of the last answer, which may come while the one before is being carried out */
+  let newest: GroupHeartbeatResponse["assignment"] = []
 
   const heartbeat: Effect.Effect<GroupHeartbeatResponse, KafkaClientError> = Effect.gen(function* () {
     for (;;) {
@@ -40,6 +42,7 @@ export const incremental = (state: SessionState): Effect.Effect<never, KafkaClie
       if (response.error === undefined) {
         state.mended("protocol")
         epoch = response.epoch
+        newest = response.assignment
         state.generation = response.epoch
         return response
       }
@@ -128,7 +131,12 @@ export const incremental = (state: SessionState): Effect.Effect<never, KafkaClie
       if (coming.length > 0 || !told) {
         const offsets = yield* offsetsOf(response.assignment)
         if (offsets === undefined) continue
-        take(response.assignment, offsets)
+        // What was taken away before it was taken has another owner by now: nobody has waited for it.
+        const still = new Map(newest.map((partition) => [keyOf(partition), partition.topicId]))
+        take(
+          response.assignment.filter((partition) => still.get(keyOf(partition)) === partition.topicId),
+          offsets
+        )
         continue
       }
       yield* broker.time.sleep(settings.heartbeatInterval)
