@@ -166,6 +166,19 @@ describe("out of range", () => {
     )
   }
 
+  it.effect("an assignment that was sent before the partition was opened anew takes nothing back", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 50 }])
+      yield* s.session.chunk(0, 1, 50, 52)
+      yield* s.session.outOfRange(at(0, 1), 52, 0, 10)
+      yield* s.session.assign([{ partition: 0, epoch: 1, retained: true, committed: 50 }])
+      yield* pass(1_000)
+      assert.deepStrictEqual(s.session.begun, ["0#1@50", "0#1001@0"])
+      assert.deepInclude((yield* s.consumer.snapshot).partitions[0], { epoch: 1001, state: "open" })
+    })
+  )
+
   it.effect("out of range of an epoch that is over, or that the client does not hold any more, is dropped", () =>
     Effect.gen(function* () {
       const s = yield* scripted()

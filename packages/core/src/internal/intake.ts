@@ -264,7 +264,8 @@ export class Intake {
         const next = p.retained ? this.anew(p) : p
         if (next !== undefined) fresh.push(next)
       } else if (epoch.epoch === p.epoch) this.retained(epoch, p)
-      else {
+      // sent before it was opened anew here: what the client has is the epoch of now
+      else if (epoch.epoch < p.epoch) {
         this.transition(epoch, "reassigned")
         fresh.push(p)
       }
