@@ -138,6 +138,9 @@ export class CommitChecker {
       if (outcome.outcome !== "committed") owner.refusedAt = this.judge.world.now
       if (outcome.outcome === "stale" || outcome.outcome === "rejected") owner.lastEnd = this.judge.world.now
       if (outcome.outcome === "rejected" && outcome.code === "OFFSET_METADATA_TOO_LARGE") owner.cutsMaps = true
+      // of a request with nothing else to leave out the map goes before the offset does
+      const alone = outcomes.length === 1
+      if (alone && outcome.outcome === "rejected" && outcome.code === "REQUEST_TOO_LARGE") owner.cutsMaps = true
       if (epoch === undefined) continue
       if (outcome.outcome === "stale" && outcome.code !== "EPOCH") epoch.mayEnd = outcome.code
       if (outcome.outcome === "rejected" && outcome.code === "UNKNOWN_TOPIC_OR_PARTITION") epoch.mayEnd = outcome.code
