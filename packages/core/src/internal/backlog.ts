@@ -48,7 +48,7 @@ export class Backlog {
   /** lanes whose holder is parked, and how many wait in them */
   private parkedLanes = 0
   private waitBehindParked = 0
-  private chunks: Array<Buffered> = []
+  private chunks: Array<Buffered | undefined> = []
   private head = 0
   private readonly ready = new Rounds<Ready>((ready) => ready.seq)
   private readysTurn = true
@@ -188,7 +188,7 @@ export class Backlog {
 
   private step(chunk: Buffered): void {
     if (++chunk.index < chunk.records.length) return
-    this.chunks[this.head] = undefined as unknown as Buffered
+    this.chunks[this.head] = undefined
     if (++this.head === this.chunks.length) {
       this.chunks = []
       this.head = 0

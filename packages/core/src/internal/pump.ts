@@ -67,7 +67,7 @@ export class Pump {
     options?: Effect.RunOptions
   ) => Fiber.Fiber<unknown, unknown>
 
-  private rotation: Array<PartitionEpoch> = []
+  private rotation: Array<PartitionEpoch | undefined> = []
   private head = 0
   private pumping = false
   private stopped = false
@@ -158,7 +158,7 @@ export class Pump {
           return
         }
         // out of the rotation before it starts: a synchronous handler offers it again
-        this.rotation[this.head++] = undefined as unknown as PartitionEpoch
+        this.rotation[this.head++] = undefined
         epoch.queued = false
         if (this.take(epoch)) {
           this.start(epoch)
@@ -233,7 +233,7 @@ export class Pump {
       const epoch = this.rotation[this.head]!
       if (epoch.runnable) return epoch
       epoch.queued = false
-      this.rotation[this.head++] = undefined as unknown as PartitionEpoch
+      this.rotation[this.head++] = undefined
     }
     this.rotation = []
     this.head = 0
