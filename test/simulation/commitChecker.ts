@@ -177,9 +177,13 @@ export class CommitChecker {
       this.tools.delete(key)
       let stores = this.stores.get(key)
       if (stores === undefined) this.stores.set(key, (stores = new Map()))
-      stores.set(entry.offset, epoch.log.term)
-      if (epoch.log !== log) {
-        log.excuse(map?.end ?? entry.offset, "committed by who read the log before this one")
+      // one that goes on where the group is commits that again before it begins, with the map that lies there
+      const goesOn = epoch.begunAt === undefined && epoch.reopened && epoch.soughtTo === undefined
+      const again = goesOn ? stores.get(entry.offset) : undefined
+      const term = again ?? epoch.log.term
+      stores.set(entry.offset, term)
+      if (term !== log.term) {
+        log.excuse(map?.end ?? entry.offset, "committed for a log before this one")
         continue
       }
       for (let i = log.indexOf(entry.offset); map !== undefined && i < log.records.length; i++) {
@@ -234,6 +238,11 @@ export class CommitChecker {
       const ends = this.judge.logEnds(epoch.topic, epoch.partition)
       if (ends !== undefined && epoch.position <= ends.end) log.excuse(epoch.position, "truncated under its reader")
     }
+  }
+
+  /** Nobody has read a log since it was truncated, and it has grown again to where the group is: nobody can tell. */
+  grownAgain(log: LogTruth, committed: bigint | undefined): void {
+    if (committed !== undefined) this.ofAnother(log, committed, this.maps.get(keyOf(log))?.end)
   }
 
   /**

@@ -15,7 +15,7 @@ import { groupId, type Stage } from "./member.ts"
 import { type Action, featuresOf, type Plan, planOf } from "./plan.ts"
 import { Prng } from "@concurrent-kafka/testing/Prng"
 import { Trace } from "./trace.ts"
-import { Truth } from "./truth.ts"
+import { type LogTruth, Truth } from "./truth.ts"
 import { Realm, World } from "@concurrent-kafka/testing/World"
 import { type Cut, faultActions, scheduleOf } from "./schedule.ts"
 
@@ -124,12 +124,13 @@ export const runHistory = async (seed: number, options: HistoryOptions = {}): Pr
   world.onQuiet = () => actions.watch()
   const failed = () => checker.violations.length > 0
 
+  const committedTo = (log: LogTruth) => cluster.committedUnsafe(groupId, log.topic, log.partition)?.offset
   /** lag 0, as the broker sees it */
   const lagging = (): string | undefined => {
     for (const log of truth.logs.values()) {
       if (log.gone) continue
       const { end } = cluster.logOffsetsUnsafe(log.topic, log.partition)
-      const committed = cluster.committedUnsafe(groupId, log.topic, log.partition)?.offset
+      const committed = committedTo(log)
       if (committed !== end && !(end === 0n && committed === undefined) && !checker.commits.isForeign(log, committed)) {
         return `${log.topic}/${log.partition} is committed to ${committed} of ${end}`
       }
@@ -158,6 +159,7 @@ export const runHistory = async (seed: number, options: HistoryOptions = {}): Pr
         return checker.violation("I3", `a stall: ${lag}, ${healingLimit / 1000} s after everything was healed`)
       if (actions.unrest() !== undefined) return checker.violation("I8", `no rest: ${actions.unrest()}`)
       actions.unnoticed()
+      for (const log of truth.logs.values()) checker.commits.grownAgain(log, committedTo(log))
       const [missing] = truth.missing()
       if (missing !== undefined) {
         return checker.violation(
