@@ -206,7 +206,7 @@ const parts = {
   },
   simulate: (options) => runFile("test/simulation/main.ts", ["--seeds", "500"], options),
   broker: (options) => vitest("broker", [], options),
-  integration: (options) => vitest("integration", [], options)
+  measuring: (options) => vitest("measuring", [], options)
 }
 
 /** Runs all steps, also after one has failed, and says at the end how each went. */
@@ -260,7 +260,7 @@ const test = (args) => {
   }
   if (rest.length > 0) {
     const matching = (project) => [project, (options) => vitest(project, [...rest, "--passWithNoTests"], options)]
-    return steps([matching("unit"), matching("broker"), matching("integration")], { json, limit: testLimitSeconds })
+    return steps([matching("unit"), matching("broker"), matching("measuring")], { json, limit: testLimitSeconds })
   }
   return steps(pick(...Object.keys(parts)), { json, limit: testLimitSeconds, report: "test.json" })
 }
