@@ -9,7 +9,7 @@ import * as Redacted from "effect/Redacted"
 import * as net from "node:net"
 import { KafkaJs } from "../src/index.ts"
 import { instrument, openParts } from "../src/internal/wire.ts"
-import { settingsOf } from "./support.ts"
+import { settingsOf } from "../../driver/test/members.ts"
 
 const failure = <E>(layer: Layer.Layer<KafkaClient, E>) => Effect.flip(Effect.scoped(Layer.build(layer)))
 

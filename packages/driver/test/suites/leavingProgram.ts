@@ -1,13 +1,14 @@
-/** A program for `leaving.broker.test.ts`: joins, reads, commits, ends its scope, and prints what is then still there. */
+/** A program for `leaving.ts`: joins, reads, commits, ends its scope, and prints what is then still there. */
 import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
 import { KafkaProducer } from "@concurrent-kafka/core/KafkaProducer"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import * as Exit from "effect/Exit"
-import { KafkaJs } from "../src/index.ts"
-import { join, settingsOf, unique, until } from "./support.ts"
+import type { Client } from "../client.ts"
+import { join, settingsOf, unique, until } from "../members.ts"
 
-const [brokers = "", topic = "", how = ""] = process.argv.slice(2)
+const [module = "", brokers = "", topic = "", how = ""] = process.argv.slice(2)
+const { client }: { readonly client: Client } = await import(module)
 
 const resources = () => process.getActiveResourcesInfo().filter((name) => name !== "TTYWrap" && name !== "PipeWrap")
 /** A destroyed socket is gone a few turns of the event loop later. */
@@ -55,7 +56,7 @@ const program = Effect.gen(function* () {
 await Effect.runPromise(
   program.pipe(
     Effect.scoped,
-    Effect.provide(KafkaJs.layer({ brokers: brokers.split(",") })),
+    Effect.provide(client.layer({ brokers: brokers.split(",") })),
     Effect.ignore,
     Effect.andThen(print)
   )

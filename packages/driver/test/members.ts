@@ -1,5 +1,5 @@
-/** What the tests share: settings, a program that answers a session's signals, and the broker's own view through kafkajs. */
-import type { ConsumerRecord, TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
+/** What the tests of clients share: settings of sessions, and a program that answers what a session signals. */
+import type { ConsumerRecord } from "@concurrent-kafka/core/ConsumerRecord"
 import type {
   AssignedPartition,
   CommitOutcome,
@@ -11,13 +11,13 @@ import type {
 } from "@concurrent-kafka/core/ConsumerSession"
 import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
-import kafkajs, { type Admin, type Kafka } from "kafkajs"
 
 let count = 0
-export const unique = (name: string): string => `kjs-${name}-${process.pid}-${Date.now().toString(36)}-${++count}`
+export const unique = (name: string): string => `client-${name}-${process.pid}-${Date.now().toString(36)}-${++count}`
 
 export const settingsOf = (
   groupId: string,
@@ -153,110 +153,14 @@ export const until = (what: string, is: () => boolean, within = 20_000): Effect.
     }
   })
 
-// ---------------------------------------------------------------------------------------------------------------------
-// The broker, seen by plain kafkajs
-// ---------------------------------------------------------------------------------------------------------------------
+export const numbers = (from: number, to: number): Array<string> =>
+  Array.from({ length: to - from }, (_, i) => String(from + i))
 
-export const plain = (brokers: ReadonlyArray<string>): Kafka =>
-  new kafkajs.Kafka({
-    brokers: [...brokers],
-    clientId: "test",
-    logLevel: kafkajs.logLevel.NOTHING,
-    retry: { retries: 10, initialRetryTime: 50, maxRetryTime: 500 }
-  })
+export const range = (count: number): Array<number> => Array.from({ length: count }, (_, i) => i)
 
-/**
- * Succeeds when the topic can be used. Not by kafkajs's `waitForLeaders`: it gives up when the broker has created the topic and
- * not yet told itself. A topic of the same name may still be on its way out.
- */
-export const createTopic = async (
-  admin: Admin,
-  topic: string,
-  numPartitions: number,
-  config: Readonly<Record<string, string>> = {}
-): Promise<void> => {
-  const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }))
-  const end = performance.now() + 10_000
-  for (let created = false; ;) {
-    try {
-      if (!created)
-        await admin.createTopics({ waitForLeaders: false, topics: [{ topic, numPartitions, configEntries }] })
-      created = true
-      const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
-      if (topics[0]?.partitions.length === numPartitions && topics[0].partitions.every(({ leader }) => leader >= 0))
-        return
-    } catch (error) {
-      if (performance.now() > end) throw error
-    }
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
+/** The member has got so many records, and none twice. */
+export const assertOnceEach = (member: Member, count: number): void => {
+  const seen = member.records.map(({ offset, partition }) => `${partition}/${offset}`)
+  assert.strictEqual(new Set(seen).size, seen.length, "nothing comes twice")
+  assert.strictEqual(seen.length, count)
 }
-
-export interface World {
-  readonly kafka: Kafka
-  readonly admin: Admin
-  readonly topic: (partitions: number, config?: Readonly<Record<string, string>>) => Effect.Effect<string>
-  /** Values to one partition, in order. */
-  readonly send: (topic: string, partition: number, values: ReadonlyArray<string>) => Effect.Effect<void>
-  readonly committed: (
-    groupId: string,
-    tp: TopicPartition
-  ) => Effect.Effect<{ readonly offset: string; readonly metadata: string | null } | undefined>
-  /** Deletes the records before `offset`. */
-  readonly cut: (topic: string, partition: number, offset: string) => Effect.Effect<void>
-  readonly promise: <A>(f: () => Promise<A>) => Effect.Effect<A>
-}
-
-export const world = (brokers: ReadonlyArray<string>): Effect.Effect<World, never, Scope.Scope> =>
-  Effect.gen(function* () {
-    const kafka = plain(brokers)
-    const admin = yield* Effect.acquireRelease(
-      Effect.promise(async () => {
-        const made = kafka.admin()
-        await made.connect()
-        return made
-      }),
-      (made) => Effect.promise(() => made.disconnect())
-    )
-    const producer = yield* Effect.acquireRelease(
-      Effect.promise(async () => {
-        const made = kafka.producer({ createPartitioner: kafkajs.Partitioners.DefaultPartitioner })
-        await made.connect()
-        return made
-      }),
-      (made) => Effect.promise(() => made.disconnect())
-    )
-    const topic: World["topic"] = (partitions, config = {}) =>
-      Effect.promise(async () => {
-        const name = unique("topic")
-        await createTopic(admin, name, partitions, config)
-        return name
-      })
-    return {
-      kafka,
-      admin,
-      topic,
-      promise: Effect.promise,
-      cut: (name, partition, offset) =>
-        Effect.promise(async () => {
-          // kafkajs looks for the leader in metadata that only this call loads
-          await admin.fetchTopicOffsets(name)
-          await admin.deleteTopicRecords({ topic: name, partitions: [{ partition, offset }] })
-        }),
-      send: (name, partition, values) =>
-        Effect.promise(async () => {
-          for (let at = 0; at < values.length; at += 1000) {
-            const messages = values.slice(at, at + 1000).map((value) => ({ partition, value }))
-            await producer.send({ topic: name, messages })
-          }
-        }),
-      committed: (groupId, { partition, topic: name }) =>
-        Effect.promise(async () => {
-          const [found] = await admin.fetchOffsets({ groupId, topics: [name] })
-          const entry = found?.partitions.find((p) => p.partition === partition)
-          return entry === undefined || entry.offset === "-1"
-            ? undefined
-            : { offset: entry.offset, metadata: entry.metadata }
-        })
-    }
-  })

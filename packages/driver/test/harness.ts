@@ -1,0 +1,88 @@
+/** What the suite of the contract needs of a real Kafka, done by plain kafkajs: it does not depend on the client under test. */
+import * as Effect from "effect/Effect"
+import kafkajs from "kafkajs"
+import { encodeBatch } from "./batches.ts"
+import type { ContractHarness } from "../../testing/src/contract.ts"
+import { unique } from "./members.ts"
+import { createTopic, plain, writer } from "./operator.ts"
+
+const bytes = (value: Uint8Array | null) => (value === null ? null : Buffer.from(value))
+
+const messages = (records: Parameters<ContractHarness["produce"]>[1]) =>
+  records.map(({ key, partition, value }) => ({ partition, key: bytes(key), value: bytes(value) }))
+
+/** What is done to a session itself is up to its client. */
+export type OnKafka = Omit<ContractHarness, "holdSync" | "evict" | "breakConnections">
+
+/** `connect` before the first test, `disconnect` after the last. */
+export const onKafka = (
+  brokers: ReadonlyArray<string>
+): { readonly harness: OnKafka; readonly connect: () => Promise<void>; readonly disconnect: () => Promise<void> } => {
+  const kafka = plain(brokers)
+  const admin = kafka.admin()
+  const harness: OnKafka = {
+    createTopic: (topic, partitions) => Effect.promise(() => createTopic(admin, topic, partitions)),
+    produce: (topic, records) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const write = yield* writer(brokers)
+          const partitions = Map.groupBy(records, ({ partition }) => partition)
+          for (const [partition, own] of partitions) {
+            const batch = {
+              base: 0n,
+              last: own.length - 1,
+              records: own.map((record, delta) => ({ ...record, delta })),
+              baseTime: BigInt(Date.now())
+            }
+            yield* write(topic, partition, encodeBatch(batch))
+          }
+        })
+      ),
+    committed: (groupId, topic, partition) =>
+      Effect.promise(async () => {
+        const [found] = await admin.fetchOffsets({ groupId, topics: [topic] })
+        const entry = found?.partitions.find((p) => p.partition === partition)
+        return entry === undefined || entry.offset === "-1"
+          ? undefined
+          : { offset: BigInt(entry.offset), metadata: entry.metadata ?? "" }
+      }),
+    deleteTopic: (topic) => Effect.promise(() => admin.deleteTopics({ topics: [topic] })),
+    addPartitions: (topic, count) =>
+      Effect.promise(async () => {
+        await admin.createPartitions({ topicPartitions: [{ topic, count }] })
+      }),
+    deleteRecordsBefore: (topic, partition, offset) =>
+      Effect.promise(async () => {
+        await admin.fetchTopicOffsets(topic)
+        await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] })
+      }),
+    transaction: (topic, records, end) =>
+      Effect.promise(async () => {
+        const own = kafka.producer({
+          transactionalId: unique("tx"),
+          idempotent: true,
+          maxInFlightRequests: 1,
+          createPartitioner: kafkajs.Partitioners.DefaultPartitioner
+        })
+        await own.connect()
+        const transaction = await own.transaction()
+        await transaction.send({ topic, messages: messages(records) })
+        const partitions = [...new Set(records.map(({ partition }) => partition))]
+        const ends = async () => {
+          const found = await admin.fetchTopicOffsets(topic)
+          return partitions.map((p) => BigInt(found.find(({ partition }) => partition === p)!.high))
+        }
+        const finish = (how: "commit" | "abort") => async () => {
+          const before = await ends()
+          await transaction[how]()
+          await own.disconnect()
+          // the coordinator answers when the end is decided, and writes the markers then
+          while (!(await ends()).every((end, i) => end > before[i]!))
+            await new Promise((resolve) => setTimeout(resolve, 10))
+        }
+        if (end !== "open") await finish(end)()
+        return (late) => Effect.promise(finish(late))
+      })
+  }
+  return { harness, connect: () => admin.connect(), disconnect: () => admin.disconnect() }
+}

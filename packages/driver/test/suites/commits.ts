@@ -1,0 +1,117 @@
+/** Suite: what a real broker makes of commits. */
+import { assert, layer } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { inject } from "vitest"
+import { type Client, instrumented, suiteOf } from "../client.ts"
+import { controlOf, holdSync } from "../instrumented.ts"
+import { join, settingsOf, unique, until } from "../members.ts"
+import { world } from "../operator.ts"
+
+export const commits = (client: Client): void => {
+  const brokers = inject("brokers")
+
+  suiteOf(client, "commits on a real broker", () => {
+    layer(instrumented(client, brokers), { excludeTestServices: true, timeout: 60_000 })((it) => {
+      it.effect("commits between JoinGroup and Assigned are deferred and not sent", () =>
+        Effect.gen(function* () {
+          const kafka = yield* world(brokers)
+          const topic = yield* kafka.topic(2)
+          const settings = settingsOf(unique("group"), [topic])
+          const leader = yield* join(settings)
+          yield* until("the leader has all", () => leader.owned.length === 2)
+          const a = yield* join(settings)
+          yield* until("both have one", () => a.owned.length === 1 && leader.owned.length === 1)
+          const { partition } = a.owned[0]!
+          const control = controlOf(a.session)
+          const release = yield* holdSync(a.session)
+          const count = (request: string) => control.requests.filter((name) => name === request).length
+          const [joins, syncs] = [count("joinGroup"), count("syncGroup")]
+          yield* Effect.forkScoped(join(settings))
+          yield* until("a's JoinGroup was sent", () => count("joinGroup") > joins)
+          const sent = count("offsetCommit")
+          assert.deepInclude(yield* a.commit(partition, 1n), { outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
+          yield* until("a's SyncGroup is held", () => count("syncGroup") > syncs)
+          assert.deepInclude(yield* a.commit(partition, 1n), { outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
+          assert.strictEqual(count("offsetCommit"), sent)
+          yield* release
+          yield* until("a is assigned again", () => a.of("Assigned").length === 2)
+          assert.isUndefined(yield* kafka.committed(settings.groupId, { topic, partition }))
+        })
+      )
+
+      it.effect.each([
+        [15, "COORDINATOR_NOT_AVAILABLE"],
+        [16, "NOT_COORDINATOR"]
+      ] as const)(
+        "a commit that is answered with %d is retriable, and the coordinator is looked up anew",
+        ([code, name]) =>
+          Effect.gen(function* () {
+            const kafka = yield* world(brokers)
+            const topic = yield* kafka.topic(1)
+            const a = yield* join(settingsOf(unique("group"), [topic]))
+            yield* until("a has all", () => a.owned.length === 1)
+            const control = controlOf(a.session)
+            const before = control.coordinator
+            control.commitAnswer = code
+            assert.deepInclude(yield* a.commit(0, 1n), { outcome: "retriable", code: name })
+            assert.deepInclude(yield* a.commit(0, 2n), { outcome: "committed" })
+            assert.notStrictEqual(control.coordinator, before)
+            assert.strictEqual(a.of("Lost").length + a.of("Revoking").length, 0)
+          })
+      )
+
+      it.effect("a hundred entries with their own results in one request", () =>
+        Effect.gen(function* () {
+          const kafka = yield* world(brokers)
+          const topic = yield* kafka.topic(100)
+          const settings = settingsOf(unique("group"), [topic])
+          const a = yield* join(settings)
+          yield* until("a has all", () => a.owned.length === 100)
+          const control = controlOf(a.session)
+          const sent = control.requests.filter((name) => name === "offsetCommit").length
+          const outcomes = yield* a.session.commit(
+            a.owned.map(({ epoch, partition }) => ({
+              topic,
+              partition,
+              epoch,
+              offset: BigInt(partition + 1),
+              metadata:
+                partition % 10 === 3 ? "x".repeat(5000) : partition === 50 ? "y".repeat(40_000) : `m${partition}`
+            }))
+          )
+          assert.strictEqual(control.requests.filter((name) => name === "offsetCommit").length, sent + 1)
+          for (const [i, { partition }] of a.owned.entries()) {
+            const refused = partition % 10 === 3 || partition === 50
+            assert.deepInclude(
+              outcomes[i]!,
+              refused ? { outcome: "rejected", code: "OFFSET_METADATA_TOO_LARGE" } : { outcome: "committed" }
+            )
+          }
+          assert.isUndefined(yield* kafka.committed(settings.groupId, { topic, partition: 13 }))
+          assert.deepStrictEqual(yield* kafka.committed(settings.groupId, { topic, partition: 99 }), {
+            offset: "100",
+            metadata: "m99"
+          })
+        })
+      )
+
+      it.effect("a commit that is retriable may have been stored: found by the next assignment, it is our own", () =>
+        Effect.gen(function* () {
+          const kafka = yield* world(brokers)
+          const topic = yield* kafka.topic(1)
+          const settings = settingsOf(unique("group"), [topic])
+          const a = yield* join(settings)
+          yield* until("a has all", () => a.owned.length === 1)
+          const { epoch } = a.partition(0)
+          // the replicas of the offsets are late; the broker has written all the same
+          controlOf(a.session).commitAnswer = 15
+          assert.deepInclude(yield* a.commit(0, 7n), { outcome: "retriable", code: "COORDINATOR_NOT_AVAILABLE" })
+          assert.strictEqual((yield* kafka.committed(settings.groupId, { topic, partition: 0 }))?.offset, "7")
+          yield* join({ ...settings, topics: [yield* kafka.topic(1)] })
+          yield* until("assigned again", () => a.of("Assigned").length === 2)
+          assert.deepInclude(a.owned[0], { epoch, retained: true })
+        })
+      )
+    })
+  })
+}

@@ -1,0 +1,160 @@
+/** Suite: where a session reads, is the engine's to say: pause, resume, reopen, a log that is cut. */
+import { assert, layer } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { inject } from "vitest"
+import { type Client, suiteOf } from "../client.ts"
+import { join, numbers, settingsOf, unique, until } from "../members.ts"
+import { world } from "../operator.ts"
+
+export const positions = (client: Client): void => {
+  const brokers = inject("brokers")
+
+  suiteOf(client, "positions on a real broker", () => {
+    layer(client.layer({ brokers }), { excludeTestServices: true, timeout: 60_000 })((it) => {
+      it.effect("a resume, a begin and a reopen take effect at once, also while a long poll waits", () =>
+        Effect.gen(function* () {
+          const kafka = yield* world(brokers)
+          const topic = yield* kafka.topic(2)
+          yield* kafka.send(topic, 0, ["a"])
+          // partition 1 is idle and polled for two seconds at a time
+          const member = yield* join(settingsOf(unique("group"), [topic], { maxWait: 2000 }))
+          yield* until("the first record", () => member.records.length === 1)
+          const times: Array<number> = []
+          for (let i = 0; i < 5; i++) {
+            const p = member.partition(0)
+            member.session.pauseUnsafe([p])
+            // what was under way when it was paused still brings one chunk; then it is quiet
+            yield* kafka.send(topic, 0, ["b"])
+            yield* until("the chunk under way", () => member.records.length === 2 + 2 * i, 4000)
+            yield* kafka.send(topic, 0, ["c"])
+            yield* Effect.sleep(150)
+            assert.strictEqual(member.records.length, 2 + 2 * i)
+            const began = performance.now()
+            member.session.resumeUnsafe([p])
+            yield* until("the record", () => member.records.length === 3 + 2 * i)
+            times.push(performance.now() - began)
+          }
+          const reopened = member.session.reopenUnsafe(member.partition(0))!
+          const before = member.records.length
+          const began = performance.now()
+          member.session.beginUnsafe([{ ...reopened, offset: 0n }])
+          yield* until("the first record again", () => member.records.length > before)
+          times.push(performance.now() - began)
+          for (const ms of times) assert.isBelow(ms, 500)
+        })
+      )
+
+      it.effect("a pause stops one partition and no other, and survives a rebalance", () =>
+        Effect.gen(function* () {
+          const kafka = yield* world(brokers)
+          const topic = yield* kafka.topic(2)
+          const settings = settingsOf(unique("group"), [topic])
+          const member = yield* join(settings)
+          yield* until("assigned", () => member.owned.length === 2)
+          member.session.pauseUnsafe([member.partition(0)])
+          yield* kafka.send(topic, 0, ["x"])
+          yield* until("the chunk under way", () => member.records.length === 1, 4000)
+          yield* kafka.send(topic, 0, ["not yet"])
+          yield* kafka.send(topic, 1, ["a"])
+          yield* until("the other partition", () => member.records.length === 2)
+          // somebody comes and goes: both partitions are retained in the end, or the paused one is
+          const epoch = member.partition(0).epoch
+          yield* Effect.scoped(
+            Effect.andThen(join({ ...settings, topics: [yield* kafka.topic(1)] }), Effect.sleep(1500))
+          )
+          yield* until("assigned again", () => member.of("Assigned").length >= 2)
+          yield* Effect.sleep(500)
+          assert.strictEqual(member.partition(0).epoch, epoch)
+          assert.strictEqual(member.records.length, 2)
+          member.session.resumeUnsafe([member.partition(0)])
+          yield* until("the paused record", () => member.values().includes("not yet"))
+        })
+      )
+
+      it.effect("a reopened partition has another epoch; the old one brings and commits nothing more", () =>
+        Effect.gen(function* () {
+          const kafka = yield* world(brokers)
+          const topic = yield* kafka.topic(1)
+          yield* kafka.send(topic, 0, numbers(0, 10))
+          const member = yield* join(settingsOf(unique("group"), [topic]))
+          yield* until("all records", () => member.records.length === 10)
+          const old = member.partition(0)
+          const reopened = member.session.reopenUnsafe(old)!
+          assert.isAbove(reopened.epoch, old.epoch)
+          assert.isUndefined(member.session.reopenUnsafe(old))
+          yield* kafka.send(topic, 0, ["10"])
+          yield* Effect.sleep(600)
+          assert.strictEqual(member.records.length, 10)
+          assert.deepInclude((yield* member.session.commit([{ ...old, offset: 5n, metadata: "" }]))[0]!, {
+            outcome: "stale",
+            code: "EPOCH"
+          })
+          member.session.beginUnsafe([{ ...old, offset: 0n }])
+          member.session.beginUnsafe([{ ...reopened, offset: 7n }])
+          yield* until("the records from there", () => member.records.length === 14)
+          assert.deepStrictEqual(
+            member.records.slice(10).map(({ epoch, offset }) => [epoch, offset]),
+            [7n, 8n, 9n, 10n].map((offset) => [reopened.epoch, offset])
+          )
+        })
+      )
+
+      it.effect(
+        "the log is cut above the position: it goes on at the beginning, in the same epoch, and commits nothing itself",
+        () =>
+          Effect.gen(function* () {
+            const kafka = yield* world(brokers)
+            const topic = yield* kafka.topic(1)
+            yield* kafka.send(topic, 0, numbers(0, 300))
+            const settings = settingsOf(unique("group"), [topic])
+            // under a running session
+            const member = yield* join(settings, { start: () => 0n })
+            yield* until("all records", () => member.records.length === 300)
+            assert.strictEqual((yield* member.commit(0, 10n, "map")).outcome, "committed")
+            const reopened = member.session.reopenUnsafe(member.partition(0))!
+            yield* kafka.cut(topic, 0, "100")
+            member.session.beginUnsafe([{ ...reopened, offset: 10n }])
+            yield* until("the rest", () => member.records.length === 500)
+            assert.deepStrictEqual(member.of("OutOfRange"), [
+              { _tag: "OutOfRange", ...reopened, position: 10n, start: 100n, end: 300n }
+            ])
+            assert.strictEqual(member.records[300]!.offset, 100n)
+            assert.strictEqual(member.records[300]!.epoch, reopened.epoch)
+            assert.deepStrictEqual(yield* kafka.committed(settings.groupId, { topic, partition: 0 }), {
+              offset: "10",
+              metadata: "map"
+            })
+
+            // before the start
+            yield* member.session.leave
+            yield* kafka.cut(topic, 0, "200")
+            const second = yield* join(settings)
+            yield* until("the rest", () => second.records.length === 100)
+            assert.deepInclude(second.of("OutOfRange")[0]!, { position: 10n, start: 200n, end: 300n })
+            assert.deepStrictEqual(yield* kafka.committed(settings.groupId, { topic, partition: 0 }), {
+              offset: "10",
+              metadata: "map"
+            })
+          })
+      )
+
+      it.effect("a position beyond the end is told, and nothing is fetched until it is reopened and begun", () =>
+        Effect.gen(function* () {
+          const kafka = yield* world(brokers)
+          const topic = yield* kafka.topic(1)
+          yield* kafka.send(topic, 0, numbers(0, 10))
+          const member = yield* join(settingsOf(unique("group"), [topic]), { start: () => 5000n })
+          yield* until("out of range", () => member.of("OutOfRange").length === 1)
+          assert.deepInclude(member.of("OutOfRange")[0]!, { position: 5000n, start: 0n, end: 10n })
+          yield* kafka.send(topic, 0, ["10"])
+          yield* Effect.sleep(800)
+          assert.strictEqual(member.of("OutOfRange").length, 1)
+          assert.strictEqual(member.records.length, 0)
+          const reopened = member.session.reopenUnsafe(member.partition(0))!
+          member.session.beginUnsafe([{ ...reopened, offset: 8n }])
+          yield* until("records", () => member.records.length === 3)
+        })
+      )
+    })
+  })
+}

@@ -1,0 +1,2 @@
+/** For programs on other clients that have no codecs of their own. */
+export { decompress } from "../src/internal/codecs.ts"

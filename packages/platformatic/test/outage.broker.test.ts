@@ -1,0 +1,4 @@
+import { outage } from "../../driver/test/suites/outage.ts"
+import { client } from "./client.ts"
+
+outage(client)
