@@ -12,9 +12,11 @@ import { refuseSkips } from "./skips.ts"
 declare module "vitest" {
   export interface ProvidedContext {
     readonly brokers: ReadonlyArray<string>
-    readonly source: "env" | "java" | "none"
+    readonly source: "env" | "java" | "container" | "none"
     /** Whether a test can start a Kafka of its own; it can not everywhere where `KAFKA_BROKERS` is set. */
     readonly own: boolean
+    /** Whether that can keep its data in a folder, and end with a process that was killed: that takes Java. */
+    readonly folder: boolean
   }
 }
 
@@ -29,28 +31,40 @@ const setup = async (project: TestProject) => {
     await end()
     refuseSkips("Kafka", result.failure)
     say(
-      `none, so the tests that need one are skipped: ${result.failure.reason}. Set KAFKA_BROKERS or install Java and Maven.`
+      `none, so the tests that need one are skipped: ${result.failure.reason}. Set KAFKA_BROKERS, or install Java and Maven, or docker or podman.`
     )
     project.provide("brokers", [])
     project.provide("source", "none")
     project.provide("own", false)
+    project.provide("folder", false)
     // no name matches: skipped tests run neither themselves nor the hooks of their suites, which would fail without a Kafka
     project.config.testNamePattern = /(?!)/
     return undefined
   }
 
   const { brokers, source } = result.success
-  const own = source === "env" ? await Effect.runPromise(Effect.result(Kafka.prepare)) : result
-  if (source === "java")
-    say(`${brokers.join(",")} (Java, started in ${((performance.now() - started) / 1000).toFixed(1)} s)`)
-  else say(`${brokers.join(",")} (KAFKA_BROKERS)`)
+  const seconds = ((performance.now() - started) / 1000).toFixed(1)
+  const where = {
+    env: "KAFKA_BROKERS",
+    java: `Java, started in ${seconds} s`,
+    container: `a container, started in ${seconds} s`
+  }
+  say(`${brokers.join(",")} (${where[source]})`)
+  const own = await Effect.runPromise(Effect.result(Kafka.rung))
   if (own._tag === "Failure") {
     refuseSkips("Kafka", own.failure)
     say(`the tests that start one of their own are skipped: ${own.failure.reason}`)
+  } else if (own.success.source === "java" && own.success.insteadOf !== undefined) {
+    say(`a container was asked for, and this is Java: ${own.success.insteadOf.reason}`)
+  }
+  const folder = own._tag === "Success" ? await Effect.runPromise(Effect.result(Kafka.prepare)) : own
+  if (own._tag === "Success" && folder._tag === "Failure") {
+    say(`the tests with one that keeps its data in a folder are skipped: ${folder.failure.reason}`)
   }
   project.provide("brokers", brokers)
   project.provide("source", source)
   project.provide("own", own._tag === "Success")
+  project.provide("folder", folder._tag === "Success")
   return end
 }
 

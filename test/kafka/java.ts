@@ -1,7 +1,7 @@
 /** What a Kafka of our own needs from the machine: Java, Kafka's jars (by Maven, once) and, for TLS, a certificate. */
 import { Effect, Schema } from "effect"
 import { existsSync } from "node:fs"
-import { mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises"
+import { mkdir, mkdtemp, rename, rm } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { exec } from "./exec.ts"
@@ -24,7 +24,7 @@ export class KafkaUnavailable extends Schema.TaggedError<KafkaUnavailable>()("Ka
 }
 
 export const missing = (reason: string) => new KafkaUnavailable({ missing: true, reason })
-const broken = (reason: string) => new KafkaUnavailable({ missing: false, reason })
+export const broken = (reason: string) => new KafkaUnavailable({ missing: false, reason })
 
 const javaTool = (name: "java" | "keytool") =>
   process.env["JAVA_HOME"] === undefined ? name : join(process.env["JAVA_HOME"], "bin", name)
@@ -70,22 +70,31 @@ export const jars = Effect.fnUntraced(function* (pom: string, name: string) {
 /** The class path of Kafka. */
 export const classPath = jars(join(here, "pom.xml"), "kafka-libs-4.1.0")
 
-/** A self-signed certificate for 127.0.0.1, as Kafka reads it and as its clients do. */
-export const certificate = Effect.fnUntraced(function* (folder: string) {
-  const keytool = javaTool("keytool")
-  const keystore = join(folder, "server.p12")
-  const pem = join(folder, "ca.pem")
+/** A self-signed certificate for 127.0.0.1, as Kafka reads it and as its clients do: `tool` is Java's, and writes into `folder`. */
+export const certificate = Effect.fnUntraced(function* (
+  folder: string,
+  tool: (args: ReadonlyArray<string>) => Effect.Effect<string, KafkaUnavailable>
+) {
+  const keystore = `${folder}/server.p12`
   const password = "changeit"
   const store = ["-alias", "server", "-keystore", keystore, "-storetype", "PKCS12", "-storepass", password]
   const names = ["-dname", "CN=localhost", "-ext", "san=dns:localhost,ip:127.0.0.1"]
   const key = ["-keyalg", "EC", "-groupname", "secp256r1", "-validity", "30"]
-  yield* exec(keytool, ["-genkeypair", ...store, ...names, ...key]).pipe(
-    Effect.andThen(exec(keytool, ["-exportcert", "-rfc", "-file", pem, ...store])),
+  yield* tool(["-genkeypair", ...store, ...names, ...key])
+  const output = yield* tool(["-exportcert", "-rfc", ...store])
+  const ca = /-----BEGIN CERTIFICATE-----[^]*-----END CERTIFICATE-----\n/.exec(output)?.[0]
+  if (ca === undefined) return yield* broken(`keytool gave no certificate: ${output.slice(-2000)}`)
+  return { keystore, password, ca }
+})
+
+/** The `keytool` that belongs to that Java. */
+export const keytool = (args: ReadonlyArray<string>) => {
+  const command = javaTool("keytool")
+  return exec(command, args).pipe(
     Effect.mapError((error) =>
       error.absent
-        ? missing(`Java is there, but ${keytool}, which makes the certificate of the TLS listener, is not`)
+        ? missing(`Java is there, but ${command}, which makes the certificate of the TLS listener, is not`)
         : broken(error.message)
     )
   )
-  return { keystore, password, ca: yield* Effect.promise(() => readFile(pem, "utf8")) }
-})
+}

@@ -162,10 +162,15 @@ describe.runIf(inject("own"))("a Kafka of its own", () => {
   })
 })
 
-describe.runIf(inject("own"))("a Kafka whose owner is killed", () => {
+const temporary = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "kafka-folder-"))),
+  (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+)
+
+describe.runIf(inject("folder"))("a Kafka whose owner is killed", () => {
   it.live("ends by itself", () =>
     Effect.gen(function* () {
-      const { address, child } = yield* owner({ own: true })
+      const { address, child } = yield* owner({ folder: join(yield* temporary, "new") })
       assert.isTrue(yield* accepts(address))
       child.kill("SIGKILL")
       yield* Effect.repeat(accepts(address), { schedule: Schedule.spaced("50 millis"), while: (open) => open }).pipe(
@@ -181,12 +186,7 @@ const visit = Effect.fnUntraced(function* (options: Kafka.KafkaOptions, value: s
   return yield* roundTrip(client({ brokers: [...brokers] }), "visited", value)
 }, Effect.scoped)
 
-describe.runIf(inject("own"))("a Kafka with a folder of its own", () => {
-  const temporary = Effect.acquireRelease(
-    Effect.sync(() => mkdtempSync(join(tmpdir(), "kafka-folder-"))),
-    (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
-  )
-
+describe.runIf(inject("folder"))("a Kafka with a folder of its own", () => {
   it.live("starts again on its records, unless it is to be fresh, and leaves nothing but its data", () =>
     Effect.gen(function* () {
       const folder = join(yield* temporary, "new")

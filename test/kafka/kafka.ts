@@ -2,27 +2,27 @@
  * Where a real Kafka comes from: the first of these that is there.
  *
  * 1. `KAFKA_BROKERS`: one that runs already. It takes only requests without wishes, since it can be neither configured nor killed.
- * 2. Java with Maven: Kafka 4.1's own jars in KRaft mode, on 127.0.0.1, with free ports and, unless `folder` names another one, a
- *    data folder that is removed at the end.
+ * 2. A container, when one is asked for: by `KAFKA_CONTAINER=1`, or by `KAFKA_TEST_IMAGE`, which names the image.
+ * 3. Java with Maven: Kafka 4.1's own jars in KRaft mode, on 127.0.0.1, with free ports and, unless `folder` names another one, a
+ *    data folder that is removed at the end. It goes before a container that nobody has asked for, since it is there in two
+ *    seconds, and ends however this process ends.
+ * 4. A container.
  *
- * Where none is, `start` fails with `KafkaUnavailable` and says what is missing.
+ * Where none is, `start` fails with `KafkaUnavailable` and says what is missing. A `folder` needs Java.
  */
-import { Deferred, Effect, Exit } from "effect"
-import type { Duration, Scope } from "effect"
-import { spawn } from "node:child_process"
-import { existsSync, mkdtempSync } from "node:fs"
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises"
+import { Effect, Result } from "effect"
+import type { Scope } from "effect"
+import { mkdtempSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { dirname, join } from "node:path"
-import { createInterface } from "node:readline"
-import { fileURLToPath } from "node:url"
-import { exec } from "./exec.ts"
+import { join } from "node:path"
+import * as Containers from "./containers.ts"
 import * as Folder from "./folder.ts"
-import { certificate, classPath, java, KafkaUnavailable } from "./java.ts"
+import { broken, KafkaUnavailable } from "./java.ts"
 import * as Ports from "./ports.ts"
+import * as Processes from "./processes.ts"
 import * as Proxy from "./proxy.ts"
 import * as Settings from "./settings.ts"
-import type { Command, Report } from "./supervisor.ts"
+import { onCi } from "./skips.ts"
 
 export { KafkaUnavailable } from "./java.ts"
 export { mechanisms, unsecuredToken } from "./settings.ts"
@@ -58,7 +58,7 @@ export interface KafkaNode {
 }
 
 export interface Kafka {
-  readonly source: "env" | "java"
+  readonly source: "env" | "java" | "container"
   /** Addresses without encryption or authentication. */
   readonly brokers: ReadonlyArray<string>
   /** Empty when the Kafka is not ours. */
@@ -84,120 +84,39 @@ export interface Kafka {
   readonly log: (node: number) => Effect.Effect<string, KafkaUnavailable>
 }
 
-const readyText = "Kafka Server started"
-const readyWithin: Duration.Input = "60 seconds"
-/** The supervisor's own grace, and some time to remove the data. */
-const endWithin: Duration.Input = "10 seconds"
-
-const jvm = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
-const brokerJvm = [...jvm, "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info"]
-
-const broken = (reason: string) => new KafkaUnavailable({ missing: false, reason })
-
-// ---------------------------------------------------------------------------------------------------------------------
-// The supervisor, seen from here
-// ---------------------------------------------------------------------------------------------------------------------
-
-interface Node {
-  ready: Deferred.Deferred<void, KafkaUnavailable>
-  exited: Deferred.Deferred<void>
+/** What the nodes of a cluster run in. Nodes are counted from 1 here, where node ids start there. */
+export interface Nodes {
+  readonly source: "java" | "container"
+  /** The address on which a node listens to its clients; they reach it on 127.0.0.1 in any case. */
+  readonly listen: string
+  /** Where a node keeps its data. */
+  readonly data: (id: number) => string
+  readonly certificate: Effect.Effect<Settings.Certificate & { readonly ca: string }, KafkaUnavailable>
+  /** The `server.properties` of each, and the users that its storage begins with. */
+  readonly settle: (
+    properties: ReadonlyMap<number, string>,
+    users: ReadonlyArray<string>
+  ) => Effect.Effect<void, KafkaUnavailable>
+  /** Returns when it is ready. */
+  readonly run: (id: number) => Effect.Effect<void, KafkaUnavailable>
+  /** Returns when it is gone. */
+  readonly end: (id: number, name: "SIGTERM" | "SIGKILL") => Effect.Effect<void, KafkaUnavailable>
+  readonly signal: (id: number, name: "SIGSTOP" | "SIGCONT") => Effect.Effect<void, KafkaUnavailable>
+  readonly log: (id: number) => Effect.Effect<string, KafkaUnavailable>
 }
-
-/** `kept`: the data stays when it ends, so that a later one waits for that end. */
-const makeSupervisor = Effect.fnUntraced(function* (folder: string, kept: boolean) {
-  const nodes = new Map<number, Node>()
-  const child = yield* Effect.acquireRelease(
-    Effect.sync(() => {
-      const started = spawn(
-        process.execPath,
-        [join(dirname(fileURLToPath(import.meta.url)), "supervisor.ts"), folder],
-        {
-          stdio: ["pipe", "pipe", "inherit"],
-          detached: true
-        }
-      )
-      // a write to a supervisor that has ended is answered by its exit
-      started.stdin.on("error", () => {})
-      return started
-    }),
-    (started, exit) =>
-      Effect.callback<void>((resume) => {
-        if (started.exitCode !== null || started.signalCode !== null) return resume(Effect.void)
-        started.stdin.end()
-        if (kept && Exit.hasInterrupts(exit)) {
-          // who presses Ctrl-C does not want to wait, and nothing but the next start in that folder has to
-          started.stdout.destroy()
-          started.unref()
-          return resume(Effect.void)
-        }
-        started.once("exit", () => resume(Effect.void))
-      }).pipe(Effect.timeoutOrElse({ duration: endWithin, orElse: () => Effect.sync(() => started.kill("SIGKILL")) }))
-  )
-  createInterface({ input: child.stdout }).on("line", (line) => {
-    const report = JSON.parse(line) as Report
-    const node = nodes.get(report.node)
-    if (node === undefined) return
-    if (report.event === "ready") Deferred.doneUnsafe(node.ready, Exit.void)
-    if (report.event === "exited") {
-      Deferred.doneUnsafe(node.ready, Exit.fail(broken(`Kafka ended before it was ready: ${report.how}`)))
-      Deferred.doneUnsafe(node.exited, Exit.void)
-    }
-  })
-  const send = (command: Command) => child.stdin.write(`${JSON.stringify(command)}\n`)
-
-  const log = (id: number) =>
-    Effect.promise(() => readFile(join(folder, `node-${id}.log`), "utf8").catch(() => "")).pipe(
-      Effect.map((text) => text.slice(-100_000))
-    )
-
-  const run = Effect.fnUntraced(function* (id: number, command: string, args: ReadonlyArray<string>) {
-    const node: Node = { ready: Deferred.makeUnsafe(), exited: Deferred.makeUnsafe() }
-    nodes.set(id, node)
-    send({ run: id, command, args, ready: readyText })
-    yield* Deferred.await(node.ready).pipe(
-      Effect.timeoutOrElse({
-        duration: readyWithin,
-        orElse: () => Effect.fail(broken(`Kafka was not ready after ${readyWithin}`))
-      }),
-      Effect.catch((error) =>
-        Effect.flatMap(log(id), (text) => Effect.fail(broken(`${error.reason}\n${text.trim().slice(-2000)}`)))
-      )
-    )
-  })
-
-  const signal = (id: number, name: NodeJS.Signals) => Effect.sync(() => send({ signal: id, name }))
-
-  const end = (id: number, name: "SIGTERM" | "SIGKILL") =>
-    Effect.suspend(() => {
-      const node = nodes.get(id)
-      return node === undefined ? Effect.void : Effect.andThen(signal(id, name), Deferred.await(node.exited))
-    })
-
-  return { run, signal, end, log }
-})
 
 // ---------------------------------------------------------------------------------------------------------------------
 // A cluster of our own
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** What a Kafka of our own is started with. Fails where there can be none. */
-export const prepare = Effect.all({ command: java, classes: classPath })
-
-const startJava = Effect.fnUntraced(function* (
-  options: KafkaOptions
+/** `open` is told the ports on which clients come. */
+const startNodes = Effect.fnUntraced(function* (
+  options: KafkaOptions,
+  open: (ports: ReadonlyArray<number>) => Effect.Effect<Nodes, KafkaUnavailable, Scope.Scope>
 ): Effect.fn.Return<Kafka, KafkaUnavailable, Scope.Scope> {
-  const { classes, command } = yield* prepare
-  const kept = options.folder
-  // the supervisor removes it
-  const folder =
-    kept === undefined
-      ? yield* Effect.sync(() => mkdtempSync(join(tmpdir(), "concurrent-kafka-")))
-      : yield* Folder.claim(kept)
-  const supervisor = yield* makeSupervisor(folder, kept !== undefined)
-
   const listeners: ReadonlyArray<Settings.Listener> = [
-    "plain",
     "controller",
+    "plain",
     ...(options.proxy === true ? (["proxied"] as const) : []),
     ...(options.sasl === true ? (["sasl"] as const) : []),
     ...(options.tls === true ? (["tls"] as const) : []),
@@ -205,54 +124,34 @@ const startJava = Effect.fnUntraced(function* (
   ]
   const ids = Array.from({ length: options.nodes ?? 1 }, (_, index) => index + 1)
   const ports = yield* Ports.free(ids.length * listeners.length)
+  const nodes = yield* open(ports.filter((_, at) => listeners[at % listeners.length] !== "controller"))
   const cluster = yield* Effect.forEach(ids, (id, index) =>
     Effect.gen(function* () {
       const own = Object.fromEntries(listeners.map((name, at) => [name, ports[index * listeners.length + at]]))
       const target: number | undefined = own["proxied"]
       const proxy = target === undefined ? undefined : yield* Proxy.make({ target, kafka: true })
-      return { id, folder: join(kept ?? folder, `node-${id}`), ports: own, proxyPort: proxy?.port, proxy }
+      return { id, folder: nodes.data(id), ports: own, proxyPort: proxy?.port, proxy }
     })
   )
   const address = (node: (typeof cluster)[number], name: Settings.Listener) => `127.0.0.1:${node.ports[name] ?? 0}`
   const addresses = (name: Settings.Listener) => cluster.map((node) => address(node, name))
 
-  const identity = options.tls === true ? yield* certificate(folder) : undefined
-  const propertiesFile = (id: number) => Folder.propertiesFile(folder, id)
-  // the last that formatting writes: where it is missing, a first start has not come to its end
-  const hasData = cluster.every((node) => existsSync(join(node.folder, "meta.properties")))
-  const fresh = options.fresh === true || !hasData
-  const clusterId = crypto.randomUUID().replaceAll("-", "").slice(0, 22)
-  yield* Effect.forEach(
-    cluster,
-    (node) =>
-      Effect.gen(function* () {
-        const text = Settings.serverProperties(node, cluster, identity, options.properties ?? {})
-        yield* Effect.promise(() => writeFile(propertiesFile(node.id), text))
-        if (!fresh) return
-        yield* Effect.promise(() => rm(node.folder, { recursive: true, force: true }))
-        yield* Effect.promise(() => mkdir(node.folder))
-        const users = options.sasl === true ? Settings.scramUsers.flatMap((user) => ["--add-scram", user]) : []
-        const format = ["kafka.tools.StorageTool", "format", "-t", clusterId, "-c", propertiesFile(node.id), ...users]
-        yield* exec(command, [...jvm, "-cp", classes, ...format]).pipe(
-          Effect.mapError((error) => broken(`Kafka's storage could not be formatted: ${error.detail}`))
-        )
-      }),
-    { concurrency: 2, discard: true }
+  const identity = options.tls === true ? yield* nodes.certificate : undefined
+  const settings = { listen: nodes.listen, certificate: identity, overrides: options.properties ?? {} }
+  yield* nodes.settle(
+    new Map(cluster.map((node) => [node.id, Settings.serverProperties(node, cluster, settings)])),
+    options.sasl === true ? Settings.scramUsers.flatMap((user) => ["--add-scram", user]) : []
   )
+  yield* Effect.forEach(ids, nodes.run, { concurrency: "unbounded", discard: true })
 
-  const heap = `-Xmx${options.heap ?? "512m"}`
-  const run = (id: number) =>
-    supervisor.run(id, command, [...brokerJvm, heap, "-cp", classes, "kafka.Kafka", propertiesFile(id)])
-  yield* Effect.forEach(ids, run, { concurrency: "unbounded", discard: true })
-
-  /** Nodes are counted from 0 outside and from 1 in Kafka, where node ids start there. */
+  /** Nodes are counted from 0 outside. */
   const withNode = <A>(index: number, f: (id: number) => Effect.Effect<A, KafkaUnavailable>) =>
     Effect.suspend(() => {
       const id = ids[index]
       return id === undefined ? Effect.fail(broken(`there is no node ${index}`)) : f(id)
     })
   return {
-    source: "java",
+    source: nodes.source,
     brokers: addresses("plain"),
     nodes: cluster.map((node) => ({ address: address(node, "plain"), proxy: node.proxy })),
     sasl:
@@ -262,20 +161,38 @@ const startJava = Effect.fnUntraced(function* (
     tls: identity === undefined ? undefined : { brokers: addresses("tls"), ca: identity.ca },
     saslTls: options.sasl === true && options.tls === true ? { brokers: addresses("saslTls") } : undefined,
     proxied: cluster.flatMap((node) => (node.proxy === undefined ? [] : [node.proxy.address])),
-    kill: (index) => withNode(index, (id) => supervisor.end(id, "SIGKILL")),
-    stop: (index) => withNode(index, (id) => supervisor.end(id, "SIGTERM")),
-    restart: (index) => withNode(index, (id) => Effect.andThen(supervisor.end(id, "SIGTERM"), run(id))),
-    pause: (index) => withNode(index, (id) => supervisor.signal(id, "SIGSTOP")),
-    resume: (index) => withNode(index, (id) => supervisor.signal(id, "SIGCONT")),
-    log: (index) => withNode(index, supervisor.log)
+    kill: (index) => withNode(index, (id) => nodes.end(id, "SIGKILL")),
+    stop: (index) => withNode(index, (id) => nodes.end(id, "SIGTERM")),
+    restart: (index) => withNode(index, (id) => Effect.andThen(nodes.end(id, "SIGTERM"), nodes.run(id))),
+    pause: (index) => withNode(index, (id) => nodes.signal(id, "SIGSTOP")),
+    resume: (index) => withNode(index, (id) => nodes.signal(id, "SIGCONT")),
+    log: (index) => withNode(index, nodes.log)
   }
 })
 
-const foreign = (brokers: ReadonlyArray<string>): Kafka => {
+const startJava = Effect.fnUntraced(function* (options: KafkaOptions, java: Processes.Prepared) {
+  const kept = options.folder
+  // the supervisor removes it
+  const folder =
+    kept === undefined
+      ? yield* Effect.sync(() => mkdtempSync(join(tmpdir(), "concurrent-kafka-")))
+      : yield* Folder.claim(kept)
+  const { fresh = false, heap } = options
+  const nodes = yield* Processes.make({ ...java, folder, data: kept ?? folder, kept: kept !== undefined, fresh, heap })
+  return yield* startNodes(options, () => Effect.succeed(nodes))
+})
+
+const startContainer = (options: KafkaOptions, runtime: Containers.Runtime) =>
+  hasWishes(options)
+    ? startNodes(options, (ports) => Containers.make(runtime, { ports, heap: options.heap }))
+    : Effect.map(Containers.simple(runtime, options.heap), (address) => unmanaged("container", [address]))
+
+/** One that is only used. */
+const unmanaged = (source: "env" | "container", brokers: ReadonlyArray<string>): Kafka => {
   const no = () =>
-    Effect.fail(broken("KAFKA_BROKERS names a Kafka that is not ours: it is neither stopped nor started here"))
+    Effect.fail(broken("this Kafka was asked for without wishes: it is neither stopped nor started here"))
   return {
-    source: "env",
+    source,
     brokers,
     nodes: [],
     sasl: undefined,
@@ -300,9 +217,41 @@ const hasWishes = (options: KafkaOptions) =>
   options.folder !== undefined ||
   (options.nodes ?? 1) !== 1
 
+// ---------------------------------------------------------------------------------------------------------------------
+// The ladder
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** What a Kafka with a folder is started with. Fails where there can be none. */
+export const { prepare } = Processes
+
+type Rung =
+  | { readonly source: "java"; readonly java: Processes.Prepared; readonly insteadOf: KafkaUnavailable | undefined }
+  | { readonly source: "container"; readonly runtime: Containers.Runtime }
+
+/** What a Kafka of our own runs in, unless it has a folder. `insteadOf`: why it is not the container that was asked for. */
+export const rung: Effect.Effect<Rung, KafkaUnavailable> = Effect.gen(function* () {
+  const asked = Containers.wanted() ? yield* Effect.result(Containers.usable) : undefined
+  if (asked !== undefined && Result.isSuccess(asked)) return { source: "container", runtime: asked.success }
+  const insteadOf = asked?.failure
+  // a run of CI that is there for containers must not be green without one
+  if (insteadOf !== undefined && onCi) return yield* insteadOf
+  const java = yield* Effect.result(prepare)
+  if (Result.isSuccess(java)) return { source: "java", java: java.success, insteadOf }
+  const container = asked ?? (yield* Effect.result(Containers.usable))
+  if (Result.isSuccess(container)) return { source: "container", runtime: container.success }
+  return yield* new KafkaUnavailable({
+    missing: java.failure.missing && container.failure.missing,
+    reason: `${java.failure.reason}; ${container.failure.reason}`
+  })
+})
+
 /** A Kafka that lives as long as the scope. */
 export const start = (options: KafkaOptions = {}): Effect.Effect<Kafka, KafkaUnavailable, Scope.Scope> =>
   Effect.suspend(() => {
     const brokers = (process.env["KAFKA_BROKERS"] ?? "").split(",").filter((address) => address !== "")
-    return brokers.length > 0 && !hasWishes(options) ? Effect.succeed(foreign(brokers)) : startJava(options)
+    if (brokers.length > 0 && !hasWishes(options)) return Effect.succeed(unmanaged("env", brokers))
+    if (options.folder !== undefined) return Effect.flatMap(prepare, (java) => startJava(options, java))
+    return Effect.flatMap(rung, (found) =>
+      found.source === "java" ? startJava(options, found.java) : startContainer(options, found.runtime)
+    )
   })

@@ -48,22 +48,61 @@ export const scramUsers = mechanisms
   .filter((mechanism) => mechanism.startsWith("SCRAM"))
   .map((mechanism) => `${mechanism}=[name=${username},password=${password}]`)
 
+/** What a node writes to its log when it serves its clients. */
+export const readyText = "Kafka Server started"
+
+/** What has nothing to do with addresses. */
+export const common = (nodes: number): Readonly<Record<string, string>> => {
+  const replicas = String(nodes)
+  const inSync = nodes === 1 ? "1" : "2"
+  const partitions = nodes === 1 ? "1" : "5"
+  return {
+    "default.replication.factor": replicas,
+    "min.insync.replicas": inSync,
+    "offsets.topic.replication.factor": replicas,
+    "offsets.topic.num.partitions": partitions,
+    "transaction.state.log.replication.factor": replicas,
+    "transaction.state.log.min.isr": inSync,
+    "transaction.state.log.num.partitions": partitions,
+    // tests wait for none of what protects a large cluster: the first member of a group need not wait for a second one,
+    // a member may be declared dead after a second, and a dead broker is noticed soon
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    // in the consumer protocol both are the broker's to say, 5 s and 45 s by default
+    "group.consumer.min.heartbeat.interval.ms": "100",
+    "group.consumer.heartbeat.interval.ms": "200",
+    "group.consumer.min.session.timeout.ms": "1000",
+    "group.consumer.session.timeout.ms": "6000",
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "log.cleaner.dedupe.buffer.size": "4194304"
+  }
+}
+
+export interface ClusterSettings {
+  /** The address on which nodes listen to their clients. */
+  readonly listen: string
+  readonly certificate: Certificate | undefined
+  readonly overrides: Readonly<Record<string, string>>
+}
+
 export const serverProperties = (
   node: NodePorts,
   cluster: ReadonlyArray<NodePorts>,
-  certificate: Certificate | undefined,
-  overrides: Readonly<Record<string, string>>
+  { certificate, listen, overrides }: ClusterSettings
 ): string => {
   const listeners = Object.entries(node.ports) as Array<[Listener, number]>
-  const replicas = String(cluster.length)
-  const inSync = cluster.length === 1 ? "1" : "2"
   const properties: Record<string, string> = {
     "process.roles": "broker,controller",
     "node.id": String(node.id),
     "controller.quorum.voters": cluster.map(({ id, ports }) => `${id}@${address(ports.controller ?? 0)}`).join(","),
     "controller.listener.names": "CONTROLLER",
     "inter.broker.listener.name": "PLAIN",
-    listeners: listeners.map(([name, port]) => `${name.toUpperCase()}://${address(port)}`).join(","),
+    listeners: listeners
+      .map(([name, port]) => `${name.toUpperCase()}://${name === "controller" ? address(port) : `${listen}:${port}`}`)
+      .join(","),
     "advertised.listeners": listeners
       .filter(([name]) => name !== "controller")
       .map(([name, port]) => {
@@ -73,22 +112,7 @@ export const serverProperties = (
       .join(","),
     "listener.security.protocol.map": listeners.map(([name]) => `${name.toUpperCase()}:${protocols[name]}`).join(","),
     "log.dirs": node.folder,
-    "default.replication.factor": replicas,
-    "min.insync.replicas": inSync,
-    "offsets.topic.replication.factor": replicas,
-    "offsets.topic.num.partitions": cluster.length === 1 ? "1" : "5",
-    "transaction.state.log.replication.factor": replicas,
-    "transaction.state.log.min.isr": inSync,
-    "transaction.state.log.num.partitions": cluster.length === 1 ? "1" : "5",
-    // tests wait for none of what protects a large cluster: the first member of a group need not wait for a second one,
-    // a member may be declared dead after a second, and a dead broker is noticed soon
-    "group.initial.rebalance.delay.ms": "0",
-    "group.min.session.timeout.ms": "1000",
-    "broker.session.timeout.ms": "3000",
-    "broker.heartbeat.interval.ms": "500",
-    "num.network.threads": "2",
-    "num.io.threads": "4",
-    "log.cleaner.dedupe.buffer.size": "4194304"
+    ...common(cluster.length)
   }
   for (const name of ["sasl", "saslTls"] as const) {
     if (node.ports[name] === undefined) continue

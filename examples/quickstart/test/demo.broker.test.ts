@@ -51,7 +51,7 @@ describe("the demo on a real Kafka", () => {
   it("stops on SIGINT within a second and goes on with --resume, on a Kafka that is there", () =>
     interruptAndResume("env", inject("brokers")))
 
-  it.skipIf(!inject("own"))("the same on a Kafka of its own, which starts again on its data", () =>
+  it.skipIf(!inject("folder"))("the same on a Kafka of its own, which starts again on its data", () =>
     interruptAndResume("java", [])
   )
 })
