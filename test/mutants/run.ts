@@ -5,6 +5,8 @@
  * to the tree itself, and histories are run on the copy until one fails. A mutant that survives all of them means that nothing
  * guards its rule any more; one that does not apply any more has to follow the source.
  *
+ * Before any of them the same histories are run on a copy that nothing was done to: what fails there says nothing of a mutant.
+ *
  *     npm run mutants                        all of them
  *     npm run mutants -- prefix eager        those whose names have one of these in them
  *     npm run mutants -- --seeds 500 --json
@@ -19,17 +21,20 @@ const here = dirname(fileURLToPath(import.meta.url))
 const root = dirname(dirname(here))
 const args = process.argv.slice(2)
 const seedsAt = args.indexOf("--seeds")
-const seeds = seedsAt < 0 ? 600 : Number(args[seedsAt + 1])
+const seeds = seedsAt < 0 ? 2000 : Number(args[seedsAt + 1])
 const wanted = args.filter((arg, i) => !arg.startsWith("--") && (seedsAt < 0 || i !== seedsAt + 1))
-/** far more than any mutant needs */
-const limitMillis = 180_000
+/** far more than all histories need, also where others use the machine: one that never ends is given up on its own */
+const limitMillis = 1_800_000
+const atOnce = Math.min(2, availableParallelism())
 
 interface Outcome {
   readonly name: string
   readonly rule: string
-  readonly status: "caught" | "survived" | "does not apply"
+  readonly status: "caught" | "survived" | "does not apply" | "does not run"
   readonly seed?: number | undefined
-  readonly by?: string | undefined
+  /** what the first history that failed has broken */
+  readonly invariant?: string | undefined
+  readonly detail?: string | undefined
   readonly seconds: number
 }
 
@@ -52,11 +57,16 @@ const copyTree = (to: string): void => {
   symlinkSync(join(root, "node_modules"), join(to, "node_modules"), "dir")
 }
 
-const simulate = (tree: string): Promise<{ readonly code: number | null; readonly out: string }> =>
+interface Played {
+  readonly failed: ReadonlyArray<{ readonly seed: number; readonly invariant: string; readonly detail: string }>
+}
+
+/** A text is why the histories did not come to an end. */
+const simulate = (tree: string, more: ReadonlyArray<string>): Promise<Played | string> =>
   new Promise((resolve) => {
     const child = spawn(
       process.execPath,
-      [join(tree, "test", "simulation", "main.ts"), "--seeds", String(seeds), "--bail", "--json", "--workers", "1"],
+      [join(tree, "test", "simulation", "main.ts"), "--seeds", String(seeds), "--bail", "--json", ...more],
       { cwd: tree, stdio: ["ignore", "pipe", "pipe"] }
     )
     let out = ""
@@ -65,9 +75,22 @@ const simulate = (tree: string): Promise<{ readonly code: number | null; readonl
     const timer = setTimeout(() => child.kill("SIGKILL"), limitMillis)
     child.once("close", (code) => {
       clearTimeout(timer)
-      resolve({ code, out })
+      if (code === null) return resolve(`not through within ${limitMillis / 1000} s`)
+      const last = out.trimEnd().split("\n").at(-1) ?? ""
+      try {
+        resolve(JSON.parse(last) as Played)
+      } catch {
+        resolve(last)
+      }
     })
   })
+
+const makeTree = (name: string, home: string): string => {
+  const tree = join(home, name)
+  mkdirSync(tree)
+  copyTree(tree)
+  return tree
+}
 
 const tryMutant = async (patch: string, home: string): Promise<Outcome> => {
   const began = Date.now()
@@ -80,31 +103,19 @@ const tryMutant = async (patch: string, home: string): Promise<Outcome> => {
     ...rest,
     seconds: (Date.now() - began) / 1000
   })
-  const tree = join(home, name)
-  mkdirSync(tree)
-  copyTree(tree)
+  const tree = makeTree(name, home)
   // outside of any repository, so that nothing but this copy can be meant
   const applied = spawnSync("git", ["apply", "-C1", file], {
     cwd: tree,
     encoding: "utf8",
     env: { ...process.env, GIT_CEILING_DIRECTORIES: home, GIT_DIR: join(home, "none") }
   })
-  if (applied.status !== 0) return done({ status: "does not apply", by: applied.stderr.trim().split("\n").at(-1) })
-  const { code, out } = await simulate(tree)
+  if (applied.status !== 0) return done({ status: "does not apply", detail: applied.stderr.trim().split("\n").at(-1) })
+  const played = await simulate(tree, ["--workers", "1"])
   rmSync(tree, { recursive: true, force: true })
-  if (code === 0) return done({ status: "survived" })
-  // no history has failed so far, or it would have ended
-  if (code === null) return done({ status: "survived", by: `not caught within ${limitMillis / 1000} s` })
-  const last = out.trimEnd().split("\n").at(-1) ?? ""
-  try {
-    const { failed } = JSON.parse(last) as {
-      failed: ReadonlyArray<{ seed: number; invariant: string; detail: string }>
-    }
-    const [first] = failed
-    return done({ status: "caught", seed: first?.seed, by: `${first?.invariant}: ${first?.detail}` })
-  } catch {
-    return done({ status: "caught", by: last })
-  }
+  if (typeof played === "string") return done({ status: "does not run", detail: played })
+  const [first] = played.failed
+  return done(first === undefined ? { status: "survived" } : { status: "caught", ...first })
 }
 
 const patches = readdirSync(here)
@@ -118,31 +129,57 @@ process.on("exit", () => {
 })
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => process.exit(130))
 
-const line = ({ by, name, seconds, seed, status }: Outcome): string =>
-  `${status === "caught" ? "caught  " : status === "survived" ? "SURVIVED" : "STALE   "} ${name.padEnd(28)} ` +
-  `${seed === undefined ? "" : `seed ${seed}`.padEnd(10)} ${seconds.toFixed(1).padStart(6)} s  ${(by ?? "").slice(0, 110)}`
+const words: Readonly<Record<Outcome["status"], string>> = {
+  caught: "caught  ",
+  survived: "SURVIVED",
+  "does not apply": "STALE   ",
+  "does not run": "BROKEN  "
+}
+const line = ({ detail, invariant, name, seconds, seed, status }: Outcome): string =>
+  `${words[status]} ${name.padEnd(32)} ${seed === undefined ? "" : `seed ${seed}`.padEnd(10)} ` +
+  `${seconds.toFixed(1).padStart(6)} s  ${(invariant ?? "").padEnd(10)} ${(detail ?? "").slice(0, 100)}`
+
+/** How many of the histories fail where nothing is broken. */
+const unpatched = async (): Promise<number> => {
+  const tree = makeTree("unpatched", home)
+  const played = await simulate(tree, ["--workers", String(atOnce)])
+  rmSync(tree, { recursive: true, force: true })
+  if (typeof played === "string") {
+    process.stdout.write(`the histories do not run: ${played}\n`)
+    return seeds
+  }
+  for (const { detail, invariant, seed } of played.failed) {
+    process.stdout.write(`seed ${seed} fails without any mutant: ${invariant}: ${detail}\n`)
+  }
+  return played.failed.length
+}
 
 process.stdout.write(`${patches.length} mutants, at most ${seeds} histories each\n`)
-const queue = [...patches]
-await Promise.all(
-  Array.from({ length: Math.min(2, availableParallelism(), patches.length) }, async () => {
-    for (let patch = queue.shift(); patch !== undefined; patch = queue.shift()) {
-      const outcome = await tryMutant(patch, home)
-      outcomes.push(outcome)
-      process.stdout.write(`${line(outcome)}\n`)
-    }
-  })
-)
+const failures = await unpatched()
+if (failures === 0) {
+  process.stdout.write(`without any ${seeds} histories hold, ${((Date.now() - began) / 1000).toFixed(0)} s\n`)
+  const queue = [...patches]
+  await Promise.all(
+    Array.from({ length: Math.min(atOnce, patches.length) }, async () => {
+      for (let patch = queue.shift(); patch !== undefined; patch = queue.shift()) {
+        const outcome = await tryMutant(patch, home)
+        outcomes.push(outcome)
+        process.stdout.write(`${line(outcome)}\n`)
+      }
+    })
+  )
+}
 outcomes.sort((a, b) => (a.name < b.name ? -1 : 1))
 const caught = outcomes.filter((outcome) => outcome.status === "caught").length
+const ok = failures === 0 && patches.length > 0 && caught === patches.length
 const seconds = (Date.now() - began) / 1000
-process.stdout.write(`\n${caught} of ${outcomes.length} mutants were caught, ${seconds.toFixed(0)} s\n`)
+process.stdout.write(`\n${caught} of ${patches.length} mutants were caught, ${seconds.toFixed(0)} s\n`)
 for (const { name, rule, status } of outcomes) {
   if (status !== "caught") process.stdout.write(`${status}: ${name}. ${rule}\n`)
 }
 if (args.includes("--json")) {
   process.stdout.write(
-    `${JSON.stringify({ ok: caught === outcomes.length, mutants: outcomes.length, mutantsCaught: caught, outcomes, seconds })}\n`
+    `${JSON.stringify({ ok, seeds, failures, mutants: patches.length, mutantsCaught: caught, outcomes, seconds })}\n`
   )
 }
-process.exitCode = caught === outcomes.length && outcomes.length > 0 ? 0 : 1
+process.exitCode = ok ? 0 : 1

@@ -14,6 +14,8 @@ export interface PoolOptions {
   readonly cut?: Cut | undefined
   /** stop at the first seed that fails */
   readonly bail?: boolean | undefined
+  /** milliseconds after which a history has failed: something in it goes round in a circle. Each is on another thread then */
+  readonly limitMillis?: number | undefined
   readonly onResult?: ((result: Result) => void) | undefined
 }
 
@@ -23,8 +25,63 @@ export interface Task extends Cut {
   readonly verbose: boolean
 }
 
+/** A thread that plays one history after the other, until one does not end. */
+class Player {
+  private worker: Worker | undefined = undefined
+
+  play(task: Task, limitMillis: number | undefined): Promise<Result> {
+    const worker = (this.worker ??= new Worker(new URL("worker.ts", import.meta.url)))
+    return new Promise((resolve) => {
+      const ends = () => {
+        clearTimeout(timer)
+        worker.off("message", played)
+        worker.off("error", failed)
+      }
+      const played = (result: Result) => {
+        ends()
+        resolve(result)
+      }
+      const givesUp = (detail: string) => {
+        ends()
+        this.worker = undefined
+        void worker.terminate()
+        resolve(broken(task.seed, detail))
+      }
+      // thrown where nobody could catch it
+      const failed = (error: unknown) =>
+        givesUp(error instanceof Error ? (error.stack ?? error.message) : String(error))
+      const late = () => givesUp(`the history does not end within ${limitMillis! / 1000} s`)
+      const timer = limitMillis === undefined ? undefined : setTimeout(late, limitMillis)
+      worker.on("message", played)
+      worker.on("error", failed)
+      worker.postMessage(task)
+    })
+  }
+
+  async end(): Promise<void> {
+    await this.worker?.terminate()
+  }
+}
+
+/** Nothing is known of it but that it did not end, or how. */
+const broken = (seed: number, detail: string): Result => ({
+  seed,
+  violations: [{ invariant: "end", detail, at: 1_000_000 }],
+  hash: "",
+  lines: 0,
+  steps: 0,
+  records: 0,
+  partitions: 0,
+  members: 0,
+  faults: 0,
+  schedule: [],
+  virtualMillis: 0,
+  counts: {},
+  trace: []
+})
+
 export const runSeeds = async (options: PoolOptions): Promise<ReadonlyArray<Result>> => {
-  const { bail = false, cut = {}, onResult = () => {}, seeds, verbose = false } = options
+  const { bail = false, cut = {}, limitMillis, onResult = () => {}, seeds, verbose = false } = options
   const count = Math.min(options.workers ?? availableParallelism(), seeds.length)
   const results: Array<Result> = []
   let next = 0
@@ -34,7 +91,7 @@ export const runSeeds = async (options: PoolOptions): Promise<ReadonlyArray<Resu
     onResult(result)
     if (bail && result.violations.length > 0) stopped = true
   }
-  if (count <= 1) {
+  if (count <= 1 && limitMillis === undefined) {
     for (const seed of seeds) {
       if (stopped) break
       take(await runHistory(seed, { ...cut, verbose }))
@@ -43,21 +100,13 @@ export const runSeeds = async (options: PoolOptions): Promise<ReadonlyArray<Resu
   }
   await Promise.all(
     Array.from({ length: count }, async () => {
-      const worker = new Worker(new URL("worker.ts", import.meta.url))
-      const run = (task: Task): Promise<Result> =>
-        new Promise((resolve, reject) => {
-          worker.once("message", resolve)
-          worker.once("error", reject)
-          worker.postMessage(task)
-        })
+      const player = new Player()
       try {
         while (!stopped && next < seeds.length) {
-          const result = await run({ ...cut, seed: seeds[next++]!, verbose })
-          worker.removeAllListeners("error")
-          take(result)
+          take(await player.play({ ...cut, seed: seeds[next++]!, verbose }, limitMillis))
         }
       } finally {
-        await worker.terminate()
+        await player.end()
       }
     })
   )

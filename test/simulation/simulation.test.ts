@@ -79,6 +79,14 @@ describe("simulation", () => {
     assert.isBelow(told.length, 120)
   })
 
+  it("takes a history that does not end for one that fails", { timeout: 60_000 }, async () => {
+    const [result] = await runSeeds({ seeds: [1], limitMillis: 1 })
+    assert.deepStrictEqual(
+      result!.violations.map(({ detail, invariant }) => [invariant, detail]),
+      [["end", "the history does not end within 0.001 s"]]
+    )
+  })
+
   it("reads the steps that are left out as it prints them, and nothing else", () => {
     const skip = new Set([0, 1, 2, 5, 9, 8])
     assert.strictEqual(printSkip(skip), "0-2,5,8-9")
