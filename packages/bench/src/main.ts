@@ -7,6 +7,7 @@
 import * as Kafka from "@concurrent-kafka/test/kafka"
 import { Effect } from "effect"
 import { parseArgs } from "node:util"
+import { clients } from "./clients.ts"
 import { noop } from "./noop.ts"
 import { order } from "./order.ts"
 import type { Line } from "./report.ts"
@@ -22,7 +23,7 @@ const { values } = parseArgs({
   }
 })
 
-const benches = { noop, order, skew } as const
+const benches = { noop, order, skew, clients } as const
 
 const names = Object.keys(benches) as Array<keyof typeof benches>
 const chosen = values.only === undefined ? names : names.filter((name) => name === values.only)

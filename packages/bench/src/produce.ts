@@ -10,6 +10,13 @@ process.removeAllListeners("warning")
 
 export const recordBytes = 100
 
+export const createTopic = async (brokers: ReadonlyArray<string>, topic: string, partitions: number): Promise<void> => {
+  const admin = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING }).admin()
+  await admin.connect()
+  await admin.createTopics({ topics: [{ topic, numPartitions: partitions }], waitForLeaders: true })
+  await admin.disconnect()
+}
+
 export const produce = async (
   brokers: ReadonlyArray<string>,
   topic: string,
@@ -18,12 +25,8 @@ export const produce = async (
   /** of record i, which goes to partition i % partitions unless it is said where */
   keyed?: (i: number) => { readonly key: Buffer | null; readonly partition?: number }
 ): Promise<void> => {
-  const kafka = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING })
-  const admin = kafka.admin()
-  const producer = kafka.producer()
-  await admin.connect()
-  await admin.createTopics({ topics: [{ topic, numPartitions: partitions }], waitForLeaders: true })
-  await admin.disconnect()
+  await createTopic(brokers, topic, partitions)
+  const producer = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING }).producer()
   await producer.connect()
   const value = Buffer.alloc(recordBytes, "x")
   // of keyed records many may go to one partition

@@ -3,6 +3,7 @@ import { execFile } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { recordBytes } from "./produce.ts"
+import type { SystemName } from "./systems.ts"
 
 export interface Reading {
   readonly records: number
@@ -14,7 +15,7 @@ export interface Reading {
 }
 
 export const read = async (
-  system: string,
+  system: SystemName,
   brokers: ReadonlyArray<string>,
   topic: string,
   groupId: string,
