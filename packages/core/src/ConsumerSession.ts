@@ -41,6 +41,25 @@ export interface MembershipOptions {
   readonly maxWait?: Duration.Input | undefined
   /** Default none: a topic that is not there is waited for. With it the session fails after this time with `TopicMissing`. */
   readonly topicTimeout?: Duration.Input | undefined
+  /**
+   * Default none. Makes this a static member (KIP-345): a name that no other member of the group has, and that this one keeps over
+   * restarts. At its end the flush is made and the group is not left: the partitions stay with it and idle until it is back, and
+   * go to others only when its session has timed out without it. So a restart that is faster makes no rebalance. With several
+   * `members` each after the first has a number behind it: `-2`, `-3`. Java: `group.instance.id`.
+   *
+   * **Errors**: `UnsupportedClient` when the layer is built and the client cannot do it; `FencedInstance` ends the session when
+   * another member has the same name.
+   */
+  readonly instanceId?: string | undefined
+  /**
+   * Default `"classic"`. `"consumer"` is the protocol of KIP-848 (Kafka 4.0): the broker assigns, partitions come and go one by one,
+   * and the others keep flowing. There `sessionTimeout` and `heartbeatInterval` are not sent: the settings of the broker or group
+   * count (`group.consumer.session.timeout.ms`, 45 s; `group.consumer.heartbeat.interval.ms`, 5 s). Java: `group.protocol`.
+   *
+   * **Errors**: `UnsupportedClient` when the layer is built and the client cannot do it, or ends the session when the brokers
+   * cannot.
+   */
+  readonly groupProtocol?: "classic" | "consumer" | undefined
 }
 
 /**
@@ -71,6 +90,9 @@ export interface SessionSettings {
   readonly metadataMaxAge: number
   readonly maxWait: number
   readonly topicTimeout: number | undefined
+  readonly instanceId?: string | undefined
+  /** Not given: the client's own, which with real brokers is the classic one. */
+  readonly groupProtocol?: "classic" | "consumer" | undefined
 }
 
 /**
@@ -308,7 +330,10 @@ export interface Session {
   readonly logOffsets: (
     partitions: ReadonlyArray<TopicPartition>
   ) => Effect.Effect<ReadonlyArray<LogOffsets>, KafkaClientError>
-  /** Leaves the group now, without a signal; idempotent. The scope does it too. `join` may follow. */
+  /**
+   * Leaves the group now, without a signal; idempotent. The scope does it too. `join` may follow. A static member (`instanceId`) only
+   * goes away: its partitions wait for it.
+   */
   readonly leave: Effect.Effect<void>
 }
 

@@ -19,10 +19,12 @@ import type { Producer } from "./KafkaProducer.ts"
  * - `Authentication`, `Authorization`: the broker refuses these credentials. Ends the session.
  * - `TopicMissing`: the topic is not there (after `topicTimeout`, if that is set).
  * - `ProtocolMismatch`: the group is used with another assigner or protocol. The session goes on trying.
- * - `FencedInstance`: another process uses the same instance id. Ends the session.
+ * - `FencedInstance`: another process uses the same instance id. Ends the session; under the `consumer` protocol who comes second
+ *   waits a while first, since the first may be what is left of a process that was killed.
  * - `MissingCodec`: records are compressed with a codec that is not registered. Ends the session.
  * - `CorruptData`: a batch of records cannot be decoded. Ends the session.
- * - `UnsupportedClient`: the client library is not the version whose inner workings the driver knows.
+ * - `UnsupportedClient`: the client library is not the version whose inner workings the driver knows; it, or the brokers, cannot do
+ *   what was asked for (a group protocol, static membership).
  * - `Closed`: the client was closed before.
  *
  * @since 0.1.0

@@ -64,6 +64,9 @@ const wrong: ReadonlyArray<readonly [option: string, options: object, accepted: 
   ["metadataMaxAge", { metadataMaxAge: 0 }, "at least 1 ms"],
   ["maxWait", { maxWait: 0 }, "at least 1 ms"],
   ["topicTimeout", { topicTimeout: -1 }, "at least 0 ms"],
+  ["instanceId", { instanceId: "" }, "a name of 1 to 249 characters"],
+  ["instanceId", { instanceId: "pod/1" }, "a name of 1 to 249 characters"],
+  ["groupProtocol", { groupProtocol: "KIP-848" }, '"classic" or "consumer"'],
   ["headerFilter.header", { headerFilter: { header: "", equals: "x" } }, "not empty"],
   ["headerFilter.equals", { headerFilter: { header: "h", equals: "" } }, "not empty"],
   ["health.readyNeeds", { health: { readyNeeds: ["sick"] } }, "stuck"],
@@ -129,6 +132,8 @@ describe("options", () => {
           metadataMaxAge: 1,
           maxWait: 1,
           topicTimeout: 0,
+          instanceId: undefined,
+          groupProtocol: "consumer",
           headerFilter: () => true,
           health: { readyNeeds: ["stuck"], liveNeeds: [] }
         },

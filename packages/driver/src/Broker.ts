@@ -47,6 +47,34 @@ export interface Metadata {
   readonly topics: ReadonlyMap<string, TopicMetadata>
 }
 
+/** By topic id, as in `TopicMetadata`. */
+export interface TopicIdPartitions {
+  readonly topicId: string
+  readonly partitions: ReadonlyArray<number>
+}
+
+/** Says everything each time, so that the answer says everything, too, and the next one makes up for one that was lost. */
+export interface ConsumerGroupHeartbeat {
+  readonly groupId: string
+  readonly memberId: string
+  /** 0 to join, -1 to leave, -2 to go away as a static member that comes back */
+  readonly memberEpoch: number
+  readonly instanceId: string | undefined
+  readonly rebalanceTimeout: number
+  readonly topics: ReadonlyArray<string>
+  readonly owned: ReadonlyArray<TopicIdPartitions>
+}
+
+export interface ConsumerGroupHeartbeatAnswer {
+  readonly errorCode: number
+  readonly errorMessage: string | undefined
+  readonly memberEpoch: number
+  /** milliseconds */
+  readonly heartbeatInterval: number
+  /** `undefined`: as before */
+  readonly assignment: ReadonlyArray<TopicIdPartitions> | undefined
+}
+
 export interface Broker {
   /** `host:port`, for messages */
   readonly address: string
@@ -64,6 +92,7 @@ export interface Broker {
     readonly sessionTimeout: number
     readonly rebalanceTimeout: number
     readonly memberId: string
+    readonly groupInstanceId?: string | undefined
     readonly groupProtocols: ReadonlyArray<{ readonly name: string; readonly metadata: Buffer }>
   }) => Promise<{
     readonly errorCode: number
@@ -78,18 +107,27 @@ export interface Broker {
     readonly groupId: string
     readonly generationId: number
     readonly memberId: string
+    readonly groupInstanceId?: string | undefined
     readonly groupAssignment: ReadonlyArray<{ readonly memberId: string; readonly memberAssignment: Buffer }>
   }) => Promise<{ readonly errorCode: number; readonly memberAssignment: Buffer }>
   readonly heartbeat: (args: {
     readonly groupId: string
     readonly groupGenerationId: number
     readonly memberId: string
+    readonly groupInstanceId?: string | undefined
   }) => Promise<{ readonly errorCode: number }>
+  /** Only of a library that has the `consumer` protocol. */
+  readonly consumerGroupHeartbeat?:
+    | ((args: ConsumerGroupHeartbeat) => Promise<ConsumerGroupHeartbeatAnswer>)
+    | undefined
   readonly leaveGroup: (args: { readonly groupId: string; readonly memberId: string }) => Promise<unknown>
   readonly offsetCommit: (args: {
     readonly groupId: string
+    /** of a member of the `consumer` protocol its epoch, which takes another version of the request */
     readonly groupGenerationId: number
     readonly memberId: string
+    readonly groupInstanceId?: string | undefined
+    readonly groupProtocol?: "classic" | "consumer" | undefined
     readonly topics: ReadonlyArray<
       TopicEntries<{ readonly partition: number; readonly offset: bigint; readonly metadata: string }>
     >
@@ -138,6 +176,10 @@ export interface Broker {
 
 /** What the library has to give. */
 export interface Connector {
+  /** Its brokers take a `groupInstanceId` wherever it is offered. */
+  readonly staticMembership: boolean
+  /** With `"consumer"` its brokers have `consumerGroupHeartbeat`. */
+  readonly groupProtocols: ReadonlyArray<"classic" | "consumer">
   /** A broker that is not connected yet; without an address one of the first addresses, which are gone through in turn. */
   readonly open: (address: Address | undefined, id: number | undefined) => Promise<Broker>
   /**

@@ -6,7 +6,7 @@ import type { Session } from "@concurrent-kafka/core/ConsumerSession"
 import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { Broker } from "../src/Broker.ts"
+import type { Broker, ConsumerGroupHeartbeat, ConsumerGroupHeartbeatAnswer } from "../src/Broker.ts"
 import {
   checkOptions,
   type Cluster,
@@ -28,6 +28,12 @@ export interface Control {
   commitAnswer: number
   /** the error code that the broker is made to have answered every JoinGroup with */
   joinAnswer: number
+  /** the error code that the broker is made to have answered every heartbeat of the consumer protocol with */
+  beatAnswer: number
+  /** answers to heartbeats of the consumer protocol wait for this */
+  beatGate: Promise<void> | undefined
+  /** heartbeats of the consumer protocol as they were sent */
+  readonly beats: Array<ConsumerGroupHeartbeat>
   /** what the broker is made to have answered fetches with */
   fetchAnswer: ((answer: Fetched) => Fetched) | undefined
   readonly requests: Array<string>
@@ -44,12 +50,13 @@ const watch = (cluster: Cluster, control: Control): Cluster => {
   const mark = (broker: Broker): Broker => {
     if (control.brokers.has(broker)) return broker
     control.brokers.add(broker)
-    const hands = broker as unknown as Record<string, (args: unknown) => Promise<unknown>>
-    const wrap = (name: string, around: (call: () => Promise<unknown>) => Promise<unknown>) => {
-      const original = hands[name]!.bind(broker)
+    const hands = broker as unknown as Record<string, ((args: unknown) => Promise<unknown>) | undefined>
+    const wrap = (name: string, around: (call: () => Promise<unknown>, args: unknown) => Promise<unknown>) => {
+      const original = hands[name]?.bind(broker)
+      if (original === undefined) return
       hands[name] = (args) => {
         control.requests.push(name)
-        return around(() => original(args))
+        return around(() => original(args), args)
       }
     }
     wrap("joinGroup", async (call) => {
@@ -84,6 +91,19 @@ const watch = (cluster: Cluster, control: Control): Cluster => {
         }))
       }
     })
+    wrap("consumerGroupHeartbeat", async (call, args) => {
+      const beat = args as ConsumerGroupHeartbeat
+      control.beats.push(beat)
+      control.memberId = beat.memberId
+      if (control.beatAnswer !== 0) {
+        const refused = { errorMessage: undefined, memberEpoch: 0, heartbeatInterval: 0, assignment: undefined }
+        return { ...refused, errorCode: control.beatAnswer }
+      }
+      const answer = (await call()) as ConsumerGroupHeartbeatAnswer
+      await control.beatGate
+      control.generation = answer.memberEpoch
+      return answer
+    })
     wrap("fetch", async (call) => {
       const answer = (await call()) as Fetched
       return control.fetchAnswer?.(answer) ?? answer
@@ -114,6 +134,9 @@ export const instrumented = (library: Library, brokers: ReadonlyArray<string>): 
               syncGate: undefined,
               commitAnswer: 0,
               joinAnswer: 0,
+              beatAnswer: 0,
+              beatGate: undefined,
+              beats: [],
               fetchAnswer: undefined,
               requests: [],
               coordinator: undefined,
@@ -157,7 +180,13 @@ export const evict = (library: Library, brokers: ReadonlyArray<string>, session:
     const cluster = open(5000, 0)
     yield* Effect.promise(async () => {
       const coordinator = await cluster.coordinator(groupId)
-      await coordinator.leaveGroup({ groupId, memberId: controlOf(session).memberId })
+      const { memberId } = controlOf(session)
+      if (session.settings.groupProtocol !== "consumer") await coordinator.leaveGroup({ groupId, memberId })
+      else {
+        const { instanceId, rebalanceTimeout } = session.settings
+        const leave = { memberEpoch: -1, instanceId, rebalanceTimeout, topics: [], owned: [] }
+        await coordinator.consumerGroupHeartbeat!({ groupId, memberId, ...leave })
+      }
     }).pipe(Effect.ensuring(Effect.sync(() => cluster.close())))
   })
 

@@ -71,7 +71,10 @@ export interface ClusterOptions {
 export interface ClientOptions {
   /** Names the process in member ids, faults and histories. Default `client`. */
   readonly clientId?: string | undefined
-  /** `"eager"` is the classic protocol as kafkajs speaks it, `"incremental"` KIP-848. Default `"eager"`. */
+  /**
+   * Of sessions that do not say it themselves (`groupProtocol`): `"eager"` is the classic protocol as kafkajs speaks it,
+   * `"incremental"` KIP-848. Default `"eager"`.
+   */
   readonly protocol?: "eager" | "incremental" | undefined
   /** Names of the assignors that it offers, best first; an eager group needs one that all members know. Default `["sticky"]`. */
   readonly assignors?: ReadonlyArray<string> | undefined

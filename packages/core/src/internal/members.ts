@@ -37,6 +37,10 @@ export const parts = (
 ): Layer.Layer<ConsumerSession | BatchCommitter, InvalidOptions | KafkaClientError, KafkaClient> =>
   BatchCommitter.layer(options).pipe(Layer.provideMerge(ConsumerSession.layer(options)))
 
+/** no two members have the same; the first keeps its name when others join it */
+const instanceOf = ({ instanceId }: Subscribed, index: number): string | undefined =>
+  instanceId === undefined || index === 0 ? instanceId : `${instanceId}-${index + 1}`
+
 const side = { concurrency: "unbounded" } as const
 
 /** The members, built and registered as one consumer. */
@@ -51,7 +55,7 @@ export const makeMembers = Effect.fnUntraced(function* (
   const wanted = yield* validated(() => (options.name === undefined ? undefined : text("name", options.name)))
   const scope = yield* Scope.fork(yield* Effect.scope, "parallel")
   const connected = yield* Effect.forEach(
-    Array.from({ length: count }, () => parts(options)),
+    Array.from({ length: count }, (_, index) => parts({ ...options, instanceId: instanceOf(options, index) })),
     Effect.fnUntraced(function* (layer) {
       const own = yield* Scope.fork(scope)
       return { own, context: yield* Layer.buildWithScope(layer, own) }

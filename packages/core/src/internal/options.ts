@@ -70,13 +70,18 @@ const flag = (option: string, value: unknown, fallback: boolean): boolean =>
 export const text = (option: string, value: unknown): string =>
   typeof value === "string" && value.length > 0 ? value : refuse(option, value, "a text that is not empty")
 
+/** a name as Kafka has them */
+const isName = (name: unknown): name is string =>
+  typeof name === "string" && /^[a-zA-Z0-9._-]{1,249}$/.test(name) && name !== "." && name !== ".."
+
+const instanceName = (option: string, value: unknown): string =>
+  isName(value) ? value : refuse(option, value, "a name of 1 to 249 characters out of a-z A-Z 0-9 . _ -")
+
 export const topicNames = (option: string, value: ReadonlyArray<string>): ReadonlyArray<string> => {
   const names = [...new Set(value)]
   if (names.length === 0) refuse(option, value, "at least one topic name")
   for (const name of names) {
-    if (typeof name !== "string" || !/^[a-zA-Z0-9._-]{1,249}$/.test(name) || name === "." || name === "..") {
-      refuse(option, name, "topic names of 1 to 249 characters out of a-z A-Z 0-9 . _ -")
-    }
+    if (!isName(name)) refuse(option, name, "topic names of 1 to 249 characters out of a-z A-Z 0-9 . _ -")
   }
   return names
 }
@@ -93,7 +98,12 @@ export const validateSession = (options: SessionOptions): Effect.Effect<SessionS
       revokeTimeout: millis("revokeTimeout", options.revokeTimeout, 10_000, 0),
       metadataMaxAge: millis("metadataMaxAge", options.metadataMaxAge, 30_000, 1),
       maxWait: millis("maxWait", options.maxWait, 250, 1),
-      topicTimeout: options.topicTimeout === undefined ? undefined : millis("topicTimeout", options.topicTimeout, 0, 0)
+      topicTimeout: options.topicTimeout === undefined ? undefined : millis("topicTimeout", options.topicTimeout, 0, 0),
+      instanceId: options.instanceId === undefined ? undefined : instanceName("instanceId", options.instanceId),
+      groupProtocol:
+        options.groupProtocol === undefined
+          ? undefined
+          : oneOf("groupProtocol", options.groupProtocol, "classic", ["classic", "consumer"])
     }
     if (settings.heartbeatInterval * 3 > settings.sessionTimeout) {
       refuse(

@@ -23,6 +23,10 @@ const byCode: Readonly<Record<string, Reason>> = {
   SASL_AUTHENTICATION_FAILED: "Authentication",
   UNSUPPORTED_VERSION: "UnsupportedClient",
   UNSUPPORTED_COMPRESSION_TYPE: "MissingCodec",
+  // we ask for neither: the broker means something else by what we say
+  UNSUPPORTED_ASSIGNOR: "UnsupportedClient",
+  INVALID_REGULAR_EXPRESSION: "UnsupportedClient",
+  UNRELEASED_INSTANCE_ID: "FencedInstance",
   FENCED_INSTANCE_ID: "FencedInstance"
 }
 

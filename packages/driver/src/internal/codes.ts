@@ -43,6 +43,7 @@ const names: Readonly<Record<number, string>> = {
   56: "KAFKA_STORAGE_ERROR",
   58: "SASL_AUTHENTICATION_FAILED",
   59: "UNKNOWN_PRODUCER_ID",
+  69: "GROUP_ID_NOT_FOUND",
   74: "FENCED_LEADER_EPOCH",
   75: "UNKNOWN_LEADER_EPOCH",
   76: "UNSUPPORTED_COMPRESSION_TYPE",
@@ -56,7 +57,10 @@ const names: Readonly<Record<number, string>> = {
   90: "PRODUCER_FENCED",
   100: "UNKNOWN_TOPIC_ID",
   110: "FENCED_MEMBER_EPOCH",
-  113: "STALE_MEMBER_EPOCH"
+  111: "UNRELEASED_INSTANCE_ID",
+  112: "UNSUPPORTED_ASSIGNOR",
+  113: "STALE_MEMBER_EPOCH",
+  128: "INVALID_REGULAR_EXPRESSION"
 }
 
 export const codeName = (code: number): string => names[code] ?? `ERROR_${code}`

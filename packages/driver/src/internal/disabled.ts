@@ -13,7 +13,7 @@ export const disabledSession = (settings: SessionSettings): Effect.Effect<Sessio
     Effect.acquireRelease(Queue.unbounded<Signal, KafkaClientError | Cause.Done>(), (inbox) => Queue.end(inbox)),
     (inbox): Session => ({
       settings,
-      capabilities: capabilities(1),
+      capabilities: capabilities(1, settings, { staticMembership: true, groupProtocols: ["classic", "consumer"] }),
       enabled: false,
       join: Effect.void,
       inbox,

@@ -15,17 +15,15 @@
  * - A member id is never thrown away unless the coordinator has forgotten it, or a ghost would hold up the group.
  */
 import type { AssignedPartition } from "@concurrent-kafka/core/ConsumerSession"
-import type { TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Latch from "effect/Latch"
 import { assign, protocols, roundRobinName, stickyName, subscribedTopics } from "./assigner.ts"
 import { fromCode, isFatal } from "./classify.ts"
 import { codeName } from "./codes.ts"
 import { type Assignment, decodeAssignment } from "./groupData.ts"
-import { fetchCommitted, keyOf } from "./offsets.ts"
-import { ask, backoff, epochOf, makeOwned, type Owned, persist, type SessionState, written } from "./state.ts"
+import { fenced, hold, readCommitted } from "./handover.ts"
+import { keyOf } from "./offsets.ts"
+import { ask, backoff, epochOf, makeOwned, type Owned, type SessionState, written } from "./state.ts"
 
 const source = "group"
 
@@ -55,7 +53,7 @@ export const membership = (state: SessionState, leadership: Leadership): Effect.
       state.rejoin.closeUnsafe()
       // Once a generation: what was Suspended by it stays so until `Assigned`, however often the join has to be repeated.
       if (!held) {
-        yield* hold(state)
+        yield* hold(state, state.announced(), false)
         held = true
       }
       state.phase = "joining"
@@ -82,40 +80,9 @@ export const membership = (state: SessionState, leadership: Leadership): Effect.
     }
   })
 
-/**
- * Waits until the engine has drained and flushed, at most `revokeTimeout`. The heartbeats of `heartbeats` go on meanwhile: to
- * them REBALANCE_IN_PROGRESS is the healthy answer, and the session is renewed by it. When they find the membership gone,
- * `Lost` is offered and the hold ends.
- */
-const hold = (state: SessionState): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    const partitions = state.announced()
-    if (partitions.length === 0) return Effect.void
-    const acknowledged = Latch.makeUnsafe(false)
-    const evicted = Deferred.makeUnsafe<void>()
-    state.evicted = evicted
-    state.offer({
-      _tag: "Revoking",
-      partitions,
-      exact: false,
-      hold: state.settings.revokeTimeout,
-      acknowledgeUnsafe: () => {
-        acknowledged.openUnsafe()
-      }
-    })
-    return Effect.raceFirst(acknowledged.await, Deferred.await(evicted)).pipe(
-      Effect.timeoutOption(state.settings.revokeTimeout),
-      Effect.ensuring(
-        Effect.sync(() => {
-          if (state.evicted === evicted) state.evicted = undefined
-        })
-      )
-    )
-  })
-
 const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assigned" | "again", KafkaClientError> =>
   Effect.gen(function* () {
-    const { groupId, rebalanceTimeout, sessionTimeout, topics } = state.settings
+    const { groupId, instanceId: groupInstanceId, rebalanceTimeout, sessionTimeout, topics } = state.settings
     const coordinator = yield* ask(() => state.findCoordinator())
     state.joinUnderWay = true
     const joined = yield* ask(() =>
@@ -125,6 +92,7 @@ const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assig
           sessionTimeout,
           rebalanceTimeout,
           memberId: state.memberId,
+          groupInstanceId,
           groupProtocols: protocols(topics, claimOf(state))
         })
       )
@@ -152,6 +120,10 @@ const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assig
       leadership.layout = layout
       // a broker that has just started may not know a topic yet: nobody is given it until the watcher has seen it
       if ([...layout.values()].some(({ partitions }) => partitions === 0)) state.look.openUnsafe()
+    } else if (groupInstanceId !== undefined) {
+      // A static leader that comes back is told that the one before it leads, and nobody else looks after the partitions: so each looks
+      // after its own topics. When it is not the leader who joins again, the others do not notice.
+      leadership.layout = layoutOf(state, topics)
     }
     const synced = yield* ask(() =>
       state.cluster.use(coordinator, "sync the group", (broker) =>
@@ -159,6 +131,7 @@ const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assig
           groupId,
           generationId: state.generation,
           memberId: state.memberId,
+          groupInstanceId,
           groupAssignment
         })
       )
@@ -192,6 +165,8 @@ const refused = (state: SessionState, code: string, what: "join" | "sync"): Effe
   Effect.suspend(() => {
     const { groupId } = state.settings
     switch (code) {
+      case "FENCED_INSTANCE_ID":
+        return Effect.fail(fenced(state))
       case "UNKNOWN_MEMBER_ID":
         state.evict(true)
         return Effect.succeed("again" as const)
@@ -263,42 +238,19 @@ const reconcile = (state: SessionState, assignment: Assignment): void => {
  */
 const announce = (state: SessionState): Effect.Effect<boolean, KafkaClientError> =>
   Effect.gen(function* () {
-    const { groupId } = state.settings
-    const topics = [...new Set([...state.owned.values()].map((o) => o.topic))]
-    if (topics.length > 0) yield* persist(state, "metadata", () => state.cluster.refresh(topics))
-    // all partitions of these topics: whether the group has an offset of any other decides where a new one starts
-    const partitions = new Map<string, TopicPartition>()
-    for (const { partition, topic } of state.owned.values())
-      partitions.set(keyOf(topic, partition), { topic, partition })
-    for (const topic of topics) {
-      for (const partition of state.cluster.metadata.topics.get(topic)?.leaders.keys() ?? []) {
-        partitions.set(keyOf(topic, partition), { topic, partition })
-      }
-    }
-    const committed = yield* persist(state, "committed", async () => {
-      const coordinator = await state.findCoordinator()
-      try {
-        return await fetchCommitted(state.cluster, coordinator, groupId, [...partitions.values()])
-      } catch (error) {
-        const detail = (error as KafkaClientError).detail
-        if (/: (NOT_COORDINATOR|COORDINATOR_NOT_AVAILABLE)$/.test(detail)) state.dropCoordinator(coordinator)
-        throw error
-      }
-    })
-    const withOffset = new Set<string>()
-    for (const key of committed.keys()) withOffset.add(partitions.get(key)!.topic)
-
+    const { committed, withOffset } = yield* readCommitted(state, [...state.owned.values()])
     const all = [...state.owned].map(([key, had]): AssignedPartition => {
       const found = committed.get(key)
       let owned = had
       const now = found && written(found)
-      const unchanged = now === had.committed || (now !== undefined && had.doubtful.has(now))
+      const unchanged =
+        now === (had.committed && written(had.committed)) || (now !== undefined && had.doubtful.has(now))
       if (had.announced && !unchanged) {
         owned = makeOwned(had.topic, had.partition, had.heldIn, had.topicId)
         state.owned.set(key, owned)
       }
       const retained = owned.announced
-      owned.committed = now
+      owned.committed = found
       owned.announced = true
       owned.topicId ??= state.cluster.metadata.topics.get(owned.topic)?.id
       return { ...epochOf(owned), retained, committed: found, topicCommitted: withOffset.has(owned.topic) }
@@ -316,7 +268,7 @@ const announce = (state: SessionState): Effect.Effect<boolean, KafkaClientError>
  */
 export const heartbeats = (state: SessionState): Effect.Effect<never, KafkaClientError> =>
   Effect.gen(function* () {
-    const { groupId, heartbeatInterval } = state.settings
+    const { groupId, heartbeatInterval, instanceId: groupInstanceId } = state.settings
     let failures = 0
     while (true) {
       const pause = failures === 0 ? heartbeatInterval : Math.min(heartbeatInterval, backoff(failures))
@@ -328,7 +280,7 @@ export const heartbeats = (state: SessionState): Effect.Effect<never, KafkaClien
         ask(async () => {
           const coordinator = await state.findCoordinator()
           const answer = await state.cluster.use(coordinator, "heartbeat", (broker) =>
-            broker.heartbeat({ groupId, groupGenerationId: generation, memberId })
+            broker.heartbeat({ groupId, groupGenerationId: generation, memberId, groupInstanceId })
           )
           const code = codeName(answer.errorCode)
           if (code === "NOT_COORDINATOR" || code === "COORDINATOR_NOT_AVAILABLE") state.dropCoordinator(coordinator)
@@ -358,6 +310,8 @@ export const heartbeats = (state: SessionState): Effect.Effect<never, KafkaClien
           // A JoinGroup may have gone out while this was on its way: then it was answered for a generation that is over anyway.
           if (!state.joinUnderWay) state.evict(code === "UNKNOWN_MEMBER_ID")
           break
+        case "FENCED_INSTANCE_ID":
+          return yield* fenced(state)
         default: {
           const error = fromCode(code, `heartbeat of group ${groupId}`)
           if (isFatal(error)) return yield* error

@@ -1,5 +1,5 @@
 /**
- * A session on kafkajs: the contract's calls, and the life of the loops behind them.
+ * A session: the contract's calls, and the life of the loops behind them.
  *
  * Order at the end (`leave`, or the scope): the loops are stopped, the group is left, the connections are closed. Nothing of it
  * asks the engine: it has drained and flushed before, or there is none any more.
@@ -23,22 +23,40 @@ import * as Semaphore from "effect/Semaphore"
 import { commitOutcome, fromCode, isFatal, topicMissing } from "./classify.ts"
 import type { Cluster } from "./cluster.ts"
 import { codeName } from "./codes.ts"
+import { consumerGroup } from "./consumerGroup.ts"
 import { fetcher } from "./fetcher.ts"
 import { heartbeats, type Leadership, membership } from "./membership.ts"
 import { byTopic, isolationLevel, keyOf, logOffsets } from "./offsets.ts"
 import { ask, backoff, makeOwned, type Owned, SessionState, written } from "./state.ts"
 import { watcher } from "./watcher.ts"
-import type { Broker } from "../Broker.ts"
+import type { Broker, Connector } from "../Broker.ts"
 
-export const capabilities = (requestTimeout: number): Capabilities => ({
+export const capabilities = (
+  requestTimeout: number,
+  { groupProtocol }: SessionSettings,
+  { groupProtocols, staticMembership }: Pick<Connector, "groupProtocols" | "staticMembership">
+): Capabilities => ({
   awaitedRevoke: true,
-  incremental: false,
+  incremental: groupProtocol === "consumer",
   commitMetadata: true,
   perPartitionCommitResult: true,
-  staticMembership: false,
-  groupProtocols: ["classic"],
+  staticMembership,
+  groupProtocols,
   requestTimeout
 })
+
+/** What the library cannot send is said before anybody joins anything. */
+const refusal = (
+  { groupProtocol = "classic", instanceId }: SessionSettings,
+  { groupProtocols, staticMembership }: Connector
+): KafkaClientError | undefined => {
+  const detail = !groupProtocols.includes(groupProtocol)
+    ? `groupProtocol "${groupProtocol}": this client library has only ${groupProtocols.map((p) => `"${p}"`).join(", ")}`
+    : instanceId !== undefined && !staticMembership
+      ? "instanceId: this client library has no static membership"
+      : undefined
+  return detail === undefined ? undefined : new KafkaClientError({ reason: "UnsupportedClient", detail })
+}
 
 /** What a string in the protocol can hold; kafkajs would throw. */
 const longestText = 32_767
@@ -52,12 +70,15 @@ export interface SessionParts {
   readonly openCluster: () => Cluster
 }
 
-export const makeSession = (parts: SessionParts): Effect.Effect<Session, never, Scope.Scope> =>
+export const makeSession = (parts: SessionParts): Effect.Effect<Session, KafkaClientError, Scope.Scope> =>
   Effect.gen(function* () {
     const { openCluster, requestTimeout, settings } = parts
     const scope = yield* Effect.scope
     const inbox = yield* Queue.unbounded<Signal, KafkaClientError | Cause.Done>()
-    const state = new SessionState(settings, openCluster(), inbox)
+    const cluster = openCluster()
+    const refused = refusal(settings, cluster.connector)
+    if (refused !== undefined) return yield* refused
+    const state = new SessionState(settings, cluster, inbox)
     const one = yield* Semaphore.make(1)
     let running: Fiber.Fiber<void> | undefined
     /** counts the calls of `leave`: a `join` that was still waiting for topics then does not start */
@@ -96,7 +117,7 @@ export const makeSession = (parts: SessionParts): Effect.Effect<Session, never, 
 
     return {
       settings,
-      capabilities: capabilities(requestTimeout),
+      capabilities: capabilities(requestTimeout, settings, cluster.connector),
       enabled: true,
       join,
       inbox,
@@ -150,10 +171,14 @@ const run = (state: SessionState, openCluster: () => Cluster): Effect.Effect<voi
   return Effect.scoped(
     Effect.gen(function* () {
       yield* fetcher(state)
-      yield* Effect.all(
-        [membership(state, leadership), heartbeats(state), watcher(state, leadership), Deferred.await(state.failure)],
-        { concurrency: "unbounded", discard: true }
-      )
+      const member =
+        state.settings.groupProtocol === "consumer"
+          ? [consumerGroup(state)]
+          : [membership(state, leadership), heartbeats(state)]
+      yield* Effect.all([...member, watcher(state, leadership), Deferred.await(state.failure)], {
+        concurrency: "unbounded",
+        discard: true
+      })
     })
   ).pipe(
     Effect.catchCause((cause) =>
@@ -165,7 +190,10 @@ const run = (state: SessionState, openCluster: () => Cluster): Effect.Effect<voi
   )
 }
 
-/** Leaves the group, without waiting longer than `leaveTimeout` for a broker, and closes all connections. */
+/**
+ * Leaves the group, without waiting longer than `leaveTimeout` for a broker, and closes all connections. A static member only goes: under
+ * the classic protocol without a word, under the other with one that keeps its partitions and lets its name be taken up again.
+ */
 const depart = (state: SessionState, openCluster: () => Cluster): Effect.Effect<void> => {
   const { cluster, memberId, settings } = state
   state.owned.clear()
@@ -175,10 +203,15 @@ const depart = (state: SessionState, openCluster: () => Cluster): Effect.Effect<
   state.phase = "out"
   state.orphaned.clear()
   state.forgetTrouble()
+  const { groupId, groupProtocol, instanceId, rebalanceTimeout } = settings
+  const isStatic = instanceId !== undefined
   const leaveGroup = async () => {
-    if (memberId === "") return
+    if (memberId === "" || (groupProtocol !== "consumer" && isStatic)) return
     const coordinator = await state.findCoordinator()
-    await coordinator.leaveGroup({ groupId: settings.groupId, memberId })
+    if (groupProtocol !== "consumer") return await coordinator.leaveGroup({ groupId, memberId })
+    const memberEpoch = isStatic ? -2 : -1
+    const rest = { instanceId, rebalanceTimeout, topics: [], owned: [] }
+    return await coordinator.consumerGroupHeartbeat?.({ groupId, memberId, memberEpoch, ...rest })
   }
   return Effect.promise(async () => {
     let timer: NodeJS.Timeout | undefined
@@ -268,6 +301,7 @@ const commit = (
     })
     if (send.length === 0) return Effect.succeed(outcomes)
     const { generation, memberId } = state
+    const { groupId, groupProtocol, instanceId: groupInstanceId } = state.settings
     const all = (result: ReturnType<typeof commitOutcome>) => {
       for (const { entry, index } of send) {
         const { epoch, partition, topic } = entry
@@ -279,17 +313,22 @@ const commit = (
     let sent = false
     const request = async () => {
       broker = await state.findCoordinator()
-      // generation and epochs may have ended while the coordinator was looked for
-      if (state.generation !== generation || state.phase !== "member") return undefined
+      // It may move the member to another epoch. The broker serves it first, and would find the commit to be of the one before.
+      while (state.moving !== undefined) await state.moving.catch(() => undefined)
+      // generation and epochs may have ended meanwhile
+      const isOver = groupProtocol === "consumer" ? state.memberId !== memberId : state.generation !== generation
+      if (isOver || state.phase !== "member") return undefined
       const live = send.filter(({ owned }) => state.isCurrent(owned))
       if (live.length === 0) return { responses: [] }
       sent = true
       for (const { entry, owned } of live) owned.doubtful.add(written(entry))
       return await state.cluster.use(broker, "commit offsets", (b) =>
         b.offsetCommit({
-          groupId: state.settings.groupId,
-          groupGenerationId: generation,
+          groupId,
+          groupGenerationId: state.generation,
           memberId,
+          groupInstanceId,
+          groupProtocol,
           topics: byTopic(
             live.map(({ entry }) => entry),
             ({ metadata, offset, partition }) => ({ partition, offset, metadata })
@@ -329,9 +368,11 @@ const commit = (
             outcomes[index] = { topic, partition, epoch, ...result } as CommitOutcome
             // a coordinator that answers so (replicas late, moving) may have written the offset, and it may come to light later
             if (result.outcome !== "retriable") owned.doubtful.delete(written(entry))
-            if (result.outcome === "committed") owned.committed = written(entry)
+            if (result.outcome === "committed") owned.committed = { offset: entry.offset, metadata: entry.metadata }
             // the next heartbeat tells whether the membership is over or only changes
-            if (result.outcome === "stale" || result.outcome === "deferred") state.beat.openUnsafe()
+            if (result.outcome === "stale" || result.outcome === "deferred" || code === "GROUP_ID_NOT_FOUND") {
+              state.beat.openUnsafe()
+            }
             // Partitions do not go by themselves, so the others of the topic have gone too. Should it be created again before the
             // metadata are read, a commit for one of them would be taken for the new topic, which it is not about: the request
             // has a name and no id. Should it be there after all, the group gives it again.

@@ -37,9 +37,9 @@ export interface Owned {
   /** performance.now() before which it is not fetched again after an error */
   retryAt: number
   errors: number
-  /** what the group has committed, as far as this session knows, as `written` says it */
-  committed: string | undefined
-  /** the same of commits that have got no answer: the broker may have them */
+  /** what the group has committed, as far as this session knows */
+  committed: Committed | undefined
+  /** the same of commits that have got no answer, as `written` says it: the broker may have them */
   readonly doubtful: Set<string>
 }
 
@@ -84,12 +84,14 @@ export class SessionState {
   /** the one whose assignment was announced last: what the engine holds, it holds in this one */
   announcedGeneration = -1
   phase: Phase = "out"
+  /** under the `consumer` protocol: a heartbeat is under way, and may move the epoch of the member */
+  moving: Promise<unknown> | undefined
   /** a JoinGroup or SyncGroup is under way: its connection is taken, no heartbeat is due */
   joinUnderWay = false
   coordinator: Broker | undefined
   #finding: Promise<Broker> | undefined
 
-  /** a rejoin is due */
+  /** a rejoin is due; under the `consumer` protocol: what is ours may have to change */
   readonly rejoin = Latch.makeUnsafe(false)
   /** a heartbeat is due now */
   readonly beat = Latch.makeUnsafe(false)

@@ -103,6 +103,8 @@ const withOffsets = <A extends { readonly offset: string }>(entries: {
 export const makeConnector = (parts: Parts, syncTimeout: number): Connector => {
   const rewrite = rewriter(syncTimeout)
   return {
+    staticMembership: false,
+    groupProtocols: ["classic"],
     open: async (address, id) => {
       const pool = await parts.buildPool(address)
       instrument(pool, rewrite)

@@ -17,6 +17,7 @@ import {
   versionIn
 } from "@concurrent-kafka/driver/Protocol"
 import {
+  consumerGroupHeartbeatV1,
   fetchV11,
   findCoordinatorV2,
   heartbeatV3,
@@ -24,6 +25,7 @@ import {
   leaveGroupV1,
   listOffsetsV2,
   offsetCommitV7,
+  offsetCommitV9,
   offsetFetchV5,
   syncGroupV3
 } from "@platformatic/kafka"
@@ -72,11 +74,12 @@ const makeBroker = (address: Address, settings: LinkSettings, syncTimeout: numbe
       const { errorCode, host, nodeId, port } = coordinators[0]!
       return { errorCode, coordinator: { host, nodeId, port } }
     },
-    joinGroup: async ({ groupId, groupProtocols, memberId, rebalanceTimeout, sessionTimeout }) => {
+    joinGroup: async ({ groupId, groupInstanceId, groupProtocols, memberId, rebalanceTimeout, sessionTimeout }) => {
+      const instance = groupInstanceId ?? null
       const answer = await link.ask(
         joinGroupV5,
-        [groupId, sessionTimeout, rebalanceTimeout, memberId, null, "consumer", [...groupProtocols]],
-        rebalanceTimeout + slack
+        [groupId, sessionTimeout, rebalanceTimeout, memberId, instance, "consumer", [...groupProtocols]],
+        { timeout: rebalanceTimeout + slack }
       )
       return {
         errorCode: answer.errorCode,
@@ -87,31 +90,61 @@ const makeBroker = (address: Address, settings: LinkSettings, syncTimeout: numbe
         members: answer.members.map((member) => ({ memberId: member.memberId, memberMetadata: member.metadata }))
       }
     },
-    syncGroup: async ({ generationId, groupAssignment, groupId, memberId }) => {
+    syncGroup: async ({ generationId, groupAssignment, groupId, groupInstanceId, memberId }) => {
       const assignments = groupAssignment.map((one) => ({ memberId: one.memberId, assignment: one.memberAssignment }))
       const answer = await link.ask(
         syncGroupV3,
-        [groupId, generationId, memberId, null, null, null, assignments],
-        syncTimeout
+        [groupId, generationId, memberId, groupInstanceId ?? null, null, null, assignments],
+        { timeout: syncTimeout }
       )
       return { errorCode: answer.errorCode, memberAssignment: answer.assignment }
     },
-    heartbeat: ({ groupGenerationId, groupId, memberId }) =>
-      link.ask(heartbeatV3, [groupId, groupGenerationId, memberId, null]),
-    leaveGroup: ({ groupId, memberId }) => link.ask(leaveGroupV1, [groupId, [{ memberId }]]),
-    offsetCommit: async ({ groupGenerationId, groupId, memberId, topics }) => {
-      const answer = await link.ask(offsetCommitV7, [
-        groupId,
-        groupGenerationId,
-        memberId,
-        null,
-        named(topics, ({ metadata, offset, partition }) => ({
-          partitionIndex: partition,
-          committedOffset: offset,
-          committedLeaderEpoch: -1,
-          committedMetadata: metadata
+    heartbeat: ({ groupGenerationId, groupId, groupInstanceId, memberId }) =>
+      link.ask(heartbeatV3, [groupId, groupGenerationId, memberId, groupInstanceId ?? null]),
+    consumerGroupHeartbeat: async ({ groupId, instanceId, memberEpoch, memberId, owned, rebalanceTimeout, topics }) => {
+      const answer = await link.ask(
+        consumerGroupHeartbeatV1,
+        [
+          groupId,
+          memberId,
+          memberEpoch,
+          instanceId ?? null,
+          null,
+          rebalanceTimeout,
+          [...topics],
+          null,
+          null,
+          owned.map(({ partitions, topicId }) => ({ topicId, partitions: [...partitions] }))
+        ],
+        { tagged: true }
+      )
+      return {
+        errorCode: answer.errorCode,
+        errorMessage: answer.errorMessage ?? undefined,
+        memberEpoch: answer.memberEpoch,
+        heartbeatInterval: answer.heartbeatIntervalMs,
+        assignment: answer.assignment?.topicPartitions.map(({ partitions, topicId }) => ({
+          // as metadata have it
+          topicId: topicId.replaceAll("-", ""),
+          partitions
         }))
-      ])
+      }
+    },
+    leaveGroup: ({ groupId, memberId }) => link.ask(leaveGroupV1, [groupId, [{ memberId }]]),
+    offsetCommit: async ({ groupGenerationId, groupId, groupInstanceId, groupProtocol, memberId, topics }) => {
+      const tagged = groupProtocol === "consumer"
+      const committed = named(topics, ({ metadata, offset, partition }) => ({
+        partitionIndex: partition,
+        committedOffset: offset,
+        committedLeaderEpoch: -1,
+        committedMetadata: metadata
+      }))
+      const answer = await link.ask(
+        // the first version that is checked against the epoch of a member
+        tagged ? offsetCommitV9 : offsetCommitV7,
+        [groupId, groupGenerationId, memberId, groupInstanceId ?? null, committed],
+        { tagged }
+      )
       return {
         responses: entries(answer.topics, ({ errorCode, partitionIndex }) => ({ partition: partitionIndex, errorCode }))
       }
@@ -189,6 +222,8 @@ export const makeConnector = (
 ): Connector => {
   let turn = 0
   return {
+    staticMembership: true,
+    groupProtocols: ["classic", "consumer"],
     open: (address) =>
       Promise.resolve(makeBroker(address ?? bootstrap[turn++ % bootstrap.length]!, settings, syncTimeout)),
     classify,

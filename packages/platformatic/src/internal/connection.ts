@@ -27,7 +27,7 @@ import * as net from "node:net"
 import { versionIn } from "@concurrent-kafka/driver/Protocol"
 import type { Address } from "@concurrent-kafka/driver/Broker"
 
-/** Requests and answers of one version, as the library has them. Those that are used have no tagged fields in their headers. */
+/** Requests and answers of one version, as the library has them. */
 export interface Codec<Arguments extends ReadonlyArray<unknown>, Answer> {
   readonly createRequest: (...args: Arguments) => Writer
   readonly parseResponse: (correlationId: number, apiKey: number, apiVersion: number, reader: Reader) => Answer
@@ -37,6 +37,13 @@ export interface Codec<Arguments extends ReadonlyArray<unknown>, Answer> {
 interface Versions {
   readonly minVersion: number
   readonly maxVersion: number
+}
+
+interface Asking {
+  /** milliseconds */
+  readonly timeout?: number | undefined
+  /** There are tagged fields in the headers; the library does not say of which versions. */
+  readonly tagged?: boolean | undefined
 }
 
 /** as long as a timer can be */
@@ -111,7 +118,7 @@ export class Link {
   async ask<Arguments extends ReadonlyArray<unknown>, Answer>(
     { api: { key, version }, createRequest, parseResponse }: Codec<Arguments, Answer>,
     args: Arguments,
-    timeout?: number
+    { tagged = false, timeout }: Asking = {}
   ): Promise<Answer> {
     if (key !== apiVersionsV0.api.key)
       versionIn(this.versions(key), { name: protocolAPIsById[key] ?? `request ${key}`, min: version, max: version })
@@ -123,7 +130,7 @@ export class Link {
         throw error
       }
     }
-    return this.#send(key, version, () => createRequest(...args), parse, timeout)
+    return this.#send(key, version, () => createRequest(...args), parse, timeout, tagged)
   }
 
   /** Bytes for bytes. */
@@ -156,7 +163,8 @@ export class Link {
     apiVersion: number,
     body: () => Writer,
     parse: Codec<never, A>["parseResponse"],
-    timeout = this.#requestTimeout
+    timeout = this.#requestTimeout,
+    tagged = false
   ): Promise<A> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -164,7 +172,7 @@ export class Link {
         this.destroy()
       }, timeout)
       const send = () =>
-        this.#connection.send<A>(apiKey, apiVersion, body, parse, false, false, (error, answer) => {
+        this.#connection.send<A>(apiKey, apiVersion, body, parse, tagged, tagged, (error, answer) => {
           clearTimeout(timer)
           if (error) reject(error)
           else resolve(answer as A)

@@ -30,7 +30,7 @@ export const capabilitiesOf = (client: ClientSettings): Capabilities => ({
   commitMetadata: client.commitMetadata,
   perPartitionCommitResult: client.perPartitionCommitResult,
   staticMembership: false,
-  groupProtocols: [client.protocol === "incremental" ? "consumer" : "classic"],
+  groupProtocols: ["classic", "consumer"],
   requestTimeout: client.requestTimeout
 })
 
@@ -56,6 +56,9 @@ export const logOffsets = (
   return all
 }
 
+const protocolOf = ({ groupProtocol }: SessionSettings): ClientSettings["protocol"] | undefined =>
+  groupProtocol === undefined ? undefined : groupProtocol === "consumer" ? "incremental" : "eager"
+
 interface MetadataResponse {
   readonly error?: string | undefined
   readonly missing: ReadonlyArray<string>
@@ -63,10 +66,15 @@ interface MetadataResponse {
 
 export const openSession = (
   broker: Broker,
-  client: ClientSettings,
+  opened: ClientSettings,
   settings: SessionSettings
 ): Effect.Effect<Session, KafkaClientError, Scope.Scope> =>
   Effect.gen(function* () {
+    if (settings.instanceId !== undefined) {
+      const detail = "the in-memory Kafka has no static membership: leave instanceId out"
+      return yield* new KafkaClientError({ reason: "UnsupportedClient", detail })
+    }
+    const client: ClientSettings = { ...opened, protocol: protocolOf(settings) ?? opened.protocol }
     const inbox = yield* Queue.unbounded<Signal, KafkaClientError | Cause.Done>()
     const state = new SessionState(broker, client, settings, inbox)
     if (!state.link.isReachable) {

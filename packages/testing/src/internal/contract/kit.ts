@@ -152,7 +152,13 @@ export const makeKit = <R, E>(options: ContractOptions<R, E>): Kit<R> => {
 
   const open: Kit<R>["open"] = (session) =>
     Effect.flatMap(KafkaClient, (client) =>
-      client.openSession({ isolation: "read_committed", topicTimeout: undefined, ...settings, ...session })
+      client.openSession({
+        isolation: "read_committed",
+        topicTimeout: undefined,
+        groupProtocol: options.protocol === "incremental" ? "consumer" : "classic",
+        ...settings,
+        ...session
+      })
     )
 
   const read: Kit<R>["read"] = (session, readerOptions = {}) =>
