@@ -8,10 +8,11 @@ import {
   UnexpectedCorrelationIdError,
   UserError
 } from "@platformatic/kafka"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import { inspect } from "node:util"
 import { classify } from "../src/internal/errors.ts"
-import { isSupported } from "./supported.ts"
+import { suiteOf } from "../../driver/test/client.ts"
+import { client } from "./client.ts"
 
 /** An answer with an error code, as its parsers throw it. */
 const answered = (code: number) => new ResponseError(17, 1, { "/": [code, null] }, {})
@@ -82,7 +83,7 @@ const thrown: ReadonlyArray<
   ["no error at all", undefined, "Connection", false]
 ]
 
-describe.skipIf(!isSupported)("what @platformatic/kafka throws", () => {
+suiteOf(client, "what @platformatic/kafka throws", () => {
   it.each(thrown)("%s", (_, error, reason, fatal) => {
     const classified = classify(error, "try")
     assert.strictEqual(classified.reason, reason)

@@ -1,4 +1,5 @@
 /** Brokers that misbehave: servers that speak as much of the protocol as a test needs. */
+import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as net from "node:net"
@@ -48,6 +49,34 @@ export const noMetadata = Buffer.concat([
   int32(-1),
   Buffer.from([1, 0])
 ])
+
+/** Metadata v12 of one broker and no topics */
+export const metadataOf = (address: string): Buffer => {
+  const [host = "", port] = address.split(":")
+  const name = Buffer.concat([Buffer.from([host.length + 1]), Buffer.from(host)])
+  // rack, tagged fields
+  const broker = [int32(1), name, int32(Number(port)), Buffer.from([0, 0])]
+  return Buffer.concat([
+    Buffer.from([0]),
+    int32(0),
+    Buffer.from([2]),
+    ...broker,
+    Buffer.from([0]),
+    int32(1),
+    Buffer.from([1, 0])
+  ])
+}
+
+/** ApiVersions of a broker that has nothing but Metadata, up to this version. */
+export const onlyMetadata = (version: number): Buffer =>
+  Buffer.concat([int16(0), int32(1), int16(keys.metadata), int16(0), int16(version)])
+
+/** SaslHandshake v1 that offers a mechanism */
+export const handshake = Buffer.concat([int16(0), int32(1), text("PLAIN")])
+
+/** SaslAuthenticate v1 with an error code, or none, and a session of so many milliseconds; 0: without an end */
+export const authenticated = (errorCode: number, session = 0): Buffer =>
+  Buffer.concat([int16(errorCode), int16(-1), int32(0), int32(0), int32(session)])
 
 export interface Request {
   readonly apiKey: number
@@ -107,3 +136,10 @@ export const server = (respond: (request: Request) => void): Effect.Effect<Serve
     }),
     ({ close }) => Effect.sync(close)
   )
+
+/** Waits until a server has no connection left. */
+export const nobodyLeft = (broker: Server): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    for (let turns = 0; turns < 200 && broker.sockets.size > 0; turns++) yield* Effect.sleep(5)
+    assert.strictEqual(broker.sockets.size, 0)
+  })
