@@ -12,7 +12,7 @@ import type {
   Signal
 } from "@concurrent-kafka/core/ConsumerSession"
 import { KafkaClient, type KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
-import { assert, type Vitest } from "@effect/vitest"
+import { assert, type TestOptions, type Vitest } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -49,6 +49,30 @@ export interface Reader {
   readonly partition: (topic: string, partition: number) => AssignedPartition
 }
 
+declare module "vitest" {
+  interface TaskMeta {
+    /** Why a test is skipped. */
+    skipped?: string
+  }
+}
+
+/** Why a test cannot be tried with a client or a harness that lacks what it needs. */
+const lacking = {
+  awaitedRevoke: "the client cannot hold a rejoin",
+  incremental: "the group protocol takes everything back at each rebalance",
+  eager: "the group protocol has no SyncGroup",
+  deleteTopic: "the harness cannot delete a topic",
+  addPartitions: "the harness cannot add partitions",
+  deleteRecordsBefore: "the harness cannot cut a log",
+  transaction: "the harness has no transactions",
+  removeOffsets: "the harness cannot take single records out of a log",
+  holdSync: "the harness cannot hold up a SyncGroup",
+  evict: "the harness cannot throw out a member",
+  breakConnections: "the harness cannot break a connection"
+} as const
+
+export type Need = keyof typeof lacking
+
 export interface Kit<R> {
   readonly harness: ContractHarness<R>
   readonly incremental: boolean
@@ -58,6 +82,8 @@ export interface Kit<R> {
     "sessionTimeout" | "heartbeatInterval" | "rebalanceTimeout" | "revokeTimeout" | "metadataMaxAge" | "maxWait"
   >
   readonly patience: number
+  /** The options of a test that needs these: without one of them it is skipped, and says why. */
+  readonly needs: (...needed: ReadonlyArray<Need>) => TestOptions
   /** Waits where nothing must happen. */
   readonly quiet: Effect.Effect<void>
   /** A name that no other test and no earlier run has used. */
@@ -219,8 +245,25 @@ export const makeKit = <R, E>(options: ContractOptions<R, E>): Kit<R> => {
       return reader
     })
 
+  const has = (need: Need): boolean => {
+    switch (need) {
+      case "awaitedRevoke":
+        return options.awaitedRevoke ?? true
+      case "incremental":
+      case "eager":
+        return options.protocol === need
+      default:
+        return harness[need] !== undefined
+    }
+  }
+
   return {
     harness,
+    needs: (...needed) => {
+      const missing = needed.find((need) => !has(need))
+      const skipped = missing === undefined ? {} : { skip: true, meta: { skipped: lacking[missing] } }
+      return { timeout: patience * 2, ...skipped }
+    },
     incremental: options.protocol === "incremental",
     awaitedRevoke: options.awaitedRevoke ?? true,
     settings,

@@ -12,7 +12,7 @@ import * as Scope from "effect/Scope"
 import { assertInOrder, keyOf, range, type Suite } from "./kit.ts"
 
 export const membership = <R>(suite: Suite<R>): void => {
-  const { awaitedRevoke, consume, fill, fresh, harness, incremental, it, open, patience, quiet } = suite
+  const { awaitedRevoke, consume, fill, fresh, harness, incremental, it, needs, open, patience, quiet } = suite
   const { read, settings, topic: newTopic, until } = suite
   const timeout = patience * 2
   /** Where a test decides itself when something ends, no time of a member may end it before, however slow the machine is. */
@@ -33,7 +33,7 @@ export const membership = <R>(suite: Suite<R>): void => {
     timeout
   )
 
-  it.effect.runIf(awaitedRevoke)(
+  it.effect(
     "a revoke is awaited: commits are taken in the hold, and the partition's next owner starts behind them",
     () =>
       Effect.gen(function* () {
@@ -75,7 +75,7 @@ export const membership = <R>(suite: Suite<R>): void => {
         assertInOrder(a)
         assertInOrder(b)
       }),
-    timeout
+    needs("awaitedRevoke")
   )
 
   it.effect(
@@ -107,7 +107,7 @@ export const membership = <R>(suite: Suite<R>): void => {
     timeout
   )
 
-  it.effect.runIf(awaitedRevoke)(
+  it.effect(
     "a revoke that nobody answers ends after the hold, and the membership goes on",
     () =>
       Effect.gen(function* () {
@@ -127,10 +127,10 @@ export const membership = <R>(suite: Suite<R>): void => {
         assert.strictEqual(a.of("Lost").length, 0)
         assert.isTrue([...a.held.values()].every((partition) => partition.retained))
       }),
-    timeout
+    needs("awaitedRevoke")
   )
 
-  it.effect.runIf(incremental && awaitedRevoke)(
+  it.effect(
     "exact revocations: the other partitions keep flowing while one is held",
     () =>
       Effect.gen(function* () {
@@ -151,7 +151,7 @@ export const membership = <R>(suite: Suite<R>): void => {
         yield* until("b has it", () => b.held.size === 1)
         assert.strictEqual([...b.held.values()][0]!.partition, gone!.partition)
       }),
-    timeout
+    needs("incremental", "awaitedRevoke")
   )
 
   it.effect(
@@ -228,7 +228,7 @@ export const membership = <R>(suite: Suite<R>): void => {
     timeout
   )
 
-  it.effect.runIf(harness.evict)(
+  it.effect(
     "who is thrown out has lost everything, and comes back with new epochs",
     () =>
       Effect.gen(function* () {
@@ -250,10 +250,10 @@ export const membership = <R>(suite: Suite<R>): void => {
         for (const one of late) assert.deepStrictEqual([one.outcome, "code" in one ? one.code : ""], ["stale", "EPOCH"])
         assert.isUndefined(yield* harness.committed(group.groupId, topic, 0))
       }),
-    timeout
+    needs("evict")
   )
 
-  it.effect.runIf(awaitedRevoke && harness.evict)(
+  it.effect(
     "who is thrown out in a hold is told at once that everything is lost, and the hold ends without an answer",
     () =>
       Effect.gen(function* () {
@@ -275,10 +275,10 @@ export const membership = <R>(suite: Suite<R>): void => {
         const late = yield* a.session.commit(lost.map((partition) => ({ ...partition, offset: 5n, metadata: "" })))
         for (const one of late) assert.deepStrictEqual([one.outcome, "code" in one ? one.code : ""], ["stale", "EPOCH"])
       }),
-    timeout
+    needs("awaitedRevoke", "evict")
   )
 
-  it.effect.runIf(!incremental && harness.holdSync)(
+  it.effect(
     "a missed generation retains nothing, and between JoinGroup and Assigned commits are deferred",
     () =>
       Effect.gen(function* () {
@@ -319,10 +319,10 @@ export const membership = <R>(suite: Suite<R>): void => {
           assert.deepStrictEqual(a.partition(topic, partition.partition).committed, { offset: 8n, metadata: "by b" })
         }
       }),
-    timeout
+    needs("eager", "holdSync")
   )
 
-  it.effect.runIf(harness.breakConnections)(
+  it.effect(
     "a broken connection heals by itself, and nothing comes twice",
     () =>
       Effect.gen(function* () {
@@ -338,6 +338,6 @@ export const membership = <R>(suite: Suite<R>): void => {
         assert.isTrue(reader.of("Chunk").every((chunk) => chunk.epoch === epoch))
         assert.isUndefined(reader.ended)
       }),
-    timeout
+    needs("breakConnections")
   )
 }

@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import { assertInOrder, type Suite, valueOf } from "./kit.ts"
 
 export const positions = <R>(suite: Suite<R>): void => {
-  const { consume, fill, fresh, harness, it, patience, quiet, topic: newTopic, until } = suite
+  const { consume, fill, fresh, harness, it, needs, patience, quiet, topic: newTopic, until } = suite
   const timeout = patience * 2
 
   it.effect(
@@ -118,7 +118,7 @@ export const positions = <R>(suite: Suite<R>): void => {
     timeout
   )
 
-  it.effect.runIf(harness.deleteRecordsBefore)(
+  it.effect(
     "a committed offset below the start: goes on at the start in the same epoch, and leaves the committed offset alone",
     () =>
       Effect.gen(function* () {
@@ -141,10 +141,10 @@ export const positions = <R>(suite: Suite<R>): void => {
         assert.strictEqual(valueOf(reader.records()[0]!), "0:30")
         assert.deepStrictEqual(yield* harness.committed(group, topic, 0), { offset: 10n, metadata: "mine" })
       }),
-    timeout
+    needs("deleteRecordsBefore")
   )
 
-  it.effect.runIf(harness.deleteRecordsBefore)(
+  it.effect(
     "a log that is cut under a paused position: goes on at the start, and leaves the committed offset alone",
     () =>
       Effect.gen(function* () {
@@ -168,6 +168,6 @@ export const positions = <R>(suite: Suite<R>): void => {
         }
         assert.deepStrictEqual(yield* harness.committed(group, topic, 0), { offset: 3n, metadata: "kept" })
       }),
-    timeout
+    needs("deleteRecordsBefore")
   )
 }

@@ -8,7 +8,7 @@ import { assertInOrder, range, record, type Suite } from "./kit.ts"
 const bytes = (...all: ReadonlyArray<number>): Uint8Array => Uint8Array.from(all)
 
 export const records = <R>(suite: Suite<R>): void => {
-  const { consume, fill, fresh, harness, it, patience, quiet, topic: newTopic, until } = suite
+  const { consume, fill, fresh, harness, it, needs, patience, quiet, topic: newTopic, until } = suite
   const timeout = patience * 2
 
   it.effect(
@@ -94,7 +94,7 @@ export const records = <R>(suite: Suite<R>): void => {
     timeout
   )
 
-  it.effect.runIf(harness.transaction)(
+  it.effect(
     "read_committed: passes aborted records and markers, and sees nothing of an open transaction",
     () =>
       Effect.gen(function* () {
@@ -118,10 +118,10 @@ export const records = <R>(suite: Suite<R>): void => {
         assert.deepStrictEqual(reader.values(), ["a", "a", "c", "c", "e", "e", "plain"])
         assertInOrder(reader)
       }),
-    timeout
+    needs("transaction")
   )
 
-  it.effect.runIf(harness.transaction)(
+  it.effect(
     "read_committed: a range of aborted records alone moves the position by a chunk without records",
     () =>
       Effect.gen(function* () {
@@ -134,10 +134,10 @@ export const records = <R>(suite: Suite<R>): void => {
         const [start] = yield* reader.session.logOffsets([{ topic, partition: 0 }])
         assert.strictEqual(start!.end, 3n)
       }),
-    timeout
+    needs("transaction")
   )
 
-  it.effect.runIf(harness.transaction)(
+  it.effect(
     "read_uncommitted: sees aborted and open transactions",
     () =>
       Effect.gen(function* () {
@@ -154,10 +154,10 @@ export const records = <R>(suite: Suite<R>): void => {
         assert.strictEqual(reader.chunks(topic, 0).at(-1)!.end, 3n)
         yield* finish("abort")
       }),
-    timeout
+    needs("transaction")
   )
 
-  it.effect.runIf(harness.removeOffsets)(
+  it.effect(
     "passes holes in the log, also at its end",
     () =>
       Effect.gen(function* () {
@@ -174,6 +174,6 @@ export const records = <R>(suite: Suite<R>): void => {
         )
         assertInOrder(reader)
       }),
-    timeout
+    needs("removeOffsets")
   )
 }

@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import { type Suite, valueOf } from "./kit.ts"
 
 export const topics = <R>(suite: Suite<R>): void => {
-  const { consume, fill, fresh, harness, it, open, patience, quiet, read, topic: newTopic, until } = suite
+  const { consume, fill, fresh, harness, it, needs, open, patience, quiet, read, topic: newTopic, until } = suite
   const timeout = patience * 2
 
   it.effect(
@@ -53,7 +53,7 @@ export const topics = <R>(suite: Suite<R>): void => {
     timeout
   )
 
-  it.effect.runIf(harness.deleteTopic)(
+  it.effect(
     "a topic that is deleted is gone, and the others go on",
     () =>
       Effect.gen(function* () {
@@ -75,10 +75,10 @@ export const topics = <R>(suite: Suite<R>): void => {
         assert.include(["committed", "deferred"], outcome!.outcome)
         assert.isUndefined(reader.ended)
       }),
-    timeout
+    needs("deleteTopic")
   )
 
-  it.effect.runIf(harness.deleteTopic)(
+  it.effect(
     "a topic that is deleted and created again is another one: its records come from the start in a new epoch",
     () =>
       Effect.gen(function* () {
@@ -103,10 +103,10 @@ export const topics = <R>(suite: Suite<R>): void => {
         yield* until("its record has come", () => valueOf(reader.records().at(-1)!) === "new")
         assert.notStrictEqual(reader.of("Chunk").at(-1)!.epoch, epoch)
       }),
-    timeout
+    needs("deleteTopic")
   )
 
-  it.effect.runIf(harness.addPartitions)(
+  it.effect(
     "partitions that are added are assigned, and what was held is retained",
     () =>
       Effect.gen(function* () {
@@ -121,6 +121,6 @@ export const topics = <R>(suite: Suite<R>): void => {
         yield* until("its records have come", () => reader.chunks(topic, 2).at(-1)?.nextOffset === 4n)
         assert.strictEqual(reader.chunks(topic, 0).flatMap((chunk) => chunk.records).length, 5)
       }),
-    timeout
+    needs("addPartitions")
   )
 }
