@@ -2,10 +2,11 @@
  * What happens in a history, and how all of it is healed at the end.
  */
 import * as Effect from "effect/Effect"
-import { groupId, Process, type Stage } from "./member.ts"
+import { Process } from "./member.ts"
 import { Prng } from "@concurrent-kafka/testing/Prng"
 import type { Action } from "./plan.ts"
 import { faultActions, type Step } from "./schedule.ts"
+import { groupId, type Stage } from "./stage.ts"
 import { TopicActions } from "./topics.ts"
 import { Troubles } from "./troubles.ts"
 
@@ -166,7 +167,7 @@ export class Actions {
             topics.write()
             troubles.loseWhileHeld(process)
           },
-          (process) => process.isUp && process.owner.revokeDrain > process.heartbeatInterval
+          (process) => process.isUp && process.revokeDrain > process.heartbeatInterval
         )
       case "failover":
         return this.some((process) => {
@@ -174,15 +175,15 @@ export class Actions {
           troubles.failover(process)
         })
       case "pause":
-        return this.some((process) => process.pause(!process.owner.paused))
+        return this.some((process) => process.user.pause(!process.user.hasPaused))
       case "pausePartition":
-        return this.some((process) => process.pausePartition(chance))
+        return this.some((process) => process.user.pausePartition(chance))
       case "seek":
-        return this.some((process) => process.seek(chance))
+        return this.some((process) => process.user.seek(chance))
       case "concurrency":
-        return this.some((process) => process.resize(chance.pick([1, 1, 2, 4, 20, "unbounded"])))
+        return this.some((process) => process.user.resize(chance.pick([1, 1, 2, 4, 20, "unbounded"])))
       case "flush":
-        return this.some((process) => process.flush())
+        return this.some((process) => process.user.flush())
       case "twice":
         return this.some((process) => process.runTwice(), isOwn)
     }
@@ -276,16 +277,18 @@ export class Actions {
     for (const slot of this.slots) {
       if (slot.process === undefined || !slot.process.isUp) return `${slot.clientId} is ${slot.process?.state}`
     }
-    for (const { owner, state } of this.processes) {
-      if (state !== "dead" && owner.running.size > 0) return `${owner.name} still handles`
+    for (const { owners, state } of this.processes) {
+      for (const { name, running } of owners) if (state !== "dead" && running.size > 0) return `${name} still handles`
     }
     const group = this.stage.cluster.groupUnsafe(groupId)
     if (group.state !== "Stable") return `the group is ${group.state}`
     for (const { process } of this.slots) {
       const { health, held, permits } = process!.look()
-      const { name } = process!.owner
-      const beyond = this.stage.checker.commits.beyondTheEnd(process!.owner)
-      if (beyond !== undefined) return `${name} reads ${beyond} beyond its end`
+      const { name } = process!
+      for (const owner of process!.owners) {
+        const beyond = this.stage.checker.commits.beyondTheEnd(owner)
+        if (beyond !== undefined) return `${owner.name} reads ${beyond} beyond its end`
+      }
       if (held.records !== 0 || held.bytes !== 0) return `${name} holds ${held.records} records, ${held.bytes} bytes`
       // what retention took is shown for an hour
       const trouble = health.reasons.find(({ code }) => code !== "standby" && code !== "lostToRetention")
@@ -302,7 +305,7 @@ export class Actions {
     const due = ++this.quiets % quietsPerLook === 0
     for (const { process } of this.slots) {
       if (process === undefined || process.realm.state !== "running" || process.state === "dead") continue
-      this.stage.checker.watch(process.owner)
+      for (const owner of process.owners) this.stage.checker.watch(owner)
       if (due) process.check()
     }
   }
@@ -313,7 +316,7 @@ export class Actions {
   }
 
   unnoticed(): void {
-    for (const { owner } of this.processes) this.stage.checker.commits.unnoticed(owner)
+    for (const { owners } of this.processes) for (const owner of owners) this.stage.checker.commits.unnoticed(owner)
   }
 
   closeAll(): void {
@@ -331,7 +334,7 @@ export class Actions {
     for (const process of this.processes) {
       if (process.state !== "closed") continue
       const left = process.realm.timers.size
-      if (left > 0) checker.violation("I8", `${process.owner.name} leaves ${left} timers`)
+      if (left > 0) checker.violation("I8", `${process.name} leaves ${left} timers`)
     }
   }
 }

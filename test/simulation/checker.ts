@@ -5,36 +5,29 @@
  */
 import { AttemptChecker } from "./attemptChecker.ts"
 import { CommitChecker } from "./commitChecker.ts"
-import { IdleChecker } from "./idleChecker.ts"
 import { Judge } from "./judge.ts"
 import type { Owner } from "./owner.ts"
 import { SessionChecker } from "./sessionChecker.ts"
+import { SnapshotChecker } from "./snapshotChecker.ts"
 
 export class Checker extends Judge {
   readonly commits = new CommitChecker(this)
   readonly sessions = new SessionChecker(this, this.commits)
   readonly attempts = new AttemptChecker(this)
-  readonly idleness = new IdleChecker(this)
+  readonly snapshots = new SnapshotChecker(this, this.attempts)
 
   constructor(...args: ConstructorParameters<typeof Judge>) {
     super(...args)
     this.attempts.interrupted = (attempt) => this.sessions.interrupted(attempt)
   }
 
-  /** Records of epochs that are over may still be held. */
-  isEnding(owner: Owner): boolean {
-    if (owner.closing !== undefined || this.world.now < owner.lastEnd + owner.interruptGrace + 5_000) return true
-    for (const epoch of owner.epochs.values()) if (epoch.state !== "ended" && epoch.mayEnd !== undefined) return true
-    return false
-  }
-
   /** Everything that a clock decides. */
   watch(owner: Owner): void {
     this.attempts.watch(owner)
     this.sessions.watch(owner)
-    const { stoppedAt } = owner
+    const { stoppedAt } = owner.life
     if (stoppedAt !== undefined && this.world.now - stoppedAt > owner.shutdownTimeout + 60_000) {
-      owner.stoppedAt = undefined
+      owner.life.stoppedAt = undefined
       this.violation("P26", `${owner.name} was told to stop and runs on`)
     }
   }

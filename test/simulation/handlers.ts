@@ -12,7 +12,7 @@ import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { Checker } from "./checker.ts"
-import type { Attempt, Owner } from "./owner.ts"
+import type { Attempt, Life, Owner } from "./owner.ts"
 import type { Behaviour, Plan, PolicyKind } from "./plan.ts"
 import { Prng } from "@concurrent-kafka/testing/Prng"
 import { keyOf, type Rec } from "./truth.ts"
@@ -20,7 +20,10 @@ import { keyOf, type Rec } from "./truth.ts"
 export interface Handling {
   readonly plan: Plan
   readonly checker: Checker
-  readonly owner: Owner
+  readonly life: Life
+  /** the member that has this epoch */
+  readonly ownerOf: (epoch: number) => Owner
+  readonly timeout: number | undefined
   readonly chance: Prng
   readonly policy: PolicyKind
   /** there is an offset map, so that records can be parked */
@@ -83,7 +86,7 @@ const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: D
               world.resolved()
               resolve()
             }
-            const cancel = world.after(h.owner.realm, ms, end)
+            const cancel = world.after(attempt.owner.realm, ms, end)
             signal.addEventListener("abort", () => {
               cancel()
               end()
@@ -117,7 +120,7 @@ const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: D
       return Effect.andThen(
         Effect.addFinalizer((exit) =>
           busy(
-            h.owner,
+            attempt.owner,
             Effect.andThen(
               sleep(chance.int(1, 100)),
               behaviour === "finalizerDies"
@@ -132,15 +135,15 @@ const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: D
       )
     case "again": {
       const after = moment()
-      checker.attempts.retries(h.owner, attempt.rec, delivery.epoch, after)
+      checker.attempts.retries(attempt.owner, attempt.rec, delivery.epoch, after)
       return Directive.retryAfter(after)
     }
     case "giveUp":
       return Effect.andThen(sleep(chance.int(0, 5)), Directive.skip("it said so"))
     case "bury":
-      checker.attempts.sends(h.owner, attempt.rec, delivery.epoch)
+      checker.attempts.sends(attempt.owner, attempt.rec, delivery.epoch)
       // refused for good, there is no next decision
-      h.owner.buried.add(attempt.rec)
+      attempt.owner.buried.add(attempt.rec)
       return Directive.deadLetter(deadLetterTopic, "it said so")
     case "cleanup": {
       // longer than it is waited for, sometimes
@@ -166,10 +169,11 @@ const choose = ({ chance, healed, plan, policy }: Handling): Behaviour => {
 }
 
 export const makeHandler = (h: Handling): Handler<never, never> => {
-  const { checker, owner, plan } = h
+  const { checker, plan, timeout } = h
   const topics = plan.topics.map((topic) => topic.name) as [string, ...Array<string>]
   const handle = (delivery: Delivery): Body => {
     const rec = checker.recordOf(delivery)
+    const owner = h.ownerOf(delivery.epoch)
     const attempt = checker.attempts.starts(owner, rec, delivery.epoch, delivery.attempt)
     const its: Handling = { ...h, chance: chanceOf(h, rec) }
     const behaviour = choose(its)
@@ -200,29 +204,28 @@ export const makeHandler = (h: Handling): Handler<never, never> => {
     })
   }
   const handler = Handler.make(topics, handle as (delivery: Delivery) => Effect.Effect<void, never, Scope.Scope>)
-  return owner.timeout === undefined
-    ? handler
-    : (Handler.timeout(owner.timeout)(handler) as unknown as Handler<never, never>)
+  return timeout === undefined ? handler : (Handler.timeout(timeout)(handler) as unknown as Handler<never, never>)
 }
 
 /** Without a policy a handler that fails ends its consumer. */
 const mayStop = (h: Handling, why: string): void => {
-  if (h.policy === "none" || h.policy === "stop") h.owner.closing ??= why
+  if (h.policy === "none" || h.policy === "stop") h.life.closing ??= why
 }
 
 export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefined => {
-  const { chance, checker, owner } = h
+  const { chance, checker } = h
   const skip = (record: Delivery): Decision.Skip => {
     const rec = checker.recordOf(record)
+    const owner = h.ownerOf(record.epoch)
     checker.attempts.skips(owner, rec, record.epoch)
     checker.trace.log(owner.name, `skips ${keyOf(rec)}@${rec.offset}#${record.epoch}`)
     return { _tag: "Skip" }
   }
-  const stop = (): Decision.Stop => {
+  const stop = ({ epoch }: Delivery): Decision.Stop => {
     checker.happened("stop")
-    owner.closing ??= "the policy says stop"
-    owner.stoppedAt ??= checker.world.now
-    checker.trace.log(owner.name, "the policy says stop")
+    h.life.closing ??= "the policy says stop"
+    h.life.stoppedAt ??= checker.world.now
+    checker.trace.log(h.ownerOf(epoch).name, "the policy says stop")
     return { _tag: "Stop" }
   }
   switch (h.policy) {
@@ -232,16 +235,17 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
       return {
         ...FailurePolicy.skip,
         decide: ({ record }) => {
-          checker.attempts.asks(owner, checker.recordOf(record), record.epoch)
+          checker.attempts.asks(h.ownerOf(record.epoch), checker.recordOf(record), record.epoch)
           return Effect.sync(() => skip(record))
         }
       }
     case "stop":
-      return { ...FailurePolicy.stop, decide: () => Effect.sync(stop) }
+      return { ...FailurePolicy.stop, decide: ({ record }) => Effect.sync(() => stop(record)) }
     case "decide":
       return FailurePolicy.make((failure: Failure<unknown>) => {
         const { record } = failure
         const rec = checker.recordOf(record)
+        const owner = h.ownerOf(record.epoch)
         checker.attempts.asks(owner, rec, record.epoch)
         if (h.healed()) return skip(record)
         const chance = chanceOf(h, rec)
@@ -300,6 +304,7 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
         ? step.pipe(FailurePolicy.orDeadLetter(deadLetterTopic, { refused: "skip" }))
         : step.pipe(FailurePolicy.orSkip)
       const tell = (decision: Decision, record: Delivery, rec: Rec): void => {
+        const owner = h.ownerOf(record.epoch)
         if (decision._tag === "Retry") {
           const after = Duration.toMillis(Duration.fromInputUnsafe(decision.after))
           checker.attempts.retries(owner, rec, record.epoch, after)
@@ -316,7 +321,7 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
         decide: (failure) => {
           const { record } = failure
           const rec = checker.recordOf(record)
-          checker.attempts.asks(owner, rec, record.epoch)
+          checker.attempts.asks(h.ownerOf(record.epoch), rec, record.epoch)
           if (h.healed()) return Effect.sync(() => skip(record))
           return Effect.map((policy as FailurePolicy<unknown, never>).decide(failure), (decision) => {
             tell(decision, record, rec)
@@ -328,6 +333,7 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
     case "make":
       return FailurePolicy.make(({ record }) => {
         const rec = checker.recordOf(record)
+        const owner = h.ownerOf(record.epoch)
         checker.attempts.asks(owner, rec, record.epoch)
         const chance = chanceOf(h, rec)
         const what = h.healed() ? "skip" : chance.weighted({ skip: 10, later: 6, stop: 0.3, die: 0.2, stopLater: 0.2 })
@@ -343,11 +349,17 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
               )
             )
           case "stop":
-            return stop()
+            return stop(record)
           case "stopLater":
-            return busy(owner, Effect.andThen(Effect.sleep(chance.skewed(1, 2000)), Effect.sync(stop)))
+            return busy(
+              owner,
+              Effect.andThen(
+                Effect.sleep(chance.skewed(1, 2000)),
+                Effect.sync(() => stop(record))
+              )
+            )
           case "die":
-            stop()
+            stop(record)
             return Effect.die("the policy dies")
         }
       })

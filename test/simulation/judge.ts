@@ -47,6 +47,13 @@ export class Judge {
     return this.world.now >= Math.max(this.calmSince, this.lastFault() + 30_000, owner.refusedAt + 30_000)
   }
 
+  /** Records of epochs that are over may still be held. */
+  isEnding(owner: Owner): boolean {
+    if (owner.closing !== undefined || this.world.now < owner.lastEnd + owner.interruptGrace + 5_000) return true
+    for (const epoch of owner.epochs.values()) if (epoch.state !== "ended" && epoch.mayEnd !== undefined) return true
+    return false
+  }
+
   end(epoch: EpochTruth | undefined): void {
     if (epoch === undefined || epoch.state === "ended") return
     epoch.state = "ended"

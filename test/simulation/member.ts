@@ -1,16 +1,15 @@
 /**
- * One process with one consumer: started, closed in every way there is, frozen, killed. A member that starts again is another
- * process under the same client id.
+ * One process with one consumer, which is one member of the group or several: started, closed in every way there is, frozen, killed. A
+ * process that starts again is another one under the same client id.
  */
 import { ConcurrentConsumer, type ConcurrentConsumerShape } from "@concurrent-kafka/core/ConcurrentConsumer"
 import type { ConsumerRecord } from "@concurrent-kafka/core/ConsumerRecord"
 import { ConsumerRegistry, makeRegistry } from "@concurrent-kafka/core/ConsumerRegistry"
 import { Diagnostics } from "@concurrent-kafka/core/Diagnostics"
-import { FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
 import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
 import { KafkaProducer } from "@concurrent-kafka/core/KafkaProducer"
 import type { Snapshot } from "@concurrent-kafka/core/Snapshot"
-import type { Cluster } from "@concurrent-kafka/testing/MemoryKafka"
+import type { MemorySession } from "@concurrent-kafka/testing/MemoryKafka"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -22,33 +21,24 @@ import * as Random from "effect/Random"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import type { Checker } from "./checker.ts"
-import { orderOf, Owner } from "./owner.ts"
-import type { Coverage } from "./coverage.ts"
+import { Life, orderOf, Owner } from "./owner.ts"
 import { makeHandler, makePolicy } from "./handlers.ts"
-import type { MemberPlan, Plan } from "./plan.ts"
+import type { MemberPlan } from "./plan.ts"
 import { Prng } from "@concurrent-kafka/testing/Prng"
-import type { Cut } from "./schedule.ts"
 import { watchedClient, watchedProducer } from "./spy.ts"
-import { Realm, type World } from "@concurrent-kafka/testing/World"
-
-export interface Stage {
-  readonly world: World
-  readonly cluster: Cluster
-  readonly checker: Checker
-  readonly coverage: Coverage
-  readonly plan: Plan
-  readonly healed: () => boolean
-  readonly cut: Cut
-}
-
-export const groupId = "group"
+import { groupId, type Stage } from "./stage.ts"
+import { Realm } from "@concurrent-kafka/testing/World"
+import { User } from "./user.ts"
 
 /** Shutdown may take this much longer than `shutdownTimeout`. */
 const closingSlack = 2_000
 
 export class Process {
-  readonly owner: Owner
+  readonly name: string
+  /** its members */
+  readonly owners: ReadonlyArray<Owner>
   readonly realm: Realm
+  readonly user: User
   consumer: ConcurrentConsumerShape | undefined
   /** `building`, `failed` to build or by itself, `idle` without a run, `running`, `closing`, `closed`, `dead` */
   state: "building" | "failed" | "idle" | "running" | "interrupting" | "closing" | "closed" | "dead" = "building"
@@ -74,40 +64,59 @@ export class Process {
     const { checker, coverage, world } = stage
     // a client id of its own, so that what a dead process sent is not taken for its successor's
     const name = `${clientId}.${number}`
+    this.name = name
     this.realm = new Realm(name, world, stage.plan.together)
-    const { concurrency, startFrom } = plan.options
-    this.owner = new Owner({
-      name,
-      clientId: name,
-      realm: this.realm,
-      order: stage.plan.order,
-      mapped: plan.options.offsetMap !== "off",
-      filters: stage.plan.filters,
-      startsLatest: startFrom === "latest",
-      limit: concurrency === "unbounded" ? Number.POSITIVE_INFINITY : concurrency,
-      timeout: plan.timeout,
-      maxUncommitted: plan.options.maxUncommitted,
-      flushTime: plan.options.interruptGrace + plan.options.flushReserve,
-      interruptGrace: plan.options.interruptGrace,
-      revokeDrain: plan.options.revokeDrain,
-      shutdownTimeout: plan.options.shutdownTimeout,
-      flushReserve: plan.options.flushReserve,
-      decidesLate: plan.policy === "make" || plan.policy === "decide",
-      failsHard: plan.policy === "none" || plan.policy === "stop"
-    })
+    const { options } = plan
+    const life = new Life()
+    this.owners = Array.from(
+      { length: options.members },
+      (_, i) =>
+        new Owner({
+          name: options.members === 1 ? name : `${name}/${i + 1}`,
+          clientId: name,
+          realm: this.realm,
+          life,
+          order: stage.plan.order,
+          mapped: options.offsetMap !== "off",
+          filters: stage.plan.filters,
+          startsLatest: options.startFrom === "latest",
+          limit: options.concurrency === "unbounded" ? Number.POSITIVE_INFINITY : options.concurrency,
+          timeout: plan.timeout,
+          maxUncommitted: options.maxUncommitted,
+          // the fetch that crosses the limit, and those under way before fetching was paused: here a fetch may take no time
+          mostHeld: options.maxHeldRecords + 4 * stage.plan.maxChunk,
+          flushTime: options.interruptGrace + options.flushReserve,
+          interruptGrace: options.interruptGrace,
+          revokeDrain: options.revokeDrain,
+          shutdownTimeout: options.shutdownTimeout,
+          flushReserve: options.flushReserve,
+          decidesLate: plan.policy === "make" || plan.policy === "decide",
+          failsHard: plan.policy === "none" || plan.policy === "stop"
+        })
+    )
+    if (options.members > 1) checker.happened("several members")
     const chance = new Prng(stage.plan.seed, name)
     const handling = {
       plan: stage.plan,
       checker,
-      owner: this.owner,
+      life,
+      ownerOf: (epoch: number) => this.owners.find(({ epochs }) => epochs.has(epoch)) ?? this.owners[0]!,
+      timeout: plan.timeout,
       chance,
       policy: plan.policy,
-      mapped: plan.options.offsetMap !== "off",
+      mapped: options.offsetMap !== "off",
       healed: stage.healed,
       count: (what: string) => coverage.count(what)
     }
     this.handler = makeHandler(handling)
     this.policy = makePolicy(handling)
+    this.user = new User({
+      name,
+      checker,
+      owners: this.owners,
+      consumer: () => this.consumer!,
+      fork: (effect) => this.fork(effect)
+    })
     const random: Random.Random = {
       nextDoubleUnsafe: () => chance.next(),
       nextIntUnsafe: () => chance.int(0, 2 ** 31)
@@ -138,7 +147,7 @@ export class Process {
     const producer = Effect.runSyncWith(base)(
       KafkaProducer.make.pipe(Effect.provideService(KafkaClient, this.client), Scope.provide(this.producing))
     )
-    this.context = Context.add(base, KafkaProducer, watchedProducer(producer, checker, this.owner))
+    this.context = Context.add(base, KafkaProducer, watchedProducer(producer, checker, name, this.owners))
     this.build()
   }
 
@@ -150,7 +159,7 @@ export class Process {
     const { checker, plan } = this.stage
     const watched = Layer.succeed(
       KafkaClient,
-      watchedClient(this.client, checker, this.owner, () => this.state === "interrupting")
+      watchedClient(this.client, checker, this.owners, () => this.state === "interrupting")
     )
     const options = {
       ...this.plan.options,
@@ -158,7 +167,7 @@ export class Process {
       groupId,
       ...(plan.filters ? { headerFilter: (record: ConsumerRecord) => this.wants(record) } : {})
     }
-    checker.trace.log(this.owner.name, "starts")
+    checker.trace.log(this.name, "starts")
     if (this.plan.launched) {
       const layer = ConcurrentConsumer.layerHandler(this.handler, {
         ...options,
@@ -179,18 +188,20 @@ export class Process {
   private notBuilt(cause: Cause.Cause<unknown>): void {
     const { checker } = this.stage
     const error = String(Cause.squash(cause))
-    checker.trace.log(this.owner.name, `cannot be built: ${error}`)
+    checker.trace.log(this.name, `cannot be built: ${error}`)
     this.state = "failed"
     if (!error.includes("Connection")) checker.violation("plan", error)
   }
 
   /** A whole program: it ends when it is interrupted, or by the failure of its consumer. */
   private launch(program: Effect.Effect<never, unknown>): void {
-    this.owner.joins = () => {
+    const joins = () => {
+      for (const owner of this.owners) owner.joins = () => {}
       this.consumer = Effect.runSync(this.registry.consumers)[0]
       this.state = "running"
       this.runs++
     }
+    for (const owner of this.owners) owner.joins = joins
     this.program = this.fork(program)
     this.program.addObserver((exit) => {
       if (this.realm.state === "dead" || this.state === "closing" || Exit.isSuccess(exit)) return
@@ -204,15 +215,17 @@ export class Process {
     const { checker } = this.stage
     if (typeof topic !== "string" || typeof partition !== "number" || typeof offset !== "string") return
     const at = { topic, partition, offset: BigInt(offset) }
-    if (message.startsWith("skipped a record")) checker.attempts.skippedLater(this.owner, at)
-    if (message.includes("refused for good") && checker.attempts.isBuried(this.owner, at))
-      this.owner.closing ??= "a dead letter was refused"
+    for (const owner of this.owners) {
+      if (message.startsWith("skipped a record")) checker.attempts.skippedLater(owner, at)
+      if (message.includes("refused for good") && checker.attempts.isBuried(owner, at))
+        this.life.closing ??= "a dead letter was refused"
+    }
   }
 
   private order(record: ConsumerRecord): string {
     const rec = this.stage.checker.recordOf(record)
     if (rec.unorderable && !this.stage.healed()) {
-      if (this.plan.policy === "none" || this.plan.policy === "stop") this.owner.closing ??= "the order function throws"
+      if (this.plan.policy === "none" || this.plan.policy === "stop") this.life.closing ??= "the order function throws"
       this.stage.checker.happened("order function dies")
       throw new Error("the order function throws")
     }
@@ -222,7 +235,7 @@ export class Process {
   private wants(record: Parameters<Checker["recordOf"]>[0]): boolean {
     const rec = this.stage.checker.recordOf(record)
     if (rec.filter === "throws" && !this.stage.healed()) {
-      if (this.plan.policy === "none" || this.plan.policy === "stop") this.owner.closing ??= "the filter throws"
+      if (this.plan.policy === "none" || this.plan.policy === "stop") this.life.closing ??= "the filter throws"
       this.stage.checker.happened("filter dies")
       throw new Error("the filter throws")
     }
@@ -234,8 +247,8 @@ export class Process {
     const { checker } = this.stage
     this.state = "running"
     if (++this.runs > 1) this.stage.coverage.row("partition", "P27")
-    this.owner.closing = undefined
-    checker.trace.log(this.owner.name, `runs, for the ${this.runs}. time`)
+    this.life.closing = undefined
+    checker.trace.log(this.name, `runs, for the ${this.runs}. time`)
     const options = this.policy === undefined ? [] : ([{ onFailure: this.policy }] as const)
     this.run = this.fork(this.consumer!.run(this.handler, ...options))
     this.run.addObserver((exit) => this.runEnded(exit))
@@ -246,11 +259,11 @@ export class Process {
     const { checker } = this.stage
     const failure =
       Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause) ? String(Cause.squash(exit.cause)) : undefined
-    checker.trace.log(this.owner.name, `run ended${failure === undefined ? "" : `: ${failure}`}`)
+    checker.trace.log(this.name, `run ended${failure === undefined ? "" : `: ${failure}`}`)
     this.ended()
-    this.owner.stoppedAt = undefined
-    if (failure !== undefined && this.owner.closing === undefined && !this.owner.sessionEnded) {
-      checker.violation("I9", `${this.owner.name} ended by ${failure}`)
+    this.life.stoppedAt = undefined
+    if (failure !== undefined && this.life.closing === undefined && !this.life.sessionEnded) {
+      checker.violation("I9", `${this.name} ended by ${failure}`)
     }
     if (this.state === "interrupting" || this.state === "running")
       this.state = failure === undefined ? "idle" : "failed"
@@ -259,25 +272,23 @@ export class Process {
   /** After a run: nothing may be left of it but who ignores his interruption. */
   private ended(): void {
     const { checker } = this.stage
-    for (const attempt of this.owner.running) {
-      if (!attempt.stubborn)
-        checker.violation("I8", `${attempt.rec.offset} of ${attempt.rec.topic} runs on after the end`)
+    for (const { left, name, revoking, running } of this.owners) {
+      for (const { rec, stubborn } of running) {
+        if (!stubborn) checker.violation("I8", `${rec.offset} of ${rec.topic} runs on after the end`)
+      }
+      if (!left) checker.violation("I8", `${name} ended and has not left the group`)
+      for (const { signal } of revoking) {
+        checker.violation("answer", `${name} did not answer the revoke of ${signal.partitions.length} partitions`)
+      }
+      revoking.clear()
     }
-    if (!this.owner.left) checker.violation("I8", `${this.owner.name} ended and has not left the group`)
-    for (const { signal } of this.owner.revoking) {
-      checker.violation(
-        "answer",
-        `${this.owner.name} did not answer the revoke of ${signal.partitions.length} partitions`
-      )
-    }
-    this.owner.revoking.clear()
   }
 
   /** Interrupts `run`; the consumer stays. */
   interrupt(): void {
     if (this.state !== "running") return
     this.state = "interrupting"
-    this.owner.closing ??= "run is interrupted"
+    this.life.closing ??= "run is interrupted"
     this.bounded("the interruption of run", Fiber.interrupt(this.run!))
   }
 
@@ -285,7 +296,7 @@ export class Process {
   close(interruptFirst: boolean): void {
     if (this.state === "closing" || this.state === "closed" || this.state === "dead") return
     this.state = "closing"
-    this.owner.closing ??= "it closes"
+    this.life.closing ??= "it closes"
     const run = this.run
     if (interruptFirst && run !== undefined) run.interruptUnsafe()
     const closing = this.program === undefined ? Scope.close(this.scope, Exit.void) : Fiber.interrupt(this.program)
@@ -302,11 +313,11 @@ export class Process {
     const { checker, world } = this.stage
     const began = world.now
     const frozenBefore = this.realm.frozenFor
-    checker.trace.log(this.owner.name, `${what} begins`)
+    checker.trace.log(this.name, `${what} begins`)
     this.fork(effect).addObserver((exit) => {
       if (this.realm.state === "dead") return
       const took = this.realm.awakeSince(began, frozenBefore, world.now)
-      checker.trace.log(this.owner.name, `${what} took ${took}`)
+      checker.trace.log(this.name, `${what} took ${took}`)
       if (Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)) {
         checker.violation("I8", `${what} failed: ${Cause.pretty(exit.cause)}`)
       }
@@ -315,77 +326,9 @@ export class Process {
     })
   }
 
-  /** What a user does to it meanwhile. */
-  ask<A, E>(what: string, effect: Effect.Effect<A, E>, then: (exit: Exit.Exit<A, E>) => void = () => {}): void {
-    const { trace } = this.stage.checker
-    trace.log(this.owner.name, what)
-    this.fork(effect).addObserver((exit) => {
-      if (this.realm.state === "dead") return
-      trace.log(this.owner.name, `${what}: ${Exit.isSuccess(exit) ? "done" : String(Cause.squash(exit.cause))}`)
-      then(exit)
-    })
-  }
-
   /** It must refuse to run twice at once. */
   runTwice(): void {
-    this.ask("runs a second time", this.consumer!.run(this.handler, { onFailure: FailurePolicy.skip }), (exit) => {
-      const error = Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : "success"
-      if (!error.includes("one handler at a time")) {
-        this.stage.checker.violation("run", `${this.owner.name} ran twice at once: ${error}`)
-      }
-    })
-  }
-
-  pause(paused: boolean): void {
-    const { owner } = this
-    if (!paused) {
-      owner.paused = false
-      for (const epoch of owner.epochs.values()) epoch.paused = false
-    }
-    this.ask(paused ? "pauses" : "resumes", paused ? this.consumer!.pause() : this.consumer!.resume())
-    owner.paused = paused
-  }
-
-  /** Pauses a partition, or lets it go on. */
-  pausePartition(chance: Prng): void {
-    const { owner } = this
-    const epochs = [...owner.epochs.values()].filter((epoch) => epoch.state !== "ended")
-    if (epochs.length === 0) return
-    const epoch = chance.pick(epochs)
-    if (epoch.paused) {
-      // a consumer that is paused as a whole stays so
-      if (!owner.paused) epoch.paused = false
-      this.ask(`resumes ${epoch.key}`, this.consumer!.resume([epoch]))
-    } else {
-      this.ask(`pauses ${epoch.key}`, this.consumer!.pause([epoch]), (exit) => {
-        if (Exit.isSuccess(exit)) epoch.paused = true
-      })
-    }
-  }
-
-  seek(chance: Prng): void {
-    const epochs = [...this.owner.epochs.values()].filter((epoch) => epoch.state !== "ended")
-    if (epochs.length === 0) return
-    const epoch = chance.pick(epochs)
-    const to = chance.weighted({ start: 1, end: 1, offset: 3 })
-    const last = epoch.delivered.at(-1)?.offset ?? 0n
-    const offset = to === "offset" ? BigInt(chance.int(0, Number(last) + 3)) : to
-    epoch.mayEnd = "sought"
-    this.owner.seeksTo = typeof offset === "bigint" ? offset : undefined
-    this.ask(`seeks ${epoch.key} to ${offset}`, this.consumer!.seek(epoch, offset))
-    // it was reopened by now, or will not be
-    this.owner.seeksTo = undefined
-  }
-
-  resize(n: number | "unbounded"): void {
-    const limit = n === "unbounded" ? Number.POSITIVE_INFINITY : n
-    this.owner.limit = Math.max(this.owner.limit, limit)
-    this.ask(`changes its concurrency to ${n}`, this.consumer!.setConcurrency(n))
-    this.owner.limit = limit
-  }
-
-  flush(): void {
-    this.ask("flushes", this.consumer!.flush)
+    this.user.runTwice(this.handler)
   }
 
   look(): Snapshot {
@@ -394,78 +337,67 @@ export class Process {
 
   /** What it says of itself, against what was seen from outside. */
   check(): void {
-    const { consumer, owner, stage } = this
-    if (consumer === undefined) return
-    const { checker } = stage
+    if (this.consumer === undefined) return
     const snapshot = this.look()
-    const { maxHeldRecords } = this.plan.options
-    if (snapshot.unexpectedTransitions !== 0) checker.violation("table", `${owner.name}: unexpected transitions`)
-    checker.attempts.counted(owner, snapshot.outcomes)
-    if (snapshot.permits.used < owner.running.size) {
-      checker.violation("I5", `${owner.name} tells of ${snapshot.permits.used} permits, and ${owner.running.size} run`)
-    }
-    for (const p of snapshot.partitions) {
-      // the fetch that crosses the limit, and those that were under way before fetching was paused: here a fetch may take no time
-      if (p.heldRecords >= maxHeldRecords + 4 * stage.plan.maxChunk) {
-        checker.violation("I6", `${owner.name} holds ${p.heldRecords} of ${p.topic}/${p.partition}`)
-      }
-    }
-    checker.idleness.look(owner, snapshot)
-    for (const p of snapshot.partitions) {
-      const epoch = owner.epochs.get(p.epoch)
-      // one that is parked beyond the limit goes on at once
-      if (epoch?.state !== "open" || epoch.paused || owner.paused || owner.closing !== undefined) continue
-      if (p.parked > epoch.parkLimit)
-        checker.violation("R20", `${owner.name} has ${p.parked} of ${epoch.key} parked, of at most ${epoch.parkLimit}`)
-    }
-    const held = snapshot.partitions.reduce((sum, p) => sum + p.heldRecords, 0)
-    const ending = checker.isEnding(owner)
-    if (held > snapshot.held.records || (held < snapshot.held.records && !ending)) {
-      checker.violation("I6", `${owner.name} holds ${snapshot.held.records}, and its partitions ${held}`)
-    }
+    const each = this.owners.length === 1 ? [snapshot] : snapshot.members
+    this.owners.forEach((owner, i) => this.stage.checker.snapshots.look(owner, each[i]!))
   }
 
   /** Whatever its user did to it is undone. */
   heal(): void {
     if (this.isHealed || !this.isUp) return
     this.isHealed = true
-    this.pause(false)
-    for (const epoch of this.owner.epochs.values()) {
-      if (epoch.state !== "ended") this.ask(`resumes ${epoch.key}`, this.consumer!.resume([epoch]))
-    }
+    this.user.heal()
   }
 
   kill(): void {
     if (this.state === "dead") return
-    this.stage.checker.trace.log(this.owner.name, "is killed")
+    this.stage.checker.trace.log(this.name, "is killed")
     this.state = "dead"
     this.stage.world.kill(this.realm)
-    this.owner.running.clear()
-    this.owner.revoking.clear()
-    this.session()?.crash.pipe(Effect.runSync)
+    for (const { revoking, running } of this.owners) {
+      running.clear()
+      revoking.clear()
+    }
+    for (const session of this.sessions()) Effect.runSync(session.crash)
   }
 
   freeze(): void {
-    this.stage.checker.trace.log(this.owner.name, "freezes")
-    this.session()?.freeze.pipe(Effect.runSync)
+    this.stage.checker.trace.log(this.name, "freezes")
+    for (const session of this.sessions()) Effect.runSync(session.freeze)
     this.stage.world.freeze(this.realm)
   }
 
   thaw(): void {
     if (this.realm.state !== "frozen") return
-    this.stage.checker.trace.log(this.owner.name, "thaws")
-    this.session()?.thaw.pipe(Effect.runSync)
+    this.stage.checker.trace.log(this.name, "thaws")
+    for (const session of this.sessions()) Effect.runSync(session.thaw)
     this.stage.world.thaw(this.realm)
   }
 
-  /** Its newest session, while that is open. */
-  session() {
-    return this.stage.cluster.sessionsUnsafe().findLast((s) => s.clientId === this.owner.clientId && s.isOpenUnsafe())
+  /** Those of its members, while they are open. */
+  sessions(): ReadonlyArray<MemorySession> {
+    return this.stage.cluster.sessionsUnsafe().filter((s) => s.clientId === this.name && s.isOpenUnsafe())
+  }
+
+  /** Of one of its members. */
+  session(chance: Prng): MemorySession | undefined {
+    const sessions = this.sessions()
+    return sessions.length > 1 ? chance.pick(sessions) : sessions[0]
   }
 
   /** nobody else knows any of its assignors */
   get isStranger(): boolean {
     return !this.plan.assignors.includes("sticky")
+  }
+
+  /** how its members end */
+  get life(): Life {
+    return this.owners[0]!.life
+  }
+
+  get revokeDrain(): number {
+    return this.plan.options.revokeDrain
   }
 
   get requestTimeout(): number {

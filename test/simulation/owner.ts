@@ -90,11 +90,23 @@ export interface Outstanding {
   readonly fresh: ReadonlySet<EpochTruth>
 }
 
-/** A process, as the checker sees it. */
+/** What the members of one process have in common: how they end, and that they are paused. */
+export class Life {
+  /** why it may interrupt everything and end */
+  closing: string | undefined = undefined
+  paused = false
+  /** when the policy said stop */
+  stoppedAt: number | undefined = undefined
+  /** the client has given up for good */
+  sessionEnded = false
+}
+
+/** A member of a process, as the checker sees it. Most processes have one. */
 export class Owner {
   readonly name: string
   readonly clientId: string
   readonly realm: Realm
+  readonly life: Life
   readonly order: Order
   /** it reads and writes offset maps */
   readonly mapped: boolean
@@ -102,6 +114,8 @@ export class Owner {
   readonly startsLatest: boolean
   readonly timeout: number | undefined
   readonly maxUncommitted: number
+  /** a partition holds fewer records than this */
+  readonly mostHeld: number
   /** how long a revoke without a hold may take */
   readonly flushTime: number
   readonly interruptGrace: number
@@ -127,24 +141,17 @@ export class Owner {
   /** dead letters on their way, and in which epoch */
   readonly letters = new Map<Rec, EpochTruth>()
   readonly revoking = new Set<Outstanding>()
-  /** why it may interrupt everything and end */
-  closing: string | undefined = undefined
   left = true
-  paused = false
   /** called when it joins the group */
   joins: () => void = () => {}
   /** its user moves a partition there, just now */
   seeksTo: bigint | undefined = undefined
-  /** when the policy said stop */
-  stoppedAt: number | undefined = undefined
   /** when an epoch ended, or may have */
   lastEnd = 0
   /** when a commit did not go through */
   refusedAt = 0
   /** a broker has said that its maps are too large */
   cutsMaps = false
-  /** the client has given up for good */
-  sessionEnded = false
   /** how many of each outcome the engine must have counted: at least, and at most */
   readonly handled = { least: 0, most: 0 }
   readonly skipped = { least: 0, most: 0 }
@@ -158,6 +165,7 @@ export class Owner {
     readonly name: string
     readonly clientId: string
     readonly realm: Realm
+    readonly life: Life
     readonly order: Order
     readonly mapped: boolean
     readonly filters: boolean
@@ -165,6 +173,7 @@ export class Owner {
     readonly limit: number
     readonly timeout: number | undefined
     readonly maxUncommitted: number
+    readonly mostHeld: number
     readonly flushTime: number
     readonly interruptGrace: number
     readonly revokeDrain: number
@@ -176,6 +185,7 @@ export class Owner {
     this.name = options.name
     this.clientId = options.clientId
     this.realm = options.realm
+    this.life = options.life
     this.order = options.order
     this.mapped = options.mapped
     this.filters = options.filters
@@ -183,6 +193,7 @@ export class Owner {
     this.limit = options.limit
     this.timeout = options.timeout
     this.maxUncommitted = options.maxUncommitted
+    this.mostHeld = options.mostHeld
     this.flushTime = options.flushTime
     this.interruptGrace = options.interruptGrace
     this.revokeDrain = options.revokeDrain
@@ -190,6 +201,19 @@ export class Owner {
     this.flushReserve = options.flushReserve
     this.decidesLate = options.decidesLate
     this.failsHard = options.failsHard
+  }
+
+  get closing(): string | undefined {
+    return this.life.closing
+  }
+  set closing(why: string | undefined) {
+    this.life.closing = why
+  }
+  get paused(): boolean {
+    return this.life.paused
+  }
+  set paused(paused: boolean) {
+    this.life.paused = paused
   }
 }
 

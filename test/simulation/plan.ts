@@ -88,6 +88,7 @@ export interface MemberPlan {
     readonly metadataMaxAge: number
     readonly maxWait: number
     readonly concurrency: number | "unbounded"
+    readonly members: number
     readonly offsetMap: "own" | "all" | "off"
     readonly mapInterval: number
     readonly startFrom: "earliest" | "latest"
@@ -179,6 +180,7 @@ const memberPlan = (
   )
   return {
     options: {
+      members: 1,
       concurrency:
         chance.weighted({ one: 1, few: 4, some: 3, many: 1, all: 1 }) === "one"
           ? 1

@@ -81,7 +81,7 @@ export const watch = (
       Effect.catchCause(Effect.forever(Effect.map(Queue.takeAll(inner.inbox), passAll)), (cause) =>
         Effect.sync(() => {
           owner.closing ??= "the inbox ended"
-          owner.sessionEnded = true
+          owner.life.sessionEnded = true
           Queue.failCauseUnsafe(outer, cause)
         })
       )
@@ -141,38 +141,45 @@ export const watch = (
     }
   })
 
-/** A client whose sessions are watched. */
+/** A client whose sessions are watched: the first that is opened is that of the first member. */
 export const watchedClient = (
   client: KafkaClient["Service"],
   checker: Checker,
-  owner: Owner,
+  owners: ReadonlyArray<Owner>,
   mayRunAgain: () => boolean
-): KafkaClient["Service"] =>
-  KafkaClient.of({
+): KafkaClient["Service"] => {
+  let opened = 0
+  return KafkaClient.of({
     ...client,
     openSession: (settings) =>
-      Effect.flatMap(client.openSession(settings), (session) => watch(checker, owner, session, mayRunAgain))
+      Effect.suspend(() => {
+        const owner = owners[opened++]!
+        return Effect.flatMap(client.openSession(settings), (session) => watch(checker, owner, session, mayRunAgain))
+      })
   })
+}
 
 /** A producer whose answers are heard before the engine hears them. */
 export const watchedProducer = (
   producer: KafkaProducer["Service"],
   checker: Checker,
-  owner: Owner
+  name: string,
+  owners: ReadonlyArray<Owner>
 ): KafkaProducer["Service"] =>
   KafkaProducer.fromProducer({
     send: (records) =>
       Effect.suspend(() => {
         const recs = records.map((record) => checker.recordOf(record))
         const which = recs.map((rec) => `${keyOf(rec)}@${rec.offset}`).join(" ")
-        checker.trace.log(owner.name, `sends dead letters of ${which}`)
-        checker.attempts.letters(owner, recs)
+        checker.trace.log(name, `sends dead letters of ${which}`)
+        for (const owner of owners) checker.attempts.letters(owner, recs)
         return Effect.onExit(producer.send(records), (exit) =>
           Effect.sync(() => {
-            for (const rec of recs) owner.letters.delete(rec)
-            if (owner.realm.state === "dead") return
-            checker.trace.log(owner.name, `dead letters of ${which}: ${Exit.isSuccess(exit) ? "sent" : "not sent"}`)
-            if (Exit.isSuccess(exit)) for (const rec of recs) checker.attempts.sent(owner, rec)
+            for (const owner of owners) for (const rec of recs) owner.letters.delete(rec)
+            if (owners[0]!.realm.state === "dead") return
+            checker.trace.log(name, `dead letters of ${which}: ${Exit.isSuccess(exit) ? "sent" : "not sent"}`)
+            if (Exit.isSuccess(exit))
+              for (const owner of owners) for (const rec of recs) checker.attempts.sent(owner, rec)
           })
         )
       })

@@ -4,7 +4,8 @@
 import type { NewRecord, Transaction } from "@concurrent-kafka/testing/MemoryKafka"
 import * as Effect from "effect/Effect"
 import { deadLetterTopic } from "./handlers.ts"
-import { groupId, type Process, type Stage } from "./member.ts"
+import type { Process } from "./member.ts"
+import { groupId, type Stage } from "./stage.ts"
 import type { Prng } from "@concurrent-kafka/testing/Prng"
 import { type Filter, keyOf, type LogTruth, type Rec } from "./truth.ts"
 
@@ -186,7 +187,7 @@ export class TopicActions {
 
   /** Cuts one log that this process reads: in front of where it reads, or behind. */
   cut(process: Process): void {
-    const held = (process.session()?.heldUnsafe() ?? []).filter(
+    const held = (process.session(this.chance)?.heldUnsafe() ?? []).filter(
       ({ position }) => position !== undefined && position > 0n
     )
     if (held.length === 0) return

@@ -3,8 +3,9 @@
  */
 import type { Api, Fault, FaultWeights } from "@concurrent-kafka/testing/Faults"
 import * as Effect from "effect/Effect"
-import { groupId, type Process, type Stage } from "./member.ts"
+import type { Process } from "./member.ts"
 import type { Prng } from "@concurrent-kafka/testing/Prng"
+import { groupId, type Stage } from "./stage.ts"
 import { Realm } from "@concurrent-kafka/testing/World"
 
 const retriable = ["COORDINATOR_LOAD_IN_PROGRESS", "NOT_COORDINATOR", "REQUEST_TIMED_OUT", "UNKNOWN_SERVER_ERROR"]
@@ -84,7 +85,7 @@ export class Troubles {
         this.stage.world.after(this.realm, chance.int(1, most), block)
       })
     }
-    this.log(`the event loop of ${process.owner.name} is slow`)
+    this.log(`the event loop of ${process.name} is slow`)
     this.lasts(chance.int(1_000, 8_000), () => {
       goesOn = false
       process.thaw()
@@ -93,26 +94,26 @@ export class Troubles {
   }
 
   evict(process: Process): void {
-    this.log(`${process.owner.name} is evicted`)
+    this.log(`${process.name} is evicted`)
     this.disturbs(5_000)
-    process.session()?.evict.pipe(Effect.runSync)
+    process.session(this.chance)?.evict.pipe(Effect.runSync)
   }
 
   disconnect(process: Process): void {
-    const session = process.session()
+    const session = process.session(this.chance)
     if (session === undefined) return
-    this.log(`${process.owner.name} is disconnected`)
+    this.log(`${process.name} is disconnected`)
     Effect.runSync(session.disconnect)
     this.lasts(this.chance.skewed(50, 30_000), () => {
-      this.log(`${process.owner.name} is connected again`)
+      this.log(`${process.name} is connected again`)
       Effect.runSync(session.reconnect)
     })
   }
 
   breakConnections(process: Process): void {
-    this.log(`the connections of ${process.owner.name} break`)
+    this.log(`the connections of ${process.name} break`)
     this.disturbs(1_000)
-    process.session()?.breakConnections.pipe(Effect.runSync)
+    process.session(this.chance)?.breakConnections.pipe(Effect.runSync)
   }
 
   brokerDown(): void {
@@ -143,9 +144,9 @@ export class Troubles {
   }
 
   private script(process: Process | undefined, api: Api, fault: Fault, times: number): void {
-    const target = process === undefined ? {} : { clientId: process.owner.clientId }
+    const target = process === undefined ? {} : { clientId: process.name }
     const { kind, ...rest } = fault
-    this.log(`fault for ${process?.owner.name ?? "everybody"}: ${api} ${kind} ${JSON.stringify(rest)} ${times} times`)
+    this.log(`fault for ${process?.name ?? "everybody"}: ${api} ${kind} ${JSON.stringify(rest)} ${times} times`)
     this.stage.cluster.faults.next(api, fault, { ...target, times })
   }
 
@@ -182,8 +183,8 @@ export class Troubles {
     this.disturbs(0)
     if (chance.chance(0.5)) {
       const reason = chance.pick(["Authentication", "Authorization", "CorruptData"] as const)
-      this.log(`the session of ${process.owner.name} ends: ${reason}`)
-      process.session()?.end(reason).pipe(Effect.runSync)
+      this.log(`the session of ${process.name} ends: ${reason}`)
+      process.session(this.chance)?.end(reason).pipe(Effect.runSync)
     } else this.script(process, "commit", { kind: "code", code: chance.pick(fatal) }, 1)
   }
 
@@ -271,7 +272,7 @@ export class Troubles {
     let tries = 0
     const look = () => {
       if (!process.isUp || ++tries > 200) return
-      if (![...process.owner.epochs.values()].some(({ state }) => state === "revoking"))
+      if (!process.owners.some(({ epochs }) => [...epochs.values()].some(({ state }) => state === "revoking")))
         return void this.stage.world.after(this.realm, 20, look)
       if (chance.chance(0.3)) process.close(false)
       else this.evict(process)
@@ -294,12 +295,12 @@ export class Troubles {
     }
     // when it has refused a commit of that member
     const forget = cluster.onCommitUnsafe(({ clientId, entries }) => {
-      if (clientId === process.owner.clientId && entries.some((entry) => entry.code === "UNKNOWN_MEMBER_ID")) {
+      if (clientId === process.name && entries.some((entry) => entry.code === "UNKNOWN_MEMBER_ID")) {
         world.after(this.realm, 1, move)
       }
     })
     world.after(this.realm, this.chance.int(40, 200), () => {
-      if (process.isUp) process.flush()
+      if (process.isUp) process.user.flush()
     })
     this.lasts(this.chance.int(200, 500), move)
   }
@@ -329,7 +330,7 @@ export class Troubles {
   /** Somebody sets the time of day. */
   setClock(process: Process): void {
     const ms = this.chance.pick([-3_600_000, -30_000, -800, 800, 30_000, 3_600_000])
-    this.log(`the clock of ${process.owner.name} is set by ${ms}`)
+    this.log(`the clock of ${process.name} is set by ${ms}`)
     process.realm.wallOffset += ms
   }
 
@@ -354,7 +355,7 @@ export class Troubles {
   }
 
   private somePartition(process: Process) {
-    const held = process.session()?.heldUnsafe() ?? []
+    const held = process.session(this.chance)?.heldUnsafe() ?? []
     if (held.length === 0) return undefined
     const { partition, topic } = this.chance.pick(held)
     return [{ topic, partition }]
