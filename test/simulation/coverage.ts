@@ -114,7 +114,8 @@ const kinds: Readonly<Record<string, ReadonlyArray<string>>> = {
   "close while suspended": ["partition P17a"],
   "close while draining": ["partition P21"],
   "stop decision": ["feature stop"],
-  program: ["feature launched"]
+  program: ["feature launched"],
+  "several members": ["feature several members"]
 }
 
 /** In how many of the histories there is something of each kind. */

@@ -167,6 +167,7 @@ const memberPlan = (
     readonly parksLong: boolean
     readonly mapped: boolean
     readonly versions: boolean
+    readonly several: boolean
   }
 ): MemberPlan => {
   const interruptGrace = chance.pick(plan.zombies ? [0, 200] : [0, 200, 1000])
@@ -180,7 +181,7 @@ const memberPlan = (
   )
   return {
     options: {
-      members: 1,
+      members: plan.several ? chance.pick([1, 2, 2, 3]) : 1,
       concurrency:
         chance.weighted({ one: 1, few: 4, some: 3, many: 1, all: 1 }) === "one"
           ? 1
@@ -236,7 +237,8 @@ export const planOf = (seed: number): Plan => {
     zombies,
     lossy,
     parksLong,
-    versions: chance.chance(0.25)
+    versions: chance.chance(0.25),
+    several: chance.chance(0.2)
   }
   const on: Sometimes = (probability, low, high) => maybe(chance, probability, low, high)
   // without trouble more can be asked: what is done must be committed before a partition is given up
