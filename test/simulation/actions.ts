@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import { Process } from "./member.ts"
 import { Prng } from "@concurrent-kafka/testing/Prng"
-import type { Action } from "./plan.ts"
+import type { Action } from "./actionPlan.ts"
 import { faultActions, type Step } from "./schedule.ts"
 import { groupId, type Stage } from "./stage.ts"
 import { TopicActions } from "./topics.ts"

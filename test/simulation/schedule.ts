@@ -3,7 +3,8 @@
  * the step's number: so a step can be left out, and all others stay what they were.
  */
 import { Prng } from "@concurrent-kafka/testing/Prng"
-import type { Action, Plan } from "./plan.ts"
+import type { Action } from "./actionPlan.ts"
+import type { Plan } from "./plan.ts"
 
 export interface Step {
   readonly number: number
