@@ -112,6 +112,62 @@ export const commits = (client: Client): void => {
           assert.deepInclude(a.owned[0], { epoch, retained: true })
         })
       )
+
+      it.effect("what a coordinator answers to a commit is its outcome, and the session goes on", () =>
+        Effect.gen(function* () {
+          const kafka = yield* world(brokers)
+          const topic = yield* kafka.topic(1)
+          const a = yield* join(settingsOf(unique("group"), [topic]))
+          yield* until("a has all", () => a.owned.length === 1)
+          const { epoch } = a.partition(0)
+          const answers = [
+            [-1, "retriable", "UNKNOWN_SERVER_ERROR"],
+            [7, "retriable", "REQUEST_TIMED_OUT"],
+            [14, "retriable", "COORDINATOR_LOAD_IN_PROGRESS"],
+            [27, "deferred", "REBALANCE_IN_PROGRESS"],
+            [12, "rejected", "OFFSET_METADATA_TOO_LARGE"],
+            [24, "rejected", "INVALID_GROUP_ID"],
+            [28, "rejected", "REQUEST_TOO_LARGE"],
+            [29, "rejected", "NOT_AUTHORIZED"],
+            [30, "rejected", "NOT_AUTHORIZED"]
+          ] as const
+          for (const [answer, outcome, code] of answers) {
+            controlOf(a.session).commitAnswer = answer
+            const told: object = yield* a.commit(0, 1n)
+            assert.deepInclude(told, { outcome, code })
+          }
+          assert.deepInclude(yield* a.commit(0, 2n), { outcome: "committed" })
+          assert.strictEqual(a.partition(0).epoch, epoch)
+          assert.isUndefined(a.ended)
+        })
+      )
+
+      it.effect(
+        "what is more than a broker can store at once is refused for every entry, and taken in two halves",
+        () =>
+          Effect.gen(function* () {
+            const kafka = yield* world(brokers)
+            const topic = yield* kafka.topic(300)
+            const settings = settingsOf(unique("group"), [topic])
+            const a = yield* join(settings)
+            yield* until("a has all", () => a.owned.length === 300)
+            const entries = a.owned.map(({ epoch, partition }) => ({
+              topic,
+              partition,
+              epoch,
+              offset: 1n,
+              metadata: `${partition}`.padEnd(4000, "m")
+            }))
+            for (const refused of yield* a.session.commit(entries))
+              assert.deepInclude(refused, { outcome: "retriable", code: "UNKNOWN_SERVER_ERROR" })
+            assert.isUndefined(yield* kafka.committed(settings.groupId, { topic, partition: 299 }))
+            for (const half of [entries.slice(0, 150), entries.slice(150)]) {
+              const outcomes = yield* a.session.commit(half)
+              assert.isTrue(outcomes.every(({ outcome }) => outcome === "committed"))
+            }
+            assert.strictEqual((yield* kafka.committed(settings.groupId, { topic, partition: 299 }))?.offset, "1")
+          })
+      )
     })
   })
 }

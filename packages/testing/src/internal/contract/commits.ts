@@ -2,9 +2,10 @@
  * Contract: what a commit does, and what it says about it.
  */
 import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
+import { OffsetMap } from "@concurrent-kafka/core/OffsetMap"
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { type Suite } from "./kit.ts"
+import { range, type Suite } from "./kit.ts"
 
 export const commits = <R>(suite: Suite<R>): void => {
   const { consume, fresh, harness, it, patience, quiet, topic: newTopic, until } = suite
@@ -156,6 +157,46 @@ export const commits = <R>(suite: Suite<R>): void => {
             ]
           )
         }
+      }),
+    timeout
+  )
+
+  it.effect(
+    "a thousand partitions with offset maps: committed in requests of what a broker takes, and told to the next session whole",
+    () =>
+      Effect.gen(function* () {
+        const topic = yield* newTopic(1_000, 0)
+        const group = yield* fresh("group")
+        const settings = { groupId: group, topics: [topic] }
+        const runsOf = (partition: number) => range(0, 600).map((i) => (i + 1) * (2 + (partition % 40)))
+        const identity = (partition: number) => ({ topic, partition, base: BigInt(partition) })
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const first = yield* consume(settings, { start: () => undefined })
+            yield* until("assigned", () => first.held.size === 1_000)
+            const entries = [...first.held.values()].map((own) => ({
+              ...own,
+              offset: BigInt(own.partition),
+              metadata: OffsetMap.encode({ ...identity(own.partition), runs: runsOf(own.partition), limit: 4_096 })
+                .metadata
+            }))
+            assert.isTrue(entries.every(({ metadata }) => metadata.length > 100))
+            for (const i of range(0, 10)) {
+              const outcomes = yield* first.session.commit(entries.slice(i * 100, i * 100 + 100))
+              assert.deepStrictEqual([...new Set(outcomes.map((one) => one.outcome))], ["committed"])
+            }
+          })
+        )
+        const second = yield* consume(settings, { start: () => undefined })
+        yield* until("assigned", () => second.held.size === 1_000)
+        for (const { committed, partition } of second.held.values()) {
+          assert.strictEqual(committed?.offset, BigInt(partition))
+          const decoded = OffsetMap.decode(committed!.metadata, { ...identity(partition), trust: "own" })
+          assert.deepStrictEqual(decoded._tag === "Map" && decoded.map.runs, runsOf(partition))
+        }
+        // it is a burden to those that come after
+        yield* second.session.leave
+        if (harness.deleteTopic !== undefined) yield* harness.deleteTopic(topic)
       }),
     timeout
   )
