@@ -1,6 +1,7 @@
 /** What a scenario plays in: a topic and a group of its own, members, a load, and somebody who looks at the committed offsets. */
 import { KafkaProducer } from "@concurrent-kafka/core"
 import { KafkaJs } from "@concurrent-kafka/kafkajs"
+import { Prng } from "@concurrent-kafka/testing/Prng"
 import { Effect, Fiber, Layer } from "effect"
 import type { Duration } from "effect"
 import type { DatabaseSync } from "node:sqlite"
@@ -31,9 +32,14 @@ export interface ArenaOptions {
   readonly partitions: number
   readonly folder: string
   readonly db: DatabaseSync
+  /** the client of the members */
+  readonly client: MemberOptions["client"]
+  readonly seed: number
 }
 
-export const makeArena = Effect.fnUntraced(function* ({ db, folder, kafka, name, partitions }: ArenaOptions) {
+export const makeArena = Effect.fnUntraced(function* (options: ArenaOptions) {
+  const { client, db, folder, kafka, name, partitions, seed } = options
+  const chance = new Prng(seed, name)
   const sql = Ledger.statements(db)
   const outside = yield* Outside.connect(kafka.brokers)
   const context = yield* Layer.build(KafkaJs.layer({ brokers: kafka.brokers, deliveryTimeout: "60 seconds" }))
@@ -49,7 +55,7 @@ export const makeArena = Effect.fnUntraced(function* ({ db, folder, kafka, name,
     options: Partial<MemberOptions["consumer"]> & Partial<Pick<MemberOptions, "brokers" | "deadLetters">> = {}
   ) => {
     const { brokers = kafka.brokers, deadLetters, ...own } = options
-    const all = { brokers, topic, deadLetters, folder, consumer: { ...consumer, groupId, ...own } }
+    const all = { client, brokers, topic, deadLetters, folder, consumer: { ...consumer, groupId, ...own } }
     return Effect.tap(Members.start(all, told), (started) => {
       members.push(started)
       const ended = Effect.map(started.process.exited, ({ code }) => {
@@ -65,7 +71,7 @@ export const makeArena = Effect.fnUntraced(function* ({ db, folder, kafka, name,
 
   /** the log that is in the topic now; undefined while nobody can say */
   let log: string | undefined = "a"
-  const loading = makeLoad(db, topic, yield* Effect.provide(KafkaProducer, context))
+  const loading = makeLoad(db, topic, yield* Effect.provide(KafkaProducer, context), new Prng(seed, `${name} load`))
   const loads: Array<Fiber.Fiber<never>> = []
   const load = (options: Omit<LoadOptions, "log">) =>
     Effect.suspend(() =>
@@ -100,6 +106,7 @@ export const makeArena = Effect.fnUntraced(function* ({ db, folder, kafka, name,
 
   return {
     kafka,
+    chance,
     outside,
     db,
     topic,

@@ -1,6 +1,7 @@
 /** Writes records at a rate, and into the ledger which of them the broker has acknowledged. */
 import type { KafkaProducer } from "@concurrent-kafka/core"
 import { Effect, Exit } from "effect"
+import type { Prng } from "@concurrent-kafka/testing/Prng"
 import type { DatabaseSync } from "node:sqlite"
 import * as Ledger from "./ledger.ts"
 import * as Records from "./records.ts"
@@ -18,7 +19,7 @@ export interface LoadOptions {
   readonly bytes?: number
 }
 
-export const makeLoad = (db: DatabaseSync, topic: string, producer: KafkaProducer["Service"]) => {
+export const makeLoad = (db: DatabaseSync, topic: string, producer: KafkaProducer["Service"], chance: Prng) => {
   const sql = Ledger.statements(db)
   let next = 0
 
@@ -32,9 +33,9 @@ export const makeLoad = (db: DatabaseSync, topic: string, producer: KafkaProduce
             log,
             record,
             kind: kindOf?.(record) ?? "work",
-            millis: Math.round(least + Math.random() * (most - least))
+            millis: chance.int(least, most)
           } as const
-          const key = `k${Math.floor(Math.random() * keys)}`
+          const key = `k${chance.int(0, keys - 1)}`
           sql("INSERT INTO produced VALUES (?,?,?,?,NULL)").run(record, log, key, order.kind)
           return { topic, key: Buffer.from(key), value: Records.encode(order, bytes), record }
         })

@@ -8,6 +8,7 @@
 import { ConcurrentConsumer, ConsumerRegistry, FailurePolicy, Handler, KafkaClient } from "@concurrent-kafka/core"
 import type { ConcurrentConsumerShape, GroupOptions, RebalanceSnapshot, Session } from "@concurrent-kafka/core"
 import { KafkaJs } from "@concurrent-kafka/kafkajs"
+import { Platformatic } from "@concurrent-kafka/platformatic"
 import { NodeRuntime } from "@effect/platform-node"
 import { Cause, Effect, Exit, Layer, References, Schedule, Schema } from "effect"
 import { closeSync, openSync } from "node:fs"
@@ -16,6 +17,8 @@ import * as Ledger from "./ledger.ts"
 import * as Records from "./records.ts"
 
 export interface MemberOptions {
+  /** `consumer` is platformatic with the group protocol of KIP-848 */
+  readonly client: "kafkajs" | "platformatic" | "consumer"
   readonly brokers: ReadonlyArray<string>
   readonly topic: string
   /** where what keeps failing is sent; without it such a record stops the member */
@@ -146,15 +149,24 @@ const Client = Layer.effect(
     ...client,
     openSession: (settings) => Effect.map(client.openSession(settings), watched)
   }))
-).pipe(Layer.provideMerge(KafkaJs.layer({ brokers: options.brokers, waitForBroker: true })))
+).pipe(
+  Layer.provideMerge(
+    (options.client === "kafkajs" ? KafkaJs : Platformatic).layer({ brokers: options.brokers, waitForBroker: true })
+  )
+)
+
+const settings = {
+  ...options.consumer,
+  groupProtocol: options.client === "consumer" ? "consumer" : "classic"
+} as const
 
 const retried = FailurePolicy.retry(Schedule.spaced("200 millis").pipe(Schedule.upTo({ times: 2 })))
 
 const Consumer =
   options.deadLetters === undefined
-    ? ConcurrentConsumer.layerHandler(handler, { ...options.consumer, onFailure: FailurePolicy.orStop(retried) })
+    ? ConcurrentConsumer.layerHandler(handler, { ...settings, onFailure: FailurePolicy.orStop(retried) })
     : ConcurrentConsumer.layerHandler(handler, {
-        ...options.consumer,
+        ...settings,
         onFailure: retried.pipe(FailurePolicy.orDeadLetter(options.deadLetters))
       })
 
@@ -192,6 +204,8 @@ const Reporter = Layer.effectDiscard(
   })
 )
 
+// from here on it hears SIGTERM
+isFirst(`up-${pid}`)
 NodeRuntime.runMain(
   ConcurrentConsumer.launch(Consumer.pipe(Layer.provide(Reporter), Layer.provide(Client))).pipe(
     Effect.provideService(References.MinimumLogLevel, "Debug")

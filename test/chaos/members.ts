@@ -1,8 +1,10 @@
 /** Starts `member.ts` as processes, and reads what they write while they run. */
 import { Effect } from "effect"
-import { join } from "node:path"
+import { existsSync } from "node:fs"
+import { dirname, join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import * as Processes from "../integration/processes.ts"
+import { until } from "../integration/until.ts"
 import * as Ledger from "./ledger.ts"
 import type { MemberOptions } from "./member.ts"
 
@@ -66,11 +68,20 @@ export class Member {
     })
   }
 
-  /** SIGTERM; returns when it is gone. */
+  /** SIGTERM, once it would be heard; returns when it is gone. */
   get terminate(): Effect.Effect<Processes.Exited> {
     return Effect.suspend(() => {
       this.asked = "SIGTERM"
-      return Effect.andThen(this.signal("SIGTERM"), this.process.exited)
+      const mark = join(dirname(this.file), `up-${this.pid}`)
+      const up = until(
+        `process ${this.pid} is up`,
+        Effect.sync(() => existsSync(mark)),
+        (yes) => yes
+      )
+      return Effect.andThen(
+        Effect.raceFirst(up, this.process.exited),
+        Effect.andThen(this.signal("SIGTERM"), this.process.exited)
+      )
     })
   }
 

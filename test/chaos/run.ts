@@ -8,6 +8,7 @@ import { makeArena } from "./arena.ts"
 import { duplicates, violations } from "./checks.ts"
 import { readFacts } from "./facts.ts"
 import * as Ledger from "./ledger.ts"
+import type { MemberOptions } from "./member.ts"
 import type { Expectation, Scenario } from "./scenario.ts"
 
 /** Of the scenario itself; none takes half of it. */
@@ -41,7 +42,14 @@ const sentenceOf = (cause: Cause.Cause<unknown>): string =>
     .join("; ")
     .replaceAll(/\s+/g, " ")
 
-export const play = (scenario: Scenario, kafka: Kafka.Kafka): Effect.Effect<Result> =>
+export interface Play {
+  /** the client of the members */
+  readonly client: MemberOptions["client"]
+  /** of all that is left to chance by the scenario; what processes and brokers make of it is not */
+  readonly seed: number
+}
+
+export const play = (scenario: Scenario, kafka: Kafka.Kafka, { client, seed }: Play): Effect.Effect<Result> =>
   Effect.acquireUseRelease(
     Effect.sync(() => {
       const folder = mkdtempSync(join(tmpdir(), `concurrent-kafka-chaos-${scenario.name}-`))
@@ -53,7 +61,15 @@ export const play = (scenario: Scenario, kafka: Kafka.Kafka): Effect.Effect<Resu
       let topic = ""
       const files: Array<string> = []
       const exit: Exit.Exit<Expectation, unknown> = yield* Effect.gen(function* () {
-        const arena = yield* makeArena({ db, folder, kafka, name: scenario.name, partitions: scenario.partitions })
+        const arena = yield* makeArena({
+          db,
+          folder,
+          kafka,
+          client,
+          seed,
+          name: scenario.name,
+          partitions: scenario.partitions
+        })
         topic = arena.topic
         yield* Effect.addFinalizer(() => Effect.sync(() => files.push(...arena.members.map(({ file }) => file))))
         const expectation = yield* scenario.play(arena)

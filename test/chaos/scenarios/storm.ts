@@ -6,16 +6,13 @@ import { nothingElse, type Scenario } from "../scenario.ts"
 
 const work = { perSecond: 300, keys: 400, millis: [20, 250] } as const
 
-const oneOf = <A>(all: ReadonlyArray<A>): A => all[Math.floor(Math.random() * all.length)]!
-
-const between = (least: number, most: number): number => Math.round(least + Math.random() * (most - least))
-
 export const storm: Scenario = {
   name: "storm",
   nodes: 1,
   partitions: 12,
   orderly: false,
   play: Effect.fnUntraced(function* (arena) {
+    const { chance } = arena
     const brokers = arena.kafka.proxied
     const proxy = arena.kafka.nodes[0]!.proxy!
     yield* Effect.addFinalizer(() => proxy.heal)
@@ -25,32 +22,35 @@ export const storm: Scenario = {
     yield* Effect.forEach(arena.members, (one) => arena.handles(one, 50))
     const frozen: Array<Fiber.Fiber<unknown>> = []
     const troubles: Readonly<Record<string, () => Effect.Effect<unknown, KafkaUnavailable, Scope.Scope>>> = {
-      kill: () => Effect.andThen(oneOf(arena.living()).kill, come),
-      terminate: () => Effect.andThen(Effect.forkScoped(oneOf(arena.living()).terminate), come),
-      join: () => (arena.living().length < 6 ? come : oneOf(arena.living()).kill),
+      kill: () => Effect.andThen(chance.pick(arena.living()).kill, come),
+      terminate: () => Effect.andThen(Effect.forkScoped(chance.pick(arena.living()).terminate), come),
+      join: () => (arena.living().length < 6 ? come : chance.pick(arena.living()).kill),
       freeze: () => {
-        const one = oneOf(arena.living())
-        const thaw = Effect.andThen(Effect.sleep(between(500, 9000)), one.signal("SIGCONT"))
+        const one = chance.pick(arena.living())
+        const thaw = Effect.andThen(Effect.sleep(chance.int(500, 9000)), one.signal("SIGCONT"))
         return Effect.andThen(
           one.signal("SIGSTOP"),
           Effect.map(Effect.forkScoped(thaw), (fiber) => frozen.push(fiber))
         )
       },
       cut: () => proxy.cut,
-      slow: () => proxy.delay(between(50, 400)),
+      slow: () => proxy.delay(chance.int(50, 400)),
       silent: () =>
-        Effect.andThen(proxy.blackhole(oneOf(["both", "requests", "answers"])), Effect.sleep(between(500, 8000))),
-      refuse: () => Effect.andThen(proxy.refuse, Effect.sleep(between(100, 2000))),
-      lostAnswers: () => proxy.eatAnswers(8, between(1, 3)),
+        Effect.andThen(
+          proxy.blackhole(chance.pick(["both", "requests", "answers"])),
+          Effect.sleep(chance.int(500, 8000))
+        ),
+      refuse: () => Effect.andThen(proxy.refuse, Effect.sleep(chance.int(100, 2000))),
+      lostAnswers: () => proxy.eatAnswers(8, chance.int(1, 3)),
       broker: () => Effect.andThen(arena.kafka.kill(0), arena.kafka.restart(0))
     }
     const end = Ledger.now() + 40_000
     while (Ledger.now() < end) {
-      const name = oneOf(Object.keys(troubles))
+      const name = chance.pick(Object.keys(troubles))
       yield* arena.note(name)
       yield* troubles[name]!()
-      yield* Effect.sleep(between(100, 2500))
-      if (Math.random() < 0.7) yield* proxy.heal
+      yield* Effect.sleep(chance.int(100, 2500))
+      if (chance.chance(0.7)) yield* proxy.heal
     }
     yield* proxy.heal
     yield* Effect.forEach(frozen, Fiber.join)
