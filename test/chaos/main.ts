@@ -111,9 +111,10 @@ const program = Effect.gen(function* () {
   const began = performance.now()
   const seconds = () => (performance.now() - began) / 1000
   mkdirSync(reports, { recursive: true })
-  rmSync(join(reports, "chaos.json"), { force: true })
+  const file = join(reports, client === "kafkajs" ? "chaos.json" : `chaos-${client}.json`)
+  rmSync(file, { force: true })
   // after each, for whoever reads it when the rest was cut off
-  const save = () => writeFileSync(join(reports, "chaos.json"), `${summary(results, seconds())}\n`)
+  const save = () => writeFileSync(file, `${summary(results, seconds())}\n`)
   const exit = yield* Effect.result(playAll(chosen, { client, seed }, results, save))
   if (exit._tag === "Failure") {
     refuseSkips("Kafka", exit.failure)
