@@ -11,8 +11,9 @@
  * Invariants:
  * - A partition is not said to be given up before the engine has answered, or the hold is over ("what goes is given up when the engine
  *   has answered").
- * - A partition is announced only when a heartbeat has claimed it. The broker takes what is claimed from nobody who has not given it up,
- *   so no other member gets it as long as we may commit for it ("what is taken back before it was announced is never announced").
+ * - A partition is ours from the answer on that brings it: no heartbeat goes out behind it that does not claim it. The broker gives what is
+ *   claimed to nobody before we have given it up, so nobody else has it as long as we may commit for it ("what is taken back before it
+ *   was announced is never announced, and claimed until then").
  * - A commit is sent with the member epoch of that moment, and not while a heartbeat is under way, which may move it ("a commit waits for
  *   the heartbeat that may move the epoch").
  * - Who is thrown out has lost everything at once, and joins anew with new epochs ("a fenced member has lost everything").

@@ -1,0 +1,562 @@
+import type { Revoking, Session, SessionSettings, Signal } from "@concurrent-kafka/core/ConsumerSession"
+import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import { TestClock } from "effect/testing"
+import type { Broker, Connector, ConsumerGroupHeartbeat, ConsumerGroupHeartbeatAnswer } from "../src/Broker.ts"
+import { Cluster, makeSession } from "../src/Driver.ts"
+
+const topic = "orders"
+const id = "1".repeat(32)
+
+/** A coordinator that answers as it is told. */
+class Coordinator {
+  readonly beats: Array<ConsumerGroupHeartbeat> = []
+  readonly commits: Array<{ readonly epoch: number; readonly offset: bigint }> = []
+  epoch = 0
+  /** what the member should have of the topic */
+  target: ReadonlyArray<number> = []
+  /** the error code of each heartbeat */
+  code = 0
+  commitCode = 0
+  /** the topic's id, as the metadata have it */
+  metadataId = id
+  /** answers to heartbeats wait for it */
+  beatGate: Promise<void> | undefined
+  /** the committed offsets are read behind it */
+  offsetGate: Promise<void> | undefined
+  finding: Promise<void> | undefined
+  /** the next answer to a heartbeat does not arrive */
+  lost = false
+  readonly groupProtocols: Connector["groupProtocols"]
+  readonly staticMembership: boolean
+
+  constructor(has: Partial<Pick<Connector, "groupProtocols" | "staticMembership">> = {}) {
+    this.groupProtocols = has.groupProtocols ?? ["classic", "consumer"]
+    this.staticMembership = has.staticMembership ?? true
+  }
+
+  async heartbeat(beat: ConsumerGroupHeartbeat): Promise<ConsumerGroupHeartbeatAnswer> {
+    this.beats.push(beat)
+    const { code, target } = this
+    const refused = { errorMessage: undefined, memberEpoch: 0, heartbeatInterval: 0, assignment: undefined }
+    await this.beatGate
+    if (this.lost) {
+      this.lost = false
+      throw new Error("the connection broke")
+    }
+    if (code !== 0 || beat.memberEpoch < 0) return { ...refused, errorCode: code }
+    if (beat.memberEpoch === 0) this.epoch++
+    return {
+      errorCode: 0,
+      errorMessage: undefined,
+      memberEpoch: this.epoch,
+      heartbeatInterval: 5,
+      assignment: target.length === 0 ? [] : [{ topicId: id, partitions: target }]
+    }
+  }
+
+  get broker(): Broker {
+    const never = () => new Promise<never>(() => undefined)
+    return {
+      address: "fake:1",
+      isConnected: () => true,
+      connect: () => Promise.resolve(),
+      destroy: () => undefined,
+      metadata: async (topics) => ({
+        brokers: new Map([[1, { host: "fake", port: 1 }]]),
+        topics: new Map(
+          topics.map((name) => [
+            name,
+            {
+              topic: name,
+              code: "NONE",
+              id: this.metadataId,
+              leaders: new Map([0, 1, 2, 3].map((partition) => [partition, 1] as const))
+            }
+          ])
+        )
+      }),
+      findGroupCoordinator: async () => {
+        await this.finding
+        return { errorCode: 0, coordinator: { nodeId: 1, host: "fake", port: 1 } }
+      },
+      consumerGroupHeartbeat: (beat) => this.heartbeat(beat),
+      offsetFetch: async ({ topics }) => {
+        await this.offsetGate
+        return {
+          responses: topics.map(({ partitions, topic: name }) => ({
+            topic: name,
+            partitions: partitions.map(({ partition }) => ({ partition, offset: 7n, metadata: "m", errorCode: 0 }))
+          }))
+        }
+      },
+      offsetCommit: async ({ groupGenerationId, topics }) => {
+        const answers = topics.map(({ partitions, topic: name }) => ({
+          topic: name,
+          partitions: partitions.map(({ offset, partition }) => {
+            this.commits.push({ epoch: groupGenerationId, offset })
+            return { partition, errorCode: groupGenerationId === this.epoch ? this.commitCode : 113 }
+          })
+        }))
+        return { responses: answers }
+      },
+      fetch: never,
+      joinGroup: never,
+      syncGroup: never,
+      heartbeat: never,
+      leaveGroup: never,
+      listOffsets: never,
+      produce: never,
+      initProducerId: never
+    }
+  }
+
+  get connector(): Connector {
+    return {
+      staticMembership: this.staticMembership,
+      groupProtocols: this.groupProtocols,
+      open: () => Promise.resolve(this.broker),
+      classify: (error, what) =>
+        error instanceof KafkaClientError ? error : new KafkaClientError({ reason: "Connection", detail: what }),
+      decompress: (_codec, bytes) => Promise.resolve(bytes)
+    }
+  }
+}
+
+interface Member {
+  readonly session: Session
+  readonly signals: Array<Signal>
+  readonly of: <T extends Signal["_tag"]>(tag: T) => ReadonlyArray<Extract<Signal, { readonly _tag: T }>>
+  ended: KafkaClientError | undefined
+}
+
+const open = (coordinator: Coordinator, rest: Partial<SessionSettings> = {}) => {
+  const settings: SessionSettings = {
+    groupId: "shipping",
+    topics: [topic],
+    isolation: "read_committed",
+    sessionTimeout: 30_000,
+    heartbeatInterval: 3000,
+    rebalanceTimeout: 60_000,
+    revokeTimeout: 10_000,
+    metadataMaxAge: 30_000,
+    maxWait: 250,
+    topicTimeout: undefined,
+    groupProtocol: "consumer",
+    ...rest
+  }
+  return makeSession({ settings, requestTimeout: 5000, openCluster: () => new Cluster(coordinator.connector) })
+}
+
+const join = (
+  coordinator: Coordinator,
+  rest: Partial<SessionSettings> = {},
+  onRevoking: (signal: Revoking) => void = (signal) => signal.acknowledgeUnsafe()
+): Effect.Effect<Member, KafkaClientError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const session = yield* open(coordinator, rest)
+    const signals: Array<Signal> = []
+    const member: Member = {
+      session,
+      signals,
+      of: (tag) => signals.filter((signal): signal is never => signal._tag === tag),
+      ended: undefined
+    }
+    const loop = Effect.forever(
+      Effect.map(Queue.take(session.inbox), (signal) => {
+        signals.push(signal)
+        if (signal._tag === "Revoking") onRevoking(signal)
+      })
+    )
+    yield* Effect.forkScoped(
+      Effect.catchCause(loop, (cause) =>
+        Effect.sync(() => {
+          const failed = cause.reasons.find((reason) => reason._tag === "Fail")
+          if (failed?._tag === "Fail" && failed.error._tag === "KafkaClientError") member.ended = failed.error
+        })
+      )
+    )
+    yield* session.join
+    return member
+  })
+
+const until = (what: string, is: () => boolean): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    const end = performance.now() + 5000
+    while (!is()) {
+      if (performance.now() > end) return yield* Effect.die(new Error(`waited for: ${what}`))
+      yield* Effect.sleep(1)
+    }
+  })
+
+/** as many heartbeats more */
+const beats = (coordinator: Coordinator, count: number) =>
+  Effect.suspend(() => {
+    const before = coordinator.beats.length
+    return until(`${count} heartbeats`, () => coordinator.beats.length >= before + count)
+  })
+
+const claimed = (beat: ConsumerGroupHeartbeat | undefined): ReadonlyArray<number> =>
+  beat?.owned.flatMap(({ partitions, topicId }) => (topicId === id ? partitions : [])) ?? []
+
+const numbersOf = (partitions: ReadonlyArray<{ readonly partition: number }>) => partitions.map((p) => p.partition)
+
+const gate = () => {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  return { closed: promise, open: resolve }
+}
+
+describe("a member of the consumer protocol", () => {
+  it.live("joins in epoch 0, says everything each time, and asks as often as the broker says", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      const member = yield* join(coordinator, { rebalanceTimeout: 45_000, instanceId: "pod-1" })
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 2)
+      // the settings say 3 s
+      yield* beats(coordinator, 5)
+      const [first] = coordinator.beats
+      assert.strictEqual(first!.memberEpoch, 0)
+      assert.match(first!.memberId, /./)
+      for (const beat of coordinator.beats) {
+        assert.deepInclude(beat, { groupId: "shipping", memberId: first!.memberId, instanceId: "pod-1" })
+        assert.deepInclude(beat, { rebalanceTimeout: 45_000, topics: [topic] })
+      }
+      assert.deepStrictEqual(claimed(coordinator.beats.at(-1)), [0, 1])
+      assert.strictEqual(coordinator.beats.at(-1)!.memberEpoch, 1)
+      const { all } = member.of("Assigned").at(-1)!
+      for (const one of all) {
+        assert.deepInclude(one, { retained: false, committed: { offset: 7n, metadata: "m" }, topicCommitted: true })
+      }
+      assert.strictEqual(member.session.generationUnsafe(), 1)
+      assert.deepInclude(member.session.capabilities, { incremental: true, staticMembership: true })
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what goes is given up when the engine has answered, and the next heartbeat says so at once", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1, 2]
+      let asked: Revoking | undefined
+      const member = yield* join(coordinator, {}, (signal) => (asked = signal))
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 3)
+      const assignments = member.of("Assigned").length
+      coordinator.target = [0]
+      yield* until("asked", () => asked !== undefined)
+      assert.deepInclude(asked, { exact: true, hold: 10_000 })
+      assert.deepStrictEqual(numbersOf(asked!.partitions), [1, 2])
+      yield* beats(coordinator, 5)
+      assert.deepStrictEqual(claimed(coordinator.beats.at(-1)), [0, 1, 2])
+      const [held] = asked!.partitions
+      const [inTheHold] = yield* member.session.commit([{ ...held!, offset: 9n, metadata: "" }])
+      assert.strictEqual(inTheHold!.outcome, "committed")
+      asked!.acknowledgeUnsafe()
+      yield* until("given up", () => claimed(coordinator.beats.at(-1)).length === 1)
+      const sent = coordinator.commits.length
+      const [late] = yield* member.session.commit([{ ...held!, offset: 10n, metadata: "" }])
+      assert.deepInclude(late, { outcome: "stale", code: "EPOCH" })
+      assert.strictEqual(coordinator.commits.length, sent)
+      assert.strictEqual(member.of("Assigned").length, assignments)
+      assert.strictEqual(member.of("Revoking").length, 1)
+      // it comes back as another epoch, and what stayed is the same
+      coordinator.target = [0, 1]
+      yield* until("assigned again", () => member.of("Assigned").length > assignments)
+      const { all } = member.of("Assigned").at(-1)!
+      assert.deepStrictEqual(
+        all.map(({ partition, retained }) => [partition, retained]),
+        [
+          [0, true],
+          [1, false]
+        ]
+      )
+      assert.isAbove(all[1]!.epoch, held!.epoch)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a hold that nobody answers ends, and an assignment says what is left", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      const member = yield* join(coordinator, { revokeTimeout: 50 }, () => undefined)
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 2)
+      coordinator.target = [1]
+      yield* until("told", () => member.of("Assigned").at(-1)!.all.length === 1)
+      assert.deepInclude(member.of("Assigned").at(-1)!.all[0], {
+        partition: 1,
+        retained: true,
+        committed: { offset: 7n, metadata: "m" }
+      })
+      yield* until("given up", () => claimed(coordinator.beats.at(-1)).join() === "1")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what is taken back before it was announced is never announced, and claimed until then", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0]
+      const member = yield* join(coordinator)
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 1)
+      const reading = gate()
+      coordinator.offsetGate = reading.closed
+      coordinator.target = [0, 1]
+      yield* beats(coordinator, 1)
+      const next = coordinator.beats.length
+      yield* beats(coordinator, 2)
+      // from the answer that has brought it on, so that the broker gives it to nobody
+      assert.deepStrictEqual(claimed(coordinator.beats[next]), [0, 1])
+      coordinator.target = [0]
+      yield* beats(coordinator, 3)
+      assert.deepStrictEqual(claimed(coordinator.beats.at(-1)), [0, 1])
+      coordinator.offsetGate = undefined
+      reading.open()
+      yield* until("given up", () => claimed(coordinator.beats.at(-1)).join() === "0")
+      for (const { all } of member.of("Assigned")) assert.notInclude(numbersOf(all), 1)
+      assert.strictEqual(member.of("Revoking").length, 0)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live.each([
+    ["UNKNOWN_MEMBER_ID", 25],
+    ["FENCED_MEMBER_EPOCH", 110]
+  ] as const)("a fenced member has lost everything, and joins anew (%s)", ([, code]) =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      let asked: Revoking | undefined
+      const member = yield* join(coordinator, {}, (signal) => (asked = signal))
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 2)
+      const before = member.of("Assigned").at(-1)!.all
+      // in the middle of a hold
+      coordinator.target = [0]
+      yield* until("asked", () => asked !== undefined)
+      coordinator.code = code
+      yield* until("lost", () => member.of("Lost").length === 1)
+      assert.deepStrictEqual(numbersOf(member.of("Lost")[0]!.partitions), [0, 1])
+      assert.strictEqual(member.session.generationUnsafe(), -1)
+      const outcomes = yield* member.session.commit(before.map((one) => ({ ...one, offset: 9n, metadata: "" })))
+      for (const one of outcomes) assert.deepInclude(one, { outcome: "stale", code: "EPOCH" })
+      coordinator.code = 0
+      yield* until("back", () => member.of("Assigned").at(-1)!.all[0]!.epoch > before[1]!.epoch)
+      const { all } = member.of("Assigned").at(-1)!
+      assert.deepStrictEqual(
+        all.map(({ partition, retained }) => [partition, retained]),
+        [[0, false]]
+      )
+      assert.strictEqual(member.of("Lost").length, 1)
+      assert.isUndefined(member.ended)
+      // a late answer to the revoke means nothing any more
+      asked!.acknowledgeUnsafe()
+      yield* beats(coordinator, 2)
+      assert.deepStrictEqual(claimed(coordinator.beats.at(-1)), [0])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a coordinator that forgets its member each time is not asked without a pause", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      const member = yield* join(coordinator)
+      yield* until("assigned", () => member.of("Assigned").length === 1)
+      coordinator.code = 25
+      const before = coordinator.beats.length
+      yield* Effect.sleep(1000)
+      assert.isBelow(coordinator.beats.length - before, 12)
+      assert.isAbove(coordinator.beats.length - before, 2)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a commit waits for the heartbeat that may move the epoch, and goes out in the new one", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0]
+      const member = yield* join(coordinator)
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 1)
+      const [owned] = member.of("Assigned").at(-1)!.all
+      const late = gate()
+      coordinator.beatGate = late.closed
+      yield* beats(coordinator, 1)
+      coordinator.epoch = 8
+      const entry = { ...owned!, offset: 9n, metadata: "" }
+      const committing = yield* Effect.forkChild(member.session.commit([entry]), { startImmediately: true })
+      yield* Effect.sleep(30)
+      assert.strictEqual(coordinator.commits.length, 0)
+      coordinator.beatGate = undefined
+      late.open()
+      assert.deepInclude((yield* Fiber.join(committing))[0], { outcome: "committed" })
+      assert.deepStrictEqual(coordinator.commits, [{ epoch: 8, offset: 9n }])
+      assert.strictEqual(member.session.generationUnsafe(), 8)
+      assert.strictEqual(member.of("Assigned").length, 1)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a commit of another epoch is deferred, and the next heartbeat is sent at once", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0]
+      const member = yield* join(coordinator)
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 1)
+      const [owned] = member.of("Assigned").at(-1)!.all
+      coordinator.commitCode = 113
+      const entry = { ...owned!, offset: 9n, metadata: "" }
+      const [refused] = yield* member.session.commit([entry])
+      assert.deepInclude(refused, { outcome: "deferred", code: "STALE_MEMBER_EPOCH" })
+      coordinator.commitCode = 0
+      yield* beats(coordinator, 1)
+      assert.deepInclude((yield* member.session.commit([entry]))[0], { outcome: "committed" })
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("an answer that does not arrive is made up for by the next heartbeat", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0]
+      const member = yield* join(coordinator)
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 1)
+      coordinator.lost = true
+      coordinator.target = [0, 1]
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 2)
+      assert.strictEqual(member.of("Lost").length, 0)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a topic of an id that nobody here knows is looked up", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.metadataId = "2".repeat(32)
+      coordinator.target = [0]
+      const member = yield* join(coordinator)
+      yield* until("it knows that it has nothing", () => member.of("Assigned").at(-1)?.all.length === 0)
+      yield* beats(coordinator, 3)
+      assert.deepStrictEqual(claimed(coordinator.beats.at(-1)), [])
+      coordinator.metadataId = id
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 1)
+      yield* beats(coordinator, 1)
+      assert.deepStrictEqual(claimed(coordinator.beats.at(-1)), [0])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live.each([
+    [undefined, -1],
+    ["pod-1", -2]
+  ] as const)("says when it goes, and that it comes back if it has a name (%s)", ([instanceId, epoch]) =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0]
+      const member = yield* join(coordinator, { instanceId })
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 1)
+      yield* member.session.leave
+      const last = coordinator.beats.at(-1)!
+      assert.deepInclude(last, { memberEpoch: epoch, memberId: coordinator.beats[0]!.memberId, instanceId })
+      yield* Effect.sleep(30)
+      assert.strictEqual(coordinator.beats.at(-1), last)
+      yield* member.session.join
+      yield* until("back", () => member.of("Assigned").length >= 2)
+      // another member with the same name
+      assert.notStrictEqual(coordinator.beats.at(-1)!.memberId, last.memberId)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("who leaves while the coordinator is looked for does not join any more", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      const finding = gate()
+      coordinator.finding = finding.closed
+      const member = yield* join(coordinator)
+      yield* Effect.sleep(20)
+      const leaving = yield* Effect.forkChild(member.session.leave, { startImmediately: true })
+      coordinator.finding = undefined
+      finding.open()
+      yield* Fiber.join(leaving)
+      yield* Effect.sleep(30)
+      assert.isTrue(coordinator.beats.every(({ memberEpoch }) => memberEpoch === -1))
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("what a heartbeat may be answered with", () => {
+  it.live.each([
+    [30, "Authorization", "GROUP_AUTHORIZATION_FAILED"],
+    [29, "Authorization", "TOPIC_AUTHORIZATION_FAILED"],
+    [35, "UnsupportedClient", 'use groupProtocol "classic"'],
+    [42, "UnsupportedClient", "INVALID_REQUEST"],
+    [82, "FencedInstance", "pod-1"],
+    [112, "UnsupportedClient", "UNSUPPORTED_ASSIGNOR"],
+    [128, "UnsupportedClient", "INVALID_REGULAR_EXPRESSION"]
+  ] as const)("%d ends the session: %s", ([code, reason, detail]) =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.code = code
+      const member = yield* join(coordinator, { instanceId: "pod-1" })
+      yield* until("ended", () => member.ended !== undefined)
+      assert.strictEqual(member.ended!.reason, reason)
+      assert.include(member.ended!.detail, detail)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live.each([
+    [14, "Connection", "COORDINATOR_LOAD_IN_PROGRESS"],
+    [15, "Connection", "COORDINATOR_NOT_AVAILABLE"],
+    [16, "Connection", "NOT_COORDINATOR"],
+    [23, "ProtocolMismatch", "classic protocol"],
+    [69, "ProtocolMismatch", "classic protocol"],
+    [81, "Connection", "GROUP_MAX_SIZE_REACHED"],
+    [111, "FencedInstance", "pod-1"]
+  ] as const)("%d is waited out, and told: %s", ([code, reason, detail]) =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.code = code
+      coordinator.target = [0]
+      const member = yield* join(coordinator, { instanceId: "pod-1" })
+      yield* until("told", () => member.of("Connection").length > 0)
+      const cause = Option.getOrThrow(member.of("Connection")[0]!.cause)
+      assert.strictEqual(cause.reason, reason)
+      assert.include(cause.detail, detail)
+      coordinator.code = 0
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 1)
+      yield* until("told", () => member.of("Connection").at(-1)!.state === "up")
+      assert.isUndefined(member.ended)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect(
+    "D36: a second member with an instance id waits as long as the first may be a dead one, and then fails",
+    () =>
+      Effect.gen(function* () {
+        const coordinator = new Coordinator()
+        coordinator.code = 111
+        const member = yield* join(coordinator, { instanceId: "pod-1" })
+        const ended = () => member.ended
+        const pass = (seconds: number) =>
+          Effect.gen(function* () {
+            for (let i = 0; i < seconds * 10 && member.ended === undefined; i++) {
+              yield* TestClock.adjust(100)
+              yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+            }
+          })
+        yield* pass(60)
+        assert.isUndefined(ended())
+        // seldom enough to disturb nobody
+        assert.isBelow(coordinator.beats.length, 90)
+        yield* pass(10)
+        assert.strictEqual(ended()?.reason, "FencedInstance")
+        assert.include(ended()?.detail, "pod-1")
+      }).pipe(Effect.scoped)
+  )
+})
+
+describe("a library that cannot", () => {
+  it.effect.each([
+    [{ groupProtocols: ["classic"] }, { groupProtocol: "consumer" }, 'groupProtocol "consumer"'],
+    [{ staticMembership: false }, { groupProtocol: "classic", instanceId: "pod-1" }, "instanceId"]
+  ] as const)("%j is refused before anybody joins: %j", ([has, settings, detail]) =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(open(new Coordinator(has), settings))
+      assert.strictEqual(error.reason, "UnsupportedClient")
+      assert.include(error.detail, detail)
+    }).pipe(Effect.scoped)
+  )
+})

@@ -1,0 +1,239 @@
+import { ConcurrentConsumer, FailurePolicy, Handler } from "@concurrent-kafka/core"
+import type { SessionSettings } from "@concurrent-kafka/core/ConsumerSession"
+import { assert, it, layer } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import { inject } from "vitest"
+import * as Kafka from "../../../test/kafka/kafka.ts"
+import { instrumented, ownSuiteOf, suiteOf } from "../../driver/test/client.ts"
+import { controlOf } from "../../driver/test/instrumented.ts"
+import { join, numbers, settingsOf, unique, until } from "../../driver/test/members.ts"
+import { world } from "../../driver/test/operator.ts"
+import { client } from "./client.ts"
+
+const brokers = inject("brokers")
+
+const settingsFor = (groupId: string, topics: ReadonlyArray<string>, rest: Partial<SessionSettings> = {}) =>
+  settingsOf(groupId, topics, { groupProtocol: "consumer", ...rest })
+
+suiteOf(client, "the consumer protocol", () => {
+  layer(instrumented(client, brokers), { excludeTestServices: true, timeout: 60_000 })("on a real broker", (it) => {
+    it.effect(
+      "D46: the epoch of a member moves without an assignment, and its commits are those of the new epoch",
+      () =>
+        Effect.gen(function* () {
+          const kafka = yield* world(brokers)
+          const [topic, other] = [yield* kafka.topic(2), yield* kafka.topic(1)]
+          const groupId = unique("group")
+          const a = yield* join(settingsFor(groupId, [topic]))
+          yield* until("a has all", () => a.owned.length === 2)
+          const control = controlOf(a.session)
+          const assigned = a.of("Assigned").length
+          const before = a.session.generationUnsafe()
+          /** what the broker says to a commit of the epoch before, past the session */
+          const codeOf = (offset: bigint) =>
+            Effect.map(
+              kafka.promise(() =>
+                control.coordinator!.offsetCommit({
+                  groupId,
+                  groupGenerationId: before,
+                  memberId: control.memberId,
+                  groupProtocol: "consumer",
+                  topics: [{ topic, partitions: [{ partition: 0, offset, metadata: "" }] }]
+                })
+              ),
+              (answer) => answer.responses[0]!.partitions[0]!.errorCode
+            )
+          const commits = () => control.requests.filter((name) => name === "offsetCommit").length
+          const late = hold()
+          const first = control.beats.length
+          control.beatGate = late.gate
+          yield* until("a heartbeat is under way", () => control.beats.length > first)
+          const b = yield* join(settingsFor(groupId, [other]))
+          yield* until("b is a member", () => b.owned.length === 1)
+          const later = hold()
+          control.beatGate = later.gate
+          const beats = control.beats.length
+          late.open()
+          yield* until("the heartbeat that moves the epoch is under way", () => control.beats.length > beats)
+          for (let code = 0; code !== 113;) code = yield* codeOf(1n)
+          const sent = commits()
+          const committing = yield* Effect.forkChild(a.commit(0, 5n, "waits"), { startImmediately: true })
+          yield* Effect.sleep(300)
+          assert.strictEqual(commits(), sent)
+          assert.strictEqual(a.session.generationUnsafe(), before)
+          control.beatGate = undefined
+          later.open()
+          assert.deepInclude(yield* Fiber.join(committing), { outcome: "committed" })
+          assert.isAbove(a.session.generationUnsafe(), before)
+          assert.deepInclude(yield* a.commit(1, 6n), { outcome: "committed" })
+          assert.strictEqual(a.of("Assigned").length, assigned)
+          assert.strictEqual(a.of("Revoking").length + a.of("Lost").length, 0)
+          assert.deepStrictEqual(yield* kafka.committed(groupId, { topic, partition: 0 }), {
+            offset: "5",
+            metadata: "waits"
+          })
+        })
+    )
+
+    it.effect("D46: a commit that is refused for its epoch is deferred, and decided again by the next heartbeat", () =>
+      Effect.gen(function* () {
+        const kafka = yield* world(brokers)
+        const topic = yield* kafka.topic(1)
+        const groupId = unique("group")
+        const a = yield* join(settingsFor(groupId, [topic]))
+        yield* until("a has it", () => a.owned.length === 1)
+        const control = controlOf(a.session)
+        const signals = a.signals.length
+        control.commitAnswer = 113
+        const beats = control.beats.length
+        assert.deepInclude(yield* a.commit(0, 5n), { outcome: "deferred", code: "STALE_MEMBER_EPOCH" })
+        yield* until("it asks at once", () => control.beats.length > beats, 150)
+        assert.deepInclude(yield* a.commit(0, 6n), { outcome: "committed" })
+        assert.strictEqual(a.signals.length, signals)
+      })
+    )
+
+    it.effect("D46: what the consumer has done is committed, however often the epoch moves", () =>
+      Effect.gen(function* () {
+        const kafka = yield* world(brokers)
+        const [topic, other] = [yield* kafka.topic(2), yield* kafka.topic(1)]
+        const groupId = unique("group")
+        const handled: Array<string> = []
+        const handler = Handler.make(topic, (record) =>
+          Effect.map(Effect.sleep(1), () => void handled.push(`${record.partition}/${record.offset}`))
+        )
+        yield* Layer.build(
+          ConcurrentConsumer.layerHandler(handler, {
+            groupId,
+            groupProtocol: "consumer",
+            batchSize: 1,
+            minCommitInterval: 0,
+            onFailure: FailurePolicy.stop
+          })
+        )
+        for (let round = 0; round < 5; round++) {
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              const b = yield* join(settingsFor(groupId, [other]))
+              for (const partition of [0, 1]) yield* kafka.send(topic, partition, numbers(0, 100))
+              yield* until("b is a member", () => b.owned.length === 1)
+            })
+          )
+        }
+        yield* until("all are handled", () => handled.length >= 1000)
+        for (const partition of [0, 1]) {
+          for (;;) {
+            if ((yield* kafka.committed(groupId, { topic, partition }))?.offset === "500") break
+            yield* Effect.sleep(20)
+          }
+        }
+        assert.strictEqual(new Set(handled).size, 1000)
+        assert.strictEqual(handled.length, 1000)
+      })
+    )
+
+    it.effect("D47, I11: only what goes is drained; the others handle and commit, and nothing comes twice", () =>
+      Effect.gen(function* () {
+        const kafka = yield* world(brokers)
+        const topic = yield* kafka.topic(4)
+        const groupId = unique("group")
+        const release = Deferred.makeUnsafe<void>()
+        const handled: Array<string> = []
+        let interrupted = 0
+        let waiting = 0
+        /** the first record of each partition waits; the others are done at once */
+        const handler = Handler.make(topic, (record) => {
+          const done = Effect.sync(() => void handled.push(`${record.partition}/${record.offset}`))
+          if (record.offset > 0n) return done
+          waiting++
+          return Effect.andThen(Deferred.await(release), done).pipe(
+            Effect.onInterrupt(() => Effect.sync(() => void interrupted++))
+          )
+        })
+        const consumer = (instance: string) =>
+          ConcurrentConsumer.layerHandler(handler, {
+            name: instance,
+            groupId,
+            groupProtocol: "consumer",
+            batchSize: 1,
+            minCommitInterval: 0,
+            onFailure: FailurePolicy.stop
+          })
+        for (const partition of [0, 1, 2, 3]) yield* kafka.send(topic, partition, numbers(0, 10))
+        yield* Layer.build(consumer("a"))
+        yield* until("all but four are handled", () => handled.length === 36 && waiting === 4)
+        yield* Layer.build(consumer("b"))
+        // two partitions are in their drain: of the others what is new is handled
+        yield* Effect.sleep(1000)
+        for (const partition of [0, 1, 2, 3]) yield* kafka.send(topic, partition, numbers(10, 20))
+        const fresh = () => handled.filter((one) => Number(one.split("/")[1]) >= 10)
+        yield* until("those that stay go on", () => fresh().length === 20)
+        assert.strictEqual(new Set(fresh().map((one) => one.split("/")[0])).size, 2)
+        assert.strictEqual(waiting, 4)
+        Deferred.doneUnsafe(release, Effect.void)
+        yield* until("all are handled", () => handled.length >= 80)
+        yield* Effect.sleep(300)
+        assert.strictEqual(new Set(handled).size, 80)
+        assert.strictEqual(handled.length, 80)
+        assert.strictEqual(interrupted, 0)
+        for (const partition of [0, 1, 2, 3]) {
+          for (;;) {
+            if ((yield* kafka.committed(groupId, { topic, partition }))?.offset === "20") break
+            yield* Effect.sleep(20)
+          }
+        }
+      })
+    )
+
+    it.effect("members of both protocols share a group while it changes from one to the other", () =>
+      Effect.gen(function* () {
+        const kafka = yield* world(brokers)
+        const topic = yield* kafka.topic(2)
+        const groupId = unique("group")
+        const scope = yield* Scope.make()
+        const a = yield* Scope.provide(join(settingsOf(groupId, [topic])), scope)
+        yield* until("a has all", () => a.owned.length === 2)
+        for (const partition of [0, 1]) yield* a.commit(partition, 3n, "classic")
+        const b = yield* join(settingsFor(groupId, [topic]))
+        yield* until("both have one", () => a.owned.length === 1 && b.owned.length === 1)
+        const [mine, yours] = [a.owned[0]!.partition, b.owned[0]!.partition]
+        assert.strictEqual(mine + yours, 1)
+        assert.deepStrictEqual(b.owned[0]!.committed, { offset: 3n, metadata: "classic" })
+        assert.deepInclude(yield* a.commit(mine, 4n), { outcome: "committed" })
+        assert.deepInclude(yield* b.commit(yours, 4n), { outcome: "committed" })
+        yield* Scope.close(scope, Exit.void)
+        yield* until("b has all", () => b.owned.length === 2)
+        assert.strictEqual(b.of("Lost").length + b.of("Connection").length, 0)
+      })
+    )
+  })
+})
+
+ownSuiteOf(client, "a broker without the consumer protocol", () => {
+  it.live("ends the session, and says what to do", () =>
+    Effect.gen(function* () {
+      const properties = { "group.coordinator.rebalance.protocols": "classic" }
+      const kafka = yield* Kafka.start({ own: true, properties })
+      const topic = yield* (yield* world(kafka.brokers)).topic(1)
+      const member = yield* Effect.provide(
+        join(settingsFor(unique("group"), [topic])),
+        instrumented(client, kafka.brokers)
+      )
+      yield* until("it has ended", () => member.ended !== undefined)
+      if (member.ended === "done" || member.ended === undefined) return assert.fail("without an error")
+      assert.strictEqual(member.ended.reason, "UnsupportedClient")
+      assert.include(member.ended.detail, 'use groupProtocol "classic"')
+    }).pipe(Effect.scoped)
+  )
+})
+
+/** A gate that is closed. */
+const hold = (): { readonly gate: Promise<void>; readonly open: () => void } => {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  return { gate: promise, open: resolve }
+}
