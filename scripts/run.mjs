@@ -205,7 +205,18 @@ const parts = {
     return runFile(tool("tstyche"), [], { ...options, env: { TSTYCHE_TYPESCRIPT_MODULE: api } })
   },
   simulate: (options) => runFile("test/simulation/main.ts", ["--seeds", "500"], options),
-  broker: (options) => vitest("broker", [], options),
+  broker: async (options) => {
+    const result = await vitest("broker", [], options)
+    // which client has run what, and what none may leave out
+    const table = await runFile("scripts/clients.ts", [], { ...options, seconds: undefined })
+    return result.code === 0 && table.code !== 0
+      ? {
+          ...result,
+          code: table.code,
+          note: `${result.note ?? ""}; a client was not tried with all that none may leave out`
+        }
+      : result
+  },
   measuring: (options) => vitest("measuring", [], options)
 }
 

@@ -11,8 +11,10 @@ const bytes = (value: Uint8Array | null) => (value === null ? null : Buffer.from
 const messages = (records: Parameters<ContractHarness["produce"]>[1]) =>
   records.map(({ key, partition, value }) => ({ partition, key: bytes(key), value: bytes(value) }))
 
-/** What is done to a session itself is up to its client. */
-export type OnKafka = Omit<ContractHarness, "holdSync" | "evict" | "breakConnections">
+/** All but what is done to a session itself, which is up to its client, and what nobody can do to a real log. */
+export type OnKafka = Required<
+  Omit<ContractHarness, "holdSync" | "evict" | "breakConnections" | "removeOffsets" | "keepsHeaderOrder">
+>
 
 /** `connect` before the first test, `disconnect` after the last. */
 export const onKafka = (

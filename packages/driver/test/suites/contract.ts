@@ -9,7 +9,7 @@ export const contract = (client: Client, protocol: ContractOptions<never, never>
   const brokers = inject("brokers")
   const { connect, disconnect, harness } = onKafka(brokers)
 
-  suiteOf(client, "contract", () => {
+  suiteOf(client, protocol === "incremental" ? "contract, consumer protocol" : "contract", () => {
     beforeAll(connect)
     afterAll(disconnect)
 

@@ -1,0 +1,120 @@
+/** What a run of vitest says of clients: how much of each suite was run on which of them, and why the rest was not. Pure. */
+
+/** The part of vitest's JSON report that is read. */
+export interface Report {
+  readonly testResults: ReadonlyArray<{
+    readonly assertionResults: ReadonlyArray<{
+      readonly ancestorTitles: ReadonlyArray<string>
+      readonly title: string
+      readonly status: string
+      readonly meta?: { readonly skipped?: string }
+    }>
+  }>
+}
+
+export interface Skipped {
+  readonly test: string
+  readonly reason: string
+}
+
+export interface Cell {
+  readonly suite: string
+  readonly client: string
+  readonly run: number
+  readonly failed: number
+  readonly skipped: ReadonlyArray<Skipped>
+}
+
+/** Suites of clients are named so. */
+const named = /^([\w-]+): (.+)$/
+const noReason = "left out of this run"
+
+/** One for each suite of each client, in the order in which they were found. */
+export const cellsOf = (report: Report, clients: ReadonlyArray<string>): ReadonlyArray<Cell> => {
+  const cells = new Map<string, Cell & { skipped: Array<Skipped>; run: number; failed: number }>()
+  for (const { assertionResults } of report.testResults) {
+    for (const { ancestorTitles, meta, status, title } of assertionResults) {
+      const [, client = "", suite = ""] = ancestorTitles.map((one) => named.exec(one)).find((one) => one !== null) ?? []
+      if (!clients.includes(client)) continue
+      const key = `${client}: ${suite}`
+      const cell = cells.get(key) ?? { suite, client, run: 0, failed: 0, skipped: [] }
+      cells.set(key, cell)
+      if (status === "passed") cell.run += 1
+      else if (status === "failed") {
+        cell.run += 1
+        cell.failed += 1
+      } else cell.skipped.push({ test: title, reason: meta?.skipped ?? noReason })
+    }
+  }
+  return [...cells.values()].sort((a, b) => (a.suite < b.suite ? -1 : a.suite > b.suite ? 1 : 0))
+}
+
+/** A name with places for values is known by what stands before the first of them. */
+const begins = (name: string) => name.split("%")[0]!
+
+/** The tests that were not run on a client of which anything was run. */
+export const missingOf = (
+  report: Report,
+  clients: ReadonlyArray<string>,
+  required: ReadonlyArray<{
+    readonly promise: string
+    readonly tests: ReadonlyArray<readonly [suite: string, name: string]>
+  }>
+): ReadonlyArray<{ readonly client: string; readonly promise: string; readonly test: string }> => {
+  const ran = new Map(clients.map((client): [string, Array<string>] => [client, []]))
+  for (const { assertionResults } of report.testResults) {
+    for (const { ancestorTitles, status, title } of assertionResults) {
+      if (status !== "passed" && status !== "failed") continue
+      const client = ancestorTitles.map((one) => named.exec(one)?.[1]).find((one) => one !== undefined) ?? ""
+      ran.get(client)?.push(title)
+    }
+  }
+  return [...ran].flatMap(([client, titles]) =>
+    titles.length === 0
+      ? []
+      : required.flatMap(({ promise, tests }) =>
+          tests
+            .filter(([, name]) => !titles.some((title) => title.startsWith(begins(name))))
+            .map(([suite, test]) => ({ client, promise, test: `${suite}: ${test}` }))
+        )
+  )
+}
+
+const says = (cell: Cell | undefined): string => {
+  if (cell === undefined) return "none"
+  const parts = [`${cell.run} run`]
+  if (cell.failed > 0) parts.push(`${cell.failed} failed`)
+  if (cell.skipped.length > 0) parts.push(`${cell.skipped.length} skipped`)
+  return parts.join(", ")
+}
+
+/** As lines of text: a row for each suite, a column for each client, then why what was skipped was. */
+export const linesOf = (cells: ReadonlyArray<Cell>, clients: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const suites = [...new Set(cells.map(({ suite }) => suite))]
+  const rows = [
+    ["suite", ...clients],
+    ...suites.map((suite) => [
+      suite,
+      ...clients.map((client) => says(cells.find((cell) => cell.suite === suite && cell.client === client)))
+    ])
+  ]
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
+  const reasons = new Map<string, Array<string>>()
+  for (const { client, skipped, suite } of cells) {
+    for (const { reason, test } of skipped) {
+      const key = `${client}: ${suite}: ${reason}`
+      reasons.set(key, [...(reasons.get(key) ?? []), test])
+    }
+  }
+  return [
+    ...rows.map((row) =>
+      row
+        .map((text, column) => text.padEnd(widths[column]!))
+        .join("  ")
+        .trimEnd()
+    ),
+    ...[...reasons].map(
+      ([key, tests]) => `skipped: ${key} (${tests.length === 1 ? tests[0]! : `${tests.length} tests`})`
+    )
+  ]
+}

@@ -1,0 +1,72 @@
+import { assert, describe, it } from "@effect/vitest"
+import { cellsOf, linesOf, missingOf } from "../scripts/clientTable.ts"
+import type { Report } from "../scripts/clientTable.ts"
+
+const test = (suite: string, title: string, status: string, skipped?: string) => ({
+  ancestorTitles: [suite, "inside"],
+  title,
+  status,
+  meta: skipped === undefined ? {} : { skipped }
+})
+
+const report: Report = {
+  testResults: [
+    {
+      assertionResults: [
+        test("one: topics", "come", "passed"),
+        test("one: topics", "go", "failed"),
+        test("one: topics", "stay", "skipped", "they cannot"),
+        test("one: groups", "split: 1", "passed"),
+        test("of no client: topics", "come", "passed"),
+        test("a suite of nobody", "come", "passed")
+      ]
+    },
+    { assertionResults: [test("two: topics", "come", "skipped"), test("two: topics", "go", "skipped")] }
+  ]
+}
+const clients = ["one", "two"]
+
+describe("the table of suites and clients", () => {
+  it("counts what was run, what failed and what was skipped", () => {
+    assert.deepStrictEqual(
+      cellsOf(report, clients).map(({ client, failed, run, skipped, suite }) => [
+        suite,
+        client,
+        run,
+        failed,
+        skipped.length
+      ]),
+      [
+        ["groups", "one", 1, 0, 0],
+        ["topics", "one", 2, 1, 1],
+        ["topics", "two", 0, 0, 2]
+      ]
+    )
+  })
+
+  it("has a row for each suite, a column for each client, and the reasons of skips", () => {
+    assert.deepStrictEqual(linesOf(cellsOf(report, clients), clients), [
+      "suite   one                         two",
+      "groups  1 run                       none",
+      "topics  2 run, 1 failed, 1 skipped  0 run, 2 skipped",
+      "skipped: one: topics: they cannot (stay)",
+      "skipped: two: topics: left out of this run (2 tests)"
+    ])
+  })
+
+  it("names what was not run on a client that was tried, and says nothing of one that was not", () => {
+    const required = [
+      {
+        promise: "topics",
+        tests: [
+          ["topics", "co"],
+          ["topics", "stay"]
+        ] as const
+      },
+      { promise: "groups", tests: [["groups", "split: %s"]] as const }
+    ]
+    assert.deepStrictEqual(missingOf(report, clients, required), [
+      { client: "one", promise: "topics", test: "topics: stay" }
+    ])
+  })
+})
