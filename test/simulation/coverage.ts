@@ -38,6 +38,7 @@ const kinds: Readonly<Record<string, ReadonlyArray<string>>> = {
   freeze: ["action freeze"],
   "slow event loop": ["action stutter"],
   "another version's assignors": ["feature other assignors"],
+  "another version's claims": ["feature other claims"],
   "no common assignor": ["action stranger"],
   eviction: ["action evict"],
   "missed generation": ["action missGeneration"],

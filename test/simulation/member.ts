@@ -131,6 +131,7 @@ export class Process {
       protocol: stage.plan.protocol,
       requestTimeout: plan.requestTimeout,
       assignors: plan.assignors,
+      claims: plan.claims,
       awaitedRevoke: plan.awaitedRevoke,
       perPartitionCommitResult: plan.perPartitionCommitResult
     })

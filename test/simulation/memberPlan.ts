@@ -42,6 +42,8 @@ export interface MemberPlan {
   readonly perPartitionCommitResult: boolean
   /** the assignors that it offers: other versions know other ones, beside the one that all know */
   readonly assignors: ReadonlyArray<string>
+  /** in which version it says what it owns, where its group is eager: other releases have other ones */
+  readonly claims: number | "unreadable"
 }
 
 export const memberPlan = (
@@ -102,6 +104,7 @@ export const memberPlan = (
     launched: chance.chance(0.2),
     awaitedRevoke: !chance.chance(0.12),
     perPartitionCommitResult: !chance.chance(0.15),
+    claims: plan.versions ? chance.pick([0, 1, 1, 2, "unreadable"]) : 1,
     assignors: plan.versions ? chance.pick([["sticky"], ["sticky-2", "sticky"], ["sticky", "range"]]) : ["sticky"]
   }
 }

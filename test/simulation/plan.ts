@@ -177,6 +177,7 @@ export const featuresOf = (plan: Plan): ReadonlyArray<string> => [
   ...(plan.together ? ["together"] : []),
   ...(plan.foreign ? ["foreign metadata"] : []),
   ...(plan.members.some((member) => member.assignors.length > 1) ? ["other assignors"] : []),
+  ...(plan.protocol === "eager" && plan.members.some(({ claims }) => claims !== 1) ? ["other claims"] : []),
   ...(plan.members.some((member) => member.launched) ? ["launched"] : []),
   ...(plan.members.some((member) => member.options.offsetMap === "off") ? ["no map"] : []),
   ...(plan.members.some((member) => member.options.startFrom === "latest") ? ["latest"] : [])

@@ -78,6 +78,11 @@ export interface ClientOptions {
   readonly protocol?: "eager" | "incremental" | undefined
   /** Names of the assignors that it offers, best first; an eager group needs one that all members know. Default `["sticky"]`. */
   readonly assignors?: ReadonlyArray<string> | undefined
+  /**
+   * In which version it tells the leader of an eager group what it holds, as a process of another release does; `"unreadable"`: in none.
+   * A leader reads 1 to its own, and takes who it cannot read for one who owns nothing. Default 1.
+   */
+  readonly claims?: number | "unreadable" | undefined
   /** `false`: like a client whose rejoin cannot be held; `Revoking` comes with a hold of 0. Default `true`. */
   readonly awaitedRevoke?: boolean | undefined
   /** `false`: the metadata of commits is dropped. Default `true`. */
@@ -314,6 +319,7 @@ const clientSettings = (options: ClientOptions): ClientSettings => ({
   clientId: options.clientId ?? "client",
   protocol: options.protocol ?? "eager",
   assignors: options.assignors ?? ["sticky"],
+  claims: options.claims ?? 1,
   awaitedRevoke: options.awaitedRevoke ?? true,
   commitMetadata: options.commitMetadata ?? true,
   perPartitionCommitResult: options.perPartitionCommitResult ?? true,

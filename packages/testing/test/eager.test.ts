@@ -200,6 +200,31 @@ describe("eager groups", () => {
     )
   )
 
+  it.effect(
+    "who the leader cannot read owns nothing: he gets what is left, and keeps of it what was his directly before",
+    () =>
+      cluster({ partitions: 4 }, (kafka) =>
+        Effect.gen(function* () {
+          const newer = yield* member(kafka, "newer", { claims: 2 })
+          const older = yield* member(kafka, "older", { claims: 0 })
+          const broken = yield* member(kafka, "broken", { claims: "unreadable" })
+          yield* advance(3_100)
+          const members = [newer, older, broken]
+          const numbers = () => members.map(({ held }) => [...held.values()].map((p) => p.partition))
+          const retained = () => members.map(({ held }) => [...held.values()].map((p) => p.retained))
+          assert.deepStrictEqual(numbers(), [[0, 1], [3], [2]])
+          yield* kafka.rebalance("g")
+          yield* advance(3_100)
+          assert.deepStrictEqual(numbers(), [[0, 1], [2], [3]], "what is nobody's goes to the others in turn")
+          assert.deepStrictEqual(retained(), [[true, true], [false], [false]])
+          yield* kafka.rebalance("g")
+          yield* advance(3_100)
+          assert.deepStrictEqual(numbers(), [[0, 1], [2], [3]])
+          assert.deepStrictEqual(retained(), [[true, true], [true], [true]])
+        })
+      )
+  )
+
   it.effect("a leader that does not assign in time is out, and the group starts anew", () =>
     cluster({ partitions: 2 }, (kafka) =>
       Effect.gen(function* () {
@@ -299,8 +324,7 @@ describe("eager groups", () => {
         rebalanceTimeout: 60_000,
         protocols: ["sticky"],
         topics: ["t"],
-        owned: [],
-        ownedGeneration: -1
+        userData: ""
       }
       const errors: Array<string | undefined> = []
       group.join(request, (answer) => errors.push(answer.error))

@@ -275,8 +275,7 @@ export class ClassicGroup {
           ? [...this.members.values()].map(({ id, request }) => ({
               memberId: id,
               topics: request.topics,
-              owned: request.owned,
-              ownedGeneration: request.ownedGeneration
+              userData: request.userData
             }))
           : []
     }

@@ -11,6 +11,7 @@ import type { TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Effect from "effect/Effect"
 import { assign } from "./assignor.ts"
+import { decodeClaim, encodeClaim } from "./claims.ts"
 import { assigned, fatal, mismatch, revoke } from "./membership.ts"
 import type { JoinResponse, SyncResponse } from "./protocol.ts"
 import type { SessionState } from "./state.ts"
@@ -32,8 +33,10 @@ export const eager = (state: SessionState): Effect.Effect<never, KafkaClientErro
           rebalanceTimeout: settings.rebalanceTimeout,
           protocols: client.assignors,
           topics: settings.topics,
-          owned: [...state.held.values()].map(({ partition, topic }) => ({ topic, partition })),
-          ownedGeneration: Math.max(-1, ...[...state.held.values()].map((held) => held.generation))
+          userData: encodeClaim(client.claims, {
+            owned: [...state.held.values()].map(({ partition, topic }) => ({ topic, partition })),
+            generation: Math.max(-1, ...[...state.held.values()].map((held) => held.generation))
+          })
         }
         return {
           api: "join",
@@ -68,7 +71,11 @@ export const eager = (state: SessionState): Effect.Effect<never, KafkaClientErro
     const topics = [...new Set(joined.members.flatMap((member) => member.topics))]
     seen = { topics, partitions: partitionsNow(topics) }
     return assign(
-      joined.members.map((member) => ({ ...member, generation: member.ownedGeneration })),
+      joined.members.map(({ memberId, topics, userData }) => ({
+        memberId,
+        topics,
+        ...decodeClaim(client.claims, userData)
+      })),
       broker.topics.partitionsOf(topics)
     )
   }

@@ -15,16 +15,14 @@ export interface JoinRequest {
   /** names of the assignors that the member knows, best first */
   readonly protocols: ReadonlyArray<string>
   readonly topics: ReadonlyArray<string>
-  /** what it holds, and as of which generation: user data of the assignor */
-  readonly owned: ReadonlyArray<TopicPartition>
-  readonly ownedGeneration: number
+  /** what it says of itself to the leader */
+  readonly userData: string
 }
 
 export interface JoinedMember {
   readonly memberId: string
   readonly topics: ReadonlyArray<string>
-  readonly owned: ReadonlyArray<TopicPartition>
-  readonly ownedGeneration: number
+  readonly userData: string
 }
 
 export interface JoinResponse {

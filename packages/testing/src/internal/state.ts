@@ -18,6 +18,7 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import type { Broker } from "./broker.ts"
+import type { ClaimVersion } from "./claims.ts"
 import type { Requester } from "./faults.ts"
 import { type Call, Link } from "./link.ts"
 import type { OffsetFetchResponse } from "./protocol.ts"
@@ -49,6 +50,7 @@ export interface ClientSettings {
   readonly clientId: string
   readonly protocol: "eager" | "incremental"
   readonly assignors: ReadonlyArray<string>
+  readonly claims: ClaimVersion
   readonly awaitedRevoke: boolean
   readonly commitMetadata: boolean
   readonly perPartitionCommitResult: boolean
