@@ -30,6 +30,7 @@ describe("CRC-32C", () => {
     assert.strictEqual(crc32c(new Uint8Array(32).fill(0xff)), 0x62a8ab43)
     assert.strictEqual(crc32c(Uint8Array.from({ length: 32 }, (_, i) => i)), 0x46dd794e)
     assert.strictEqual(crc32c(Buffer.from("--123456789"), 2), 0xe3069283)
+    assert.strictEqual(crc32c(Buffer.from("--123456789--"), 2, 11), 0xe3069283)
   })
 })
 

@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as zlib from "node:zlib"
 import { decompress } from "./codecs.ts"
 import { decodeFetch } from "../src/internal/fetchResponse.ts"
-import { decodeRecords, type Source } from "../src/internal/records.ts"
+import { damagedBatch, decodeRecords, type Source } from "../src/internal/records.ts"
 import { encodeBatch } from "./batches.ts"
 
 const transactional = 0x10
@@ -290,6 +290,30 @@ describe("bytes that are no batch", () => {
     const error = refused(() => decode([empty], { aborted: [{ producerId: 1n, firstOffset: 0n }] }))
     assert.strictEqual(error.reason, "CorruptData")
     assert.include(error.detail, "offset 0 of t/3")
+  })
+})
+
+describe("a batch that was changed on its way", () => {
+  const batches = [3n, 5n, 6n].map((base) =>
+    encodeBatch({ base, last: 0, records: [{ delta: 0, key: "k", value: "some value" }] })
+  )
+  const whole = Buffer.concat(batches)
+
+  it("is found by its checksum, whichever bit it was, and none that was not is", () => {
+    assert.isUndefined(damagedBatch(whole))
+    const second = batches[0]!.length
+    // what the checksum is of, and the checksum
+    for (let at = second + 17; at < second + batches[1]!.length; at++) {
+      for (let bit = 0; bit < 8; bit++) {
+        const copy = Buffer.from(whole)
+        copy[at]! ^= 1 << bit
+        assert.strictEqual(damagedBatch(copy), 5n, `bit ${bit} of byte ${at - second}`)
+      }
+    }
+  })
+
+  it("is not found where the answer was cut", () => {
+    for (let length = 0; length < whole.length; length++) assert.isUndefined(damagedBatch(whole.subarray(0, length)))
   })
 })
 

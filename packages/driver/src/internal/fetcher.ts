@@ -10,7 +10,7 @@
  *   is begun or resumed while the first one polls is fetched by the second at once, until the poll is over.
  */
 import type { Chunk } from "@concurrent-kafka/core/ConsumerSession"
-import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
@@ -21,7 +21,7 @@ import { fromCode, isFatal } from "./classify.ts"
 import { codeName } from "./codes.ts"
 import type { Fetched, FetchedPartition } from "./fetchResponse.ts"
 import { byTopic, isolationLevel, keyOf, leaderOf, logOffsets } from "./offsets.ts"
-import { type Decoded, decodeRecords } from "./records.ts"
+import { damagedBatch, type Decoded, decodeRecords } from "./records.ts"
 import { ask, backoff, epochOf, type Owned, type SessionState } from "./state.ts"
 
 const maxBytesPerPartition = 1_048_576
@@ -32,6 +32,8 @@ const shortest = 10
 const sideWait = 30
 /** decoding gives other work a turn after this long */
 const turn = 5
+/** an answer with a wrong checksum is asked for again so often: most are damaged on their way, not in the log */
+const damagedTimes = 3
 /** this many signals that nobody has taken are enough */
 const backlog = 64
 
@@ -251,6 +253,11 @@ const take = (state: SessionState, node: Node, round: Round, fetched: Fetched): 
         entry.owned.errors = 0
         continue
       }
+      const damaged = damagedBatch(answer.batches)
+      if (damaged !== undefined) {
+        yield* refetched(node, entry.owned, damaged)
+        continue
+      }
       push(state, entry.owned, entry.at, answer, yield* decode(state, answer, entry.at))
       if (performance.now() - began > turn) {
         yield* Effect.yieldNow
@@ -282,6 +289,20 @@ const decode = (
   }
 }
 
+const refetched = (node: Node, owned: Owned, batch: bigint): Effect.Effect<void, KafkaClientError> => {
+  owned.retryAt = performance.now() + backoff(++owned.damaged)
+  const where = `the batch at offset ${batch} of ${keyOf(owned.topic, owned.partition)}, from broker ${node.id},`
+  if (owned.damaged <= damagedTimes) {
+    return Effect.logWarning(`${where} has a wrong checksum and is fetched again`)
+  }
+  return Effect.fail(
+    new KafkaClientError({
+      reason: "CorruptData",
+      detail: `${where} has a wrong checksum, also when it is fetched again: the log or what lies between is damaged`
+    })
+  )
+}
+
 const push = (
   state: SessionState,
   owned: Owned,
@@ -297,6 +318,7 @@ const push = (
     return
   }
   owned.errors = 0
+  owned.damaged = 0
   owned.position = next
   const chunk: Chunk = {
     _tag: "Chunk",

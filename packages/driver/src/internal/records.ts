@@ -5,6 +5,7 @@
  * - Each batch is copied out of the answer: a record that is held for long (a retry, a gap) keeps its batch in memory, some
  *   16 KiB as producers make them, and not an answer of up to 10 MiB.
  *
+ * - A batch that was changed on its way has another checksum than it says, and is not read (`damagedBatch`).
  * - No record below the position that was asked for: a broker answers with whole batches.
  * - No control record, and under `read_committed` none of an aborted transaction.
  * - `next` is the end of the last whole batch by its own header, however many of its records compaction has removed;
@@ -13,6 +14,7 @@
 import type { ConsumerRecord, Headers } from "@concurrent-kafka/core/ConsumerRecord"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import type { Decompress } from "../Broker.ts"
+import { crc32c } from "./crc32c.ts"
 import type { AbortedTransaction } from "./fetchResponse.ts"
 
 const overhead = 61
@@ -141,6 +143,21 @@ export interface Source {
   /** empty under `read_uncommitted` */
   readonly aborted: ReadonlyArray<AbortedTransaction>
   readonly decompress: Decompress
+}
+
+/**
+ * The offset of the first batch whose checksum is not its own. What is no batch at all is left to `decodeRecords`.
+ *
+ * **Source**: `check.crcs` of the Java consumer, which is on by default.
+ */
+export const damagedBatch = (batches: Buffer): bigint | undefined => {
+  for (let at = 0; at + overhead <= batches.length;) {
+    const end = at + 12 + batches.readInt32BE(at + 8)
+    if (batches[at + 16] !== 2 || end < at + overhead || end > batches.length) return undefined
+    if (crc32c(batches, at + 21, end) !== batches.readUInt32BE(at + 17)) return batches.readBigInt64BE(at)
+    at = end
+  }
+  return undefined
 }
 
 /** Throws `KafkaClientError` (`CorruptData`, `MissingCodec`), or rejects with it. A promise only when something is compressed. */

@@ -37,6 +37,8 @@ export interface Owned {
   /** performance.now() before which it is not fetched again after an error */
   retryAt: number
   errors: number
+  /** answers with a wrong checksum since the last good one */
+  damaged: number
   /** what the group has committed, as far as this session knows */
   committed: Committed | undefined
   /** the same of commits that have got no answer, as `written` says it: the broker may have them */
@@ -62,6 +64,7 @@ export const makeOwned = (topic: string, partition: number, heldIn: number, topi
   fetching: false,
   retryAt: 0,
   errors: 0,
+  damaged: 0,
   committed: undefined,
   doubtful: new Set()
 })

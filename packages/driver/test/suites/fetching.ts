@@ -6,6 +6,7 @@ import { inject } from "vitest"
 import { encodeBatch } from "../batches.ts"
 import { type Client, instrumented, suiteOf } from "../client.ts"
 import { controlOf } from "../instrumented.ts"
+import type { Fetched } from "../../src/Protocol.ts"
 import { join, numbers, settingsOf, unique, until } from "../members.ts"
 import { world } from "../operator.ts"
 
@@ -212,6 +213,44 @@ export const fetching = (client: Client): void => {
           yield* send
           yield* until("the inbox has failed", () => member.ended !== undefined, 5000)
           assert.deepInclude(member.ended, { reason: "CorruptData" })
+        })
+      )
+
+      const damage = (answer: Fetched): Fetched => ({
+        ...answer,
+        partitions: answer.partitions.map((p) => {
+          const batches = Buffer.from(p.batches)
+          if (batches.length > 0) batches[batches.length - 2]! ^= 1
+          return { ...p, batches }
+        })
+      })
+
+      it.effect("a batch that was damaged on its way is fetched again, and not a record of it is handed out", () =>
+        Effect.gen(function* () {
+          const { control, member, send } = yield* oneRecord
+          let left = 2
+          control.fetchAnswer = (answer) => {
+            const holds = answer.partitions.some((p) => p.batches.length > 0)
+            return holds && left-- > 0 ? damage(answer) : answer
+          }
+          yield* send
+          yield* until("the record", () => member.records.length === 2, 5000)
+          assert.deepStrictEqual(member.values(), ["a", "b"])
+          assert.strictEqual(left, -1)
+        })
+      )
+
+      it.effect("a batch that is damaged each time ends the session, and the error says where it is", () =>
+        Effect.gen(function* () {
+          const { control, member, send, topic } = yield* oneRecord
+          control.fetchAnswer = damage
+          yield* send
+          yield* until("the inbox has failed", () => member.ended !== undefined, 10_000)
+          assert.deepInclude(member.ended, { reason: "CorruptData" })
+          for (const part of ["checksum", "offset 1", `${topic}/0`]) {
+            assert.include((member.ended as KafkaClientError).detail, part)
+          }
+          assert.deepStrictEqual(member.values(), ["a"])
         })
       )
 
