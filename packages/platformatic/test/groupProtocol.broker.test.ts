@@ -11,7 +11,7 @@ import { inject } from "vitest"
 import * as Kafka from "../../../test/kafka/kafka.ts"
 import { instrumented, ownSuiteOf, suiteOf } from "../../driver/test/client.ts"
 import { controlOf } from "../../driver/test/instrumented.ts"
-import { join, numbers, settingsOf, unique, until } from "../../driver/test/members.ts"
+import { assertOnceEach, join, numbers, settingsOf, unique, until } from "../../driver/test/members.ts"
 import { world } from "../../driver/test/operator.ts"
 import { client } from "./client.ts"
 
@@ -212,6 +212,38 @@ suiteOf(client, "the consumer protocol", () => {
       })
     )
   })
+})
+
+ownSuiteOf(client, "the consumer protocol, with a Kafka that goes away", () => {
+  it.live("SIGKILL and restart: everything is kept, and nothing comes twice", () =>
+    Effect.gen(function* () {
+      const kafka = yield* Kafka.start({ own: true })
+      yield* Effect.gen(function* () {
+        const before = yield* world(kafka.brokers)
+        const topic = yield* before.topic(3)
+        for (const partition of [0, 1, 2]) yield* before.send(topic, partition, numbers(0, 100))
+        const member = yield* join(settingsFor(unique("group"), [topic]))
+        yield* until("the records", () => member.records.length === 300)
+        for (const partition of [0, 1, 2]) yield* member.commit(partition, 50n, "before")
+        const epochs = member.owned.map(({ epoch }) => epoch)
+        yield* kafka.kill(0)
+        yield* until("it is told", () => member.of("Connection").at(-1)?.state === "down")
+        assert.strictEqual((yield* member.commit(0, 60n)).outcome, "retriable")
+        yield* kafka.restart(0)
+        yield* until("it is told again", () => member.of("Connection").at(-1)!.state === "up")
+        while ((yield* member.commit(0, 70n, "after")).outcome !== "committed") yield* Effect.sleep(50)
+        const after = yield* world(kafka.brokers)
+        for (const partition of [0, 1, 2]) yield* after.send(topic, partition, numbers(100, 110))
+        yield* until("the new records", () => member.records.length >= 330)
+        assertOnceEach(member, 330)
+        assert.strictEqual(member.of("Lost").length + member.of("Revoking").length, 0)
+        assert.deepStrictEqual(
+          member.owned.map(({ epoch }) => epoch),
+          epochs
+        )
+      }).pipe(Effect.provide(instrumented(client, kafka.brokers)))
+    }).pipe(Effect.scoped)
+  )
 })
 
 ownSuiteOf(client, "a broker without the consumer protocol", () => {

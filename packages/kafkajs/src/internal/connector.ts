@@ -10,6 +10,7 @@ import { decompress } from "./codecs.ts"
 import { classify } from "./kafkaJsErrors.ts"
 import { askMetadata } from "./metadata.ts"
 import { initProducerId, produce } from "./produce.ts"
+import { beatAsStatic, joinAsStatic, syncAsStatic } from "./staticMember.ts"
 import { type ConnectionPool, destroyPool, instrument, type KafkaJsBroker, type Parts, type WireCall } from "./wire.ts"
 
 const keepErrors = (data: unknown) => data
@@ -58,9 +59,12 @@ const adapt = (pool: ConnectionPool, inner: KafkaJsBroker): Adapted => ({
   destroy: () => destroyPool(pool),
   metadata: (topics) => askMetadata(inner, topics),
   findGroupCoordinator: ({ groupId }) => inner.findGroupCoordinator({ groupId, coordinatorType: 0 }),
-  joinGroup: (args) => inner.joinGroup(args),
-  syncGroup: (args) => inner.syncGroup(args),
-  heartbeat: (args) => inner.heartbeat(args),
+  joinGroup: ({ groupInstanceId, ...args }) =>
+    groupInstanceId === undefined ? inner.joinGroup(args) : joinAsStatic(inner, { ...args, groupInstanceId }),
+  syncGroup: ({ groupInstanceId, ...args }) =>
+    groupInstanceId === undefined ? inner.syncGroup(args) : syncAsStatic(inner, { ...args, groupInstanceId }),
+  heartbeat: ({ groupInstanceId, ...args }) =>
+    groupInstanceId === undefined ? inner.heartbeat(args) : beatAsStatic(inner, { ...args, groupInstanceId }),
   leaveGroup: (args) => inner.leaveGroup(args),
   offsetCommit: ({ topics, ...rest }) =>
     inner.offsetCommit({
@@ -103,7 +107,7 @@ const withOffsets = <A extends { readonly offset: string }>(entries: {
 export const makeConnector = (parts: Parts, syncTimeout: number): Connector => {
   const rewrite = rewriter(syncTimeout)
   return {
-    staticMembership: false,
+    staticMembership: true,
     groupProtocols: ["classic"],
     open: async (address, id) => {
       const pool = await parts.buildPool(address)
