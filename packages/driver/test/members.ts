@@ -143,6 +143,18 @@ export const join = (
     return member
   })
 
+/** The partitions that the member has now: an exact revoke takes some of them without an assignment that says so. */
+export const heldBy = (member: Member): ReadonlyArray<number> => {
+  let held: ReadonlyArray<number> = []
+  for (const signal of member.signals) {
+    if (signal._tag === "Assigned") held = signal.all.map(({ partition }) => partition)
+    if (signal._tag === "Lost" || (signal._tag === "Revoking" && signal.exact)) {
+      held = held.filter((one) => !signal.partitions.some(({ partition }) => partition === one))
+    }
+  }
+  return held.toSorted((x, y) => x - y)
+}
+
 /** Waits for what must come, looking every few milliseconds, and says what did not. */
 export const until = (what: string, is: () => boolean, within = 20_000): Effect.Effect<void> =>
   Effect.gen(function* () {

@@ -11,7 +11,7 @@ import { inject } from "vitest"
 import * as Kafka from "../../../test/kafka/kafka.ts"
 import { instrumented, ownSuiteOf, suiteOf } from "../../driver/test/client.ts"
 import { controlOf } from "../../driver/test/instrumented.ts"
-import { assertOnceEach, join, numbers, settingsOf, unique, until } from "../../driver/test/members.ts"
+import { assertOnceEach, heldBy, join, numbers, settingsOf, unique, until } from "../../driver/test/members.ts"
 import { world } from "../../driver/test/operator.ts"
 import { client } from "./client.ts"
 
@@ -190,25 +190,36 @@ suiteOf(client, "the consumer protocol", () => {
       })
     )
 
-    it.effect("members of both protocols share a group while it changes from one to the other", () =>
+    it.effect("members of both protocols share a group while it changes from one to the other, and back", () =>
       Effect.gen(function* () {
         const kafka = yield* world(brokers)
         const topic = yield* kafka.topic(2)
         const groupId = unique("group")
-        const scope = yield* Scope.make()
-        const a = yield* Scope.provide(join(settingsOf(groupId, [topic])), scope)
-        yield* until("a has all", () => a.owned.length === 2)
-        for (const partition of [0, 1]) yield* a.commit(partition, 3n, "classic")
-        const b = yield* join(settingsFor(groupId, [topic]))
-        yield* until("both have one", () => a.owned.length === 1 && b.owned.length === 1)
-        const [mine, yours] = [a.owned[0]!.partition, b.owned[0]!.partition]
-        assert.strictEqual(mine + yours, 1)
-        assert.deepStrictEqual(b.owned[0]!.committed, { offset: 3n, metadata: "classic" })
-        assert.deepInclude(yield* a.commit(mine, 4n), { outcome: "committed" })
-        assert.deepInclude(yield* b.commit(yours, 4n), { outcome: "committed" })
+        const of = { classic: settingsOf(groupId, [topic]), consumer: settingsFor(groupId, [topic]) }
+        let committed = 0n
+        let scope = yield* Scope.make()
+        let there = yield* Scope.provide(join(of.classic), scope)
+        yield* until("the first has all", () => there.owned.length === 2)
+        for (const protocol of ["consumer", "classic", "consumer"] as const) {
+          committed++
+          for (const partition of [0, 1]) yield* there.commit(partition, committed, protocol)
+          const nextScope = yield* Scope.make()
+          const next = yield* Scope.provide(join(of[protocol]), nextScope)
+          yield* until("both have one", () => heldBy(there).length === 1 && heldBy(next).length === 1)
+          const [stays, comes] = [heldBy(there)[0]!, heldBy(next)[0]!]
+          assert.strictEqual(stays + comes, 1)
+          const { committed: found } = next.owned.find(({ partition }) => partition === comes)!
+          assert.deepStrictEqual(found, { offset: committed, metadata: protocol })
+          committed++
+          assert.deepInclude(yield* there.commit(stays, committed), { outcome: "committed" })
+          assert.deepInclude(yield* next.commit(comes, committed), { outcome: "committed" })
+          yield* Scope.close(scope, Exit.void)
+          yield* until("the other has all", () => heldBy(next).length === 2)
+          assert.strictEqual(next.of("Lost").length + next.of("Connection").length, 0)
+          scope = nextScope
+          there = next
+        }
         yield* Scope.close(scope, Exit.void)
-        yield* until("b has all", () => b.owned.length === 2)
-        assert.strictEqual(b.of("Lost").length + b.of("Connection").length, 0)
       })
     )
   })

@@ -8,25 +8,13 @@ import * as Scope from "effect/Scope"
 import { inject } from "vitest"
 import { type Client, evict, instrumented, suiteOf } from "../client.ts"
 import { controlOf } from "../instrumented.ts"
-import { join, type Member, numbers, settingsOf, unique, until } from "../members.ts"
+import { heldBy, join, type Member, numbers, settingsOf, unique, until } from "../members.ts"
 import { world } from "../operator.ts"
 
 type GroupProtocol = NonNullable<SessionSettings["groupProtocol"]>
 
 /** The broker's own session timeout for the consumer protocol is that of the tests' settings. */
 const sessionOf = (protocol: GroupProtocol) => (protocol === "consumer" ? 6000 : 2500)
-
-/** An exact revoke is followed by no assignment. */
-const heldBy = (member: Member): ReadonlyArray<number> => {
-  let held: ReadonlyArray<number> = []
-  for (const signal of member.signals) {
-    if (signal._tag === "Assigned") held = signal.all.map(({ partition }) => partition)
-    if (signal._tag === "Lost" || (signal._tag === "Revoking" && signal.exact)) {
-      held = held.filter((one) => !signal.partitions.some(({ partition }) => partition === one))
-    }
-  }
-  return held.toSorted((x, y) => x - y)
-}
 
 const rebalances = (member: Member) => member.signals.filter(({ _tag }) => _tag !== "Chunk").length
 
