@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import type { TopicPartition } from "./ConsumerRecord.ts"
 
 /**
@@ -15,6 +16,7 @@ import type { TopicPartition } from "./ConsumerRecord.ts"
  * | `starting` (never had an assignment) | degraded | yes | no |
  * | `stuck` (one attempt runs longer than `stuckAfter`), `lostToRetention` (the log was cut below our position, for an hour) | degraded | yes | yes |
  * | `retrying`, `parked` (records that failed wait for their retry, or are parked), `laneBound` (for ten seconds permits have been free while records waited for others of their lane) | degraded | yes | yes |
+ * | `eventLoopBlocked` (in the last minute the event loop stood still for a second or more; only where `LoopDelay` is provided) | degraded | yes | yes |
  * | `zombie` (a handler ignores its interruption) | degraded; down when they hold all permits | yes; no when they hold all permits | yes |
  * | `deadLetterFailing`, `commitsFailing`, `disconnected`, `protocolMismatch`, `topicMissing` | down | yes | yes; no before the first assignment |
  * | `committerDead`, `failed` | down | no | no |
@@ -38,6 +40,7 @@ export type HealthCode =
   | "parked"
   | "laneBound"
   | "lostToRetention"
+  | "eventLoopBlocked"
   | "zombie"
   | "deadLetterFailing"
   | "commitsFailing"
@@ -90,6 +93,31 @@ export interface HealthOptions {
 }
 
 /**
+ * How long the event loop has stood still: heartbeats, commits and answers to probes stand still with it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LoopDelay {
+  /**
+   * The longest standstill of the last minute, and when it was noticed, in milliseconds since 1970; undefined without any. Called
+   * synchronously, each time that somebody asks for health.
+   */
+  readonly longestUnsafe: () => { readonly millis: number; readonly at: number } | undefined
+}
+
+/**
+ * What consumers learn of the event loop's delay from, for the code `eventLoopBlocked`. Default: nothing, because only the platform can
+ * measure it; on Node `Observability.layerLoopDelay` of `@concurrent-kafka/observability` does.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export const LoopDelay = Context.Reference<LoopDelay | undefined>("@concurrent-kafka/core/LoopDelay", {
+  defaultValue: () => undefined
+})
+
+/**
  * All codes, for validation and documentation.
  *
  * @since 0.1.0
@@ -108,6 +136,7 @@ export const healthCodes: ReadonlyArray<HealthCode> = [
   "parked",
   "laneBound",
   "lostToRetention",
+  "eventLoopBlocked",
   "zombie",
   "deadLetterFailing",
   "commitsFailing",

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import type { TopicPartition } from "./ConsumerRecord.ts"
-import type { EpochPartition } from "./ConsumerSession.ts"
+import type { CommitOutcome, EpochPartition } from "./ConsumerSession.ts"
 import type { Health } from "./Health.ts"
 
 /**
@@ -89,6 +89,32 @@ export interface HotLane extends TopicPartition {
 }
 
 /**
+ * How many values fell into which bucket since the start of the consumer: what histograms are made of.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Distribution {
+  /** The greatest value of each bucket, rising. */
+  readonly bounds: ReadonlyArray<number>
+  /** Values in each bucket, and after them those above the last bound. */
+  readonly counts: ReadonlyArray<number>
+  readonly sum: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Latency {
+  /** Milliseconds, of the last minute, exact to 5 %. */
+  readonly p50: number
+  readonly p99: number
+  /** Milliseconds, of all since the start. */
+  readonly all: Distribution
+}
+
+/**
  * A rebalance as this consumer saw it.
  *
  * @since 0.1.0
@@ -138,19 +164,31 @@ export interface Snapshot {
   readonly lostToRetention: bigint
   /** Events that the engine's state machines do not know: please report them. */
   readonly unexpectedTransitions: number
-  /** Milliseconds, of the last minute, exact to 5 %. From the start of an attempt to its outcome. */
-  readonly handlerTime: { readonly p50: number; readonly p99: number }
-  /** From a record's arrival to the start of its attempt. */
-  readonly waitTime: { readonly p50: number; readonly p99: number }
+  /** From the start of an attempt to its outcome, of attempts that succeeded. */
+  readonly handlerTime: Latency
+  /** The same in milliseconds, of attempts that failed. */
+  readonly failedTime: Distribution
+  /** From a record's arrival to the start of its first attempt. */
+  readonly waitTime: Latency
   readonly commits: {
     /** Requests of which every entry was stored. */
     readonly ok: number
     readonly failed: number
     readonly lastAt: number | undefined
     readonly lastMillis: number | undefined
+    /** Partitions in requests, by what became of them. */
+    readonly entries: Readonly<Record<CommitOutcome["outcome"], number>>
+    /** Milliseconds that requests took, whatever the answer. */
+    readonly time: Distribution
+    /** Bytes of requests, roughly. */
+    readonly size: Distribution
   }
   /** The last 100. */
   readonly rebalances: ReadonlyArray<RebalanceSnapshot>
+  /** All since the start. */
+  readonly rebalanceCounts: Readonly<Record<RebalanceSnapshot["kind"], number>>
+  /** Milliseconds that revokes were held for drain and flush. */
+  readonly revokeTime: Distribution
   /** The lanes with the most waiting records, at most five. */
   readonly hotLanes: ReadonlyArray<HotLane>
   readonly partitions: ReadonlyArray<PartitionSnapshot>

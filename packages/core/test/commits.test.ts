@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import type { Distribution } from "../src/Snapshot.ts"
 import { Desk, pass, passUntil, turns, world } from "./harness.ts"
 import { later, outcomes, scripted } from "./script.ts"
 
@@ -278,10 +279,29 @@ describe("commits", () => {
         ["assigned"]
       )
       assert.isAbove(snapshot.handlerTime.p50, 60)
+      const total = ({ counts }: Distribution) => counts.reduce((a, b) => a + b, 0)
+      assert.strictEqual(total(snapshot.handlerTime.all), snapshot.outcomes.handled)
+      assert.strictEqual(total(snapshot.failedTime), 0)
+      assert.strictEqual(total(snapshot.waitTime.all), 3)
+      // the start is committed, too
+      assert.deepStrictEqual(snapshot.commits.entries, {
+        committed: 2,
+        retriable: 0,
+        deferred: 0,
+        stale: 0,
+        rejected: 0
+      })
+      assert.strictEqual(total(snapshot.commits.time), 2)
+      assert.isAtLeast(snapshot.commits.time.sum, 30)
+      // topic and entry, with the map of what is done behind the gap in one of them
+      assert.isAtLeast(snapshot.commits.size.sum, 2 * 27)
+      assert.deepStrictEqual(snapshot.rebalanceCounts, { assigned: 1, revoked: 0, lost: 0 })
       w.kafka.faults.next("commit", { kind: "code", code: "NOT_COORDINATOR" })
       yield* a.desk.finish(0, 1)
       yield* pass(1_000)
-      assert.strictEqual((yield* a.consumer.snapshot).commits.failed, 1)
+      const after = (yield* a.consumer.snapshot).commits
+      assert.strictEqual(after.failed, 1)
+      assert.strictEqual(after.entries.retriable, 1)
       const flushing = yield* Effect.forkChild(a.consumer.flush)
       yield* turns
       yield* Fiber.join(flushing)

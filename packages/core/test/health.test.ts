@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { ConsumerRecord } from "../src/ConsumerRecord.ts"
 import { FailurePolicy } from "../src/FailurePolicy.ts"
-import { type HealthCode, healthCodes, type HealthReason } from "../src/Health.ts"
+import { type HealthCode, healthCodes, type HealthReason, LoopDelay } from "../src/Health.ts"
 import { KafkaClientError } from "../src/KafkaClient.ts"
 import { Boom, Desk, pass, passUntil, turns, whileTimePasses, world } from "./harness.ts"
 import { Letters, retriable, taken } from "./letters.ts"
@@ -337,6 +337,25 @@ describe("health", () => {
       yield* turns
       yield* well(s)
     })
+  )
+
+  it.effect(
+    "eventLoopBlocked: the event loop stood still for a second in the last minute; taken away when it did not",
+    () =>
+      Effect.gen(function* () {
+        let longest: ReturnType<LoopDelay["longestUnsafe"]>
+        const s = yield* Effect.provideService(scripted(), LoopDelay, { longestUnsafe: () => longest })
+        yield* open(s)
+        yield* well(s)
+        longest = { millis: 999, at: 5 }
+        yield* well(s)
+        longest = { millis: 1_234.5, at: 7 }
+        const reason = yield* says(s, "eventLoopBlocked", ["degraded", true, true])
+        assert.deepInclude(reason, { since: 7, count: 1 })
+        assert.include(reason.message, "1235 ms")
+        longest = undefined
+        yield* well(s)
+      })
   )
 
   it.effect("commitsFailing: from the third failure in a row; a success takes it away; D51: live and ready stay", () =>

@@ -18,6 +18,7 @@ import type { HealthReason } from "../src/Health.ts"
 import type { InvalidOptions } from "../src/InvalidOptions.ts"
 import { LatencyWindow } from "../src/internal/latencyWindow.ts"
 import { KafkaClient } from "../src/KafkaClient.ts"
+import type { Distribution } from "../src/Snapshot.ts"
 import { Boom, Desk, type MemberOptions, pass, turns, whileTimePasses, world } from "./harness.ts"
 
 /** those that run now, and not what starts when they have ended */
@@ -376,6 +377,13 @@ describe("members: what is seen of them", () => {
           members.reduce((n, { commits }) => n + commits.ok, 0)
         )
         assert.strictEqual(all.rebalances.length, members.flatMap(({ rebalances }) => rebalances).length)
+        assert.deepStrictEqual(
+          all.rebalanceCounts.assigned,
+          members.reduce((n, { rebalanceCounts }) => n + rebalanceCounts.assigned, 0)
+        )
+        const total = ({ counts }: Distribution) => counts.reduce((a, b) => a + b, 0)
+        assert.strictEqual(total(all.handlerTime.all), 6)
+        assert.strictEqual(total(all.commits.time), all.commits.ok + all.commits.failed)
         const times = all.rebalances.map(({ at }) => at)
         assert.deepStrictEqual(
           times,

@@ -6,6 +6,7 @@ import { cut, encodedBytes } from "../src/internal/commitLoop.ts"
 import { LatencyWindow } from "../src/internal/latencyWindow.ts"
 import { Permits } from "../src/internal/permits.ts"
 import { bounded } from "../src/internal/shutdown.ts"
+import { distributionOf, Tally, timeBounds } from "../src/internal/tally.ts"
 import { whileTimePasses } from "./harness.ts"
 
 const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
@@ -52,6 +53,29 @@ describe("LatencyWindow", () => {
     window.add(7, at + 500_000)
     assert.isBelow(window.percentiles(at + 500_000).p99, 8)
   })
+})
+
+describe("Tally", () => {
+  it.prop(
+    "each value is in the first bucket whose bound it does not pass; several tallies together are one of all values",
+    [Schema.Array(between(-5, 400_000)).check(Schema.isMaxLength(200)), between(1, 4)],
+    ([values, parts]) => {
+      const tallies = Array.from({ length: parts }, () => new Tally(timeBounds))
+      values.forEach((value, i) => tallies[i % parts]!.add(value))
+      const { bounds, counts, sum } = distributionOf(tallies.map(({ distribution }) => distribution))
+      const upTo = (bound: number) => values.filter((value) => value <= bound).length
+      assert.deepStrictEqual(
+        counts,
+        [...bounds, Infinity].map((bound, i) => upTo(bound) - upTo(i === 0 ? -Infinity : bounds[i - 1]!))
+      )
+      // over a time of day that was set back the sum does not fall
+      assert.strictEqual(
+        sum,
+        values.reduce((n, value) => n + Math.max(0, value), 0)
+      )
+    },
+    { arbitrary: { runs: 200, size: 100 } }
+  )
 })
 
 const Step = Schema.Union([

@@ -507,16 +507,17 @@ describe("rebalance, exact", () => {
     })
   )
 
-  it.effect("the last hundred rebalances are remembered", () =>
+  it.effect("the last hundred rebalances are remembered, and all are counted", () =>
     Effect.gen(function* () {
       const s = yield* scripted()
       for (let i = 0; i < 130; i++) {
         yield* s.session.assign([{ partition: 0, epoch: i + 1, committed: 0 }])
         yield* pass(1)
       }
-      const { rebalances } = yield* s.consumer.snapshot
+      const { rebalanceCounts, rebalances } = yield* s.consumer.snapshot
       assert.strictEqual(rebalances.length, 100)
       assert.strictEqual(rebalances.at(-1)!.at, 129)
+      assert.deepStrictEqual(rebalanceCounts, { assigned: 130, revoked: 0, lost: 0 })
     })
   )
 

@@ -84,6 +84,10 @@ describe("a retry", () => {
       for (const other of others) assert.strictEqual(other, first)
       const snapshot = yield* s.consumer.snapshot
       assert.deepInclude(snapshot, { attempts: 4, retries: 3, released: 0, unexpectedTransitions: 0 })
+      assert.strictEqual(
+        snapshot.failedTime.counts.reduce((a, b) => a + b, 0),
+        4
+      )
       assert.deepStrictEqual(snapshot.outcomes, ended({ skipped: 1 }))
       assert.strictEqual(snapshot.held.records, 0)
       assert.deepStrictEqual(s.session.commits, ["0=1"])

@@ -37,7 +37,7 @@ interface Flush {
 }
 
 /** encoded, roughly; a topic's name counts once */
-export const encodedBytes = (entries: ReadonlyArray<CommitEntry>): number => {
+export const encodedBytes = (entries: ReadonlyArray<Pick<CommitEntry, "topic" | "metadata">>): number => {
   let bytes = 0
   const topics = new Set<string>()
   for (const entry of entries) {

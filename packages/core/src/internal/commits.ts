@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import type { BatchCommitter } from "../BatchCommitter.ts"
 import { ConsumerError } from "../ConsumerError.ts"
 import type { CommitEntry, CommitOutcome, Committed, EpochPartition } from "../ConsumerSession.ts"
+import { encodedBytes } from "./commitLoop.ts"
 import type { PartitionEpoch } from "./epoch.ts"
 import { keyOf, type RunState } from "./state.ts"
 
@@ -118,6 +119,8 @@ export class Commits {
           counters.commitFailingSince ??= now
         }
       }
+      counters.commitTime.add(millis)
+      counters.commitSize.add(encodedBytes(outcomes.map((o) => ({ topic: o.topic, metadata: this.sentWith(o) }))))
       let refused: string | undefined
       for (const outcome of outcomes) refused = this.outcome(outcome, outcomes.length === 1) ?? refused
       if (refused !== undefined) {
@@ -125,9 +128,14 @@ export class Commits {
       }
     })
 
+  private sentWith(o: EpochPartition): string {
+    return this.run.find(o)?.request?.metadata ?? ""
+  }
+
   /** Gives back the code of a refusal that ends the consumer. `alone`: nothing else was in the request. */
   private outcome(outcome: CommitOutcome, alone: boolean): string | undefined {
     const { run } = this
+    run.counters.commitEntries[outcome.outcome]++
     const epoch = run.find(outcome)
     if (epoch === undefined || epoch.request === undefined) {
       run.row("partition", "P28", outcome)

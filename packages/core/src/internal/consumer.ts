@@ -20,6 +20,7 @@ import { ConsumerSession, type Session } from "../ConsumerSession.ts"
 import { Diagnostics } from "../Diagnostics.ts"
 import type { FailurePolicy } from "../FailurePolicy.ts"
 import type { Handler } from "../Handler.ts"
+import { LoopDelay } from "../Health.ts"
 import { InvalidOptions } from "../InvalidOptions.ts"
 import { OffsetMap } from "../OffsetMap.ts"
 import { Pause, type PartitionEpoch } from "./epoch.ts"
@@ -103,6 +104,7 @@ export const makeMember = Effect.fnUntraced(function* (
   const failed = Deferred.makeUnsafe<never, RunFailure>()
   const startedAt = now()
   const zstd = yield* OffsetMap.Zstd
+  const loopDelay = yield* LoopDelay
   let run: ConsumerRun | undefined
   let idleSince: number | undefined
   let ended: Viewed["failed"]
@@ -116,6 +118,7 @@ export const makeMember = Effect.fnUntraced(function* (
     counters,
     permits,
     zombies,
+    loopDelay,
     startedAt,
     run,
     idleSince,

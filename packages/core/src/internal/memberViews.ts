@@ -6,6 +6,7 @@
 import type { Health, HealthCode, HealthReason } from "../Health.ts"
 import type { Snapshot } from "../Snapshot.ts"
 import { LatencyWindow } from "./latencyWindow.ts"
+import { distributionOf } from "./tally.ts"
 import { snapshotOf, type Viewed } from "./view.ts"
 
 const rebalancesShown = 100
@@ -92,24 +93,46 @@ export const snapshotOfMembers = (name: string, views: ReadonlyArray<Viewed>, no
     released: sum(({ released }) => released),
     lostToRetention: members.reduce((n, { lostToRetention }) => n + lostToRetention, 0n),
     unexpectedTransitions: sum(({ unexpectedTransitions }) => unexpectedTransitions),
-    handlerTime: LatencyWindow.percentilesOf(
-      views.map(({ counters }) => counters.handlerTime),
-      now
-    ),
-    waitTime: LatencyWindow.percentilesOf(
-      views.map(({ counters }) => counters.waitTime),
-      now
-    ),
+    handlerTime: {
+      ...LatencyWindow.percentilesOf(
+        views.map(({ counters }) => counters.handlerTime),
+        now
+      ),
+      all: distributionOf(members.map(({ handlerTime }) => handlerTime.all))
+    },
+    failedTime: distributionOf(members.map(({ failedTime }) => failedTime)),
+    waitTime: {
+      ...LatencyWindow.percentilesOf(
+        views.map(({ counters }) => counters.waitTime),
+        now
+      ),
+      all: distributionOf(members.map(({ waitTime }) => waitTime.all))
+    },
     commits: {
       ok: sum(({ commits }) => commits.ok),
       failed: sum(({ commits }) => commits.failed),
       lastAt: lastCommit.lastAt,
-      lastMillis: lastCommit.lastMillis
+      lastMillis: lastCommit.lastMillis,
+      entries: {
+        committed: sum(({ commits }) => commits.entries.committed),
+        retriable: sum(({ commits }) => commits.entries.retriable),
+        deferred: sum(({ commits }) => commits.entries.deferred),
+        stale: sum(({ commits }) => commits.entries.stale),
+        rejected: sum(({ commits }) => commits.entries.rejected)
+      },
+      time: distributionOf(members.map(({ commits }) => commits.time)),
+      size: distributionOf(members.map(({ commits }) => commits.size))
     },
     rebalances: members
       .flatMap(({ rebalances }) => rebalances)
       .sort((a, b) => a.at - b.at)
       .slice(-rebalancesShown),
+    rebalanceCounts: {
+      assigned: sum(({ rebalanceCounts }) => rebalanceCounts.assigned),
+      revoked: sum(({ rebalanceCounts }) => rebalanceCounts.revoked),
+      lost: sum(({ rebalanceCounts }) => rebalanceCounts.lost)
+    },
+    revokeTime: distributionOf(members.map(({ revokeTime }) => revokeTime)),
     hotLanes: members
       .flatMap(({ hotLanes }) => hotLanes)
       .sort((a, b) => b.waiting - a.waiting)

@@ -417,11 +417,13 @@ export class Pump {
   private failed(slot: Slot, cause: Cause.Cause<unknown>): void {
     const byOther = Cause.hasInterruptsOnly(cause)
     this.run.record(slot, byOther ? RecordEvent.interruptedByOther : RecordEvent.failed)
+    this.run.counters.failedTime.add(this.timeNow(slot) - slot.startedAt)
     this.failures.failed(slot, cause)
   }
 
   private timedOut(slot: Slot): void {
     this.run.record(slot, RecordEvent.decide)
+    this.run.counters.failedTime.add(this.run.now() - slot.startedAt)
     slot.cut = "none"
     this.failures.failed(slot, this.lateness(slot))
   }
@@ -456,6 +458,11 @@ export class Pump {
     }
   }
 
+  /** A synchronous handler took no time worth a look at the clock. */
+  private timeNow(slot: Slot): number {
+    return slot.fiber === undefined ? this.turn.time : this.run.now()
+  }
+
   private done(slot: Slot, event: RecordEvent, outcome: Outcome): void {
     this.finish(slot, event, outcome)
     this.letGo(slot)
@@ -469,8 +476,7 @@ export class Pump {
     const { counters } = this.run
     counters[outcome]++
     if (handled) {
-      // a synchronous handler took no time worth a look at the clock
-      const now = slot.fiber === undefined ? this.turn.time : this.run.now()
+      const now = this.timeNow(slot)
       counters.handlerTime.add(now - slot.startedAt, now)
     }
     epoch.backlog.defects?.delete(slot.seq)

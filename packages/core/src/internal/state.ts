@@ -20,6 +20,7 @@ import type { Permits } from "./permits.ts"
 import type { Slot } from "./slot.ts"
 import { Standstill } from "./standstill.ts"
 import type { Suspects } from "./suspects.ts"
+import { sizeBounds, Tally, timeBounds } from "./tally.ts"
 
 /** validated, times in milliseconds */
 export interface ConsumerSettings {
@@ -68,12 +69,20 @@ export class Counters {
   commitFailingSince: number | undefined = undefined
   lastCommitAt: number | undefined = undefined
   lastCommitMillis: number | undefined = undefined
+  readonly commitEntries = { committed: 0, retriable: 0, deferred: 0, stale: 0, rejected: 0 }
+  readonly commitTime = new Tally(timeBounds)
+  readonly commitSize = new Tally(sizeBounds)
   readonly handlerTime = new LatencyWindow()
+  readonly failedTime = new Tally(timeBounds)
   readonly waitTime = new LatencyWindow()
+  readonly rebalanceCounts = { assigned: 0, revoked: 0, lost: 0 }
+  readonly revokeTime = new Tally(timeBounds)
   private readonly rebalanceLog: Array<RebalanceSnapshot> = []
 
   rebalanced(entry: RebalanceSnapshot): void {
     if (this.rebalanceLog.push(entry) > 100) this.rebalanceLog.shift()
+    this.rebalanceCounts[entry.kind]++
+    if (entry.kind === "revoked") this.revokeTime.add(entry.millis)
   }
   get rebalances(): ReadonlyArray<RebalanceSnapshot> {
     return this.rebalanceLog.slice()

@@ -3,7 +3,7 @@
  */
 import type { TopicPartition } from "../ConsumerRecord.ts"
 import type { Session } from "../ConsumerSession.ts"
-import type { Health, HealthCode, HealthReason } from "../Health.ts"
+import type { Health, HealthCode, HealthReason, LoopDelay } from "../Health.ts"
 import type { HotLane, OldestRecord, PartitionSnapshot, Snapshot } from "../Snapshot.ts"
 import { type PartitionEpoch, pauseNames } from "./epoch.ts"
 import type { Lane } from "./lanes.ts"
@@ -20,6 +20,8 @@ const laneBoundShownMillis = 10_000
 /** a producer tries for minutes by itself before it fails */
 const sendingShownMillis = 10_000
 const lostShownMillis = 60 * 60 * 1000
+/** a second keeps no group waiting, but what takes one takes more at times: the session, and what probes wait for, end after some */
+const loopBlockedMillis = 1_000
 /** a commit that fails once or twice is nothing to wake anybody for */
 const failuresShown = 3
 
@@ -31,6 +33,7 @@ export interface Viewed {
   readonly counters: Counters
   readonly permits: Permits
   readonly zombies: ReadonlySet<Slot>
+  readonly loopDelay: LoopDelay | undefined
   readonly startedAt: number
   readonly run: ConsumerRun | undefined
   /** a run ended by interruption at this time, and none followed */
@@ -142,6 +145,14 @@ export const healthOf = (view: Viewed, now: number): Health => {
       since: oldest.startedAt,
       count: view.zombies.size,
       at: { topic: oldest.topic, partition: oldest.partition, offset: oldest.offset }
+    })
+  }
+  const blocked = view.loopDelay?.longestUnsafe()
+  if (blocked !== undefined && blocked.millis >= loopBlockedMillis) {
+    add("eventLoopBlocked", degraded, {
+      message: `the event loop stood still for ${Math.round(blocked.millis)} ms: heartbeats, commits and probes stand still with it`,
+      since: blocked.at,
+      count: 1
     })
   }
   const waiting = oldestSlot(epochs, (epoch) => epoch.waiting)
@@ -400,15 +411,21 @@ export const snapshotOf = (view: Viewed, now: number): Snapshot => {
     released: counters.released,
     lostToRetention: counters.lostToRetention,
     unexpectedTransitions: counters.unexpected,
-    handlerTime: counters.handlerTime.percentiles(now),
-    waitTime: counters.waitTime.percentiles(now),
+    handlerTime: { ...counters.handlerTime.percentiles(now), all: counters.handlerTime.all.distribution },
+    failedTime: counters.failedTime.distribution,
+    waitTime: { ...counters.waitTime.percentiles(now), all: counters.waitTime.all.distribution },
     commits: {
       ok: counters.commitsOk,
       failed: counters.commitsFailed,
       lastAt: counters.lastCommitAt,
-      lastMillis: counters.lastCommitMillis
+      lastMillis: counters.lastCommitMillis,
+      entries: { ...counters.commitEntries },
+      time: counters.commitTime.distribution,
+      size: counters.commitSize.distribution
     },
     rebalances: counters.rebalances,
+    rebalanceCounts: { ...counters.rebalanceCounts },
+    revokeTime: counters.revokeTime.distribution,
     hotLanes: run === undefined ? [] : hotLanes([...run.state.epochs.values()], settings),
     partitions: run === undefined ? [] : [...run.state.epochs.values()].flatMap((e) => partitionOf(e) ?? []),
     health: healthOf(view, now),
