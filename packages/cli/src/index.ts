@@ -1,4 +1,6 @@
 export * from "./Cli.ts"
+export * from "./Explain.ts"
+export * from "./ExplainError.ts"
 export * from "./Redrive.ts"
 export * from "./RedriveError.ts"
 export * from "./RedriveFilter.ts"

@@ -1,4 +1,4 @@
-/** The command as a process, and what a plain client sees of its topics. */
+/** The commands as processes, and what a plain client sees of their topics. */
 import { DeadLetter } from "@concurrent-kafka/core/DeadLetter"
 import { assert } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -89,37 +89,63 @@ export const onKafka = (brokers: ReadonlyArray<string>) => {
       (await admin.fetchTopicOffsets(topic)).reduce((sum, { offset }) => sum + Number(offset), 0)
     )
 
+  const runCommand = (
+    command: "explain" | "redrive",
+    args: ReadonlyArray<string>,
+    meanwhile?: (running: Running) => Promise<void>
+  ): Promise<Ended> =>
+    new Promise((resolve, reject) => {
+      const child = spawn(process.execPath, [bin, command, ...args], {
+        stdio: ["ignore", "pipe", "pipe"],
+        env: { ...process.env, KAFKA_BOOTSTRAP_SERVERS: brokers.join(",") }
+      })
+      let stdout = ""
+      let stderr = ""
+      let isRunning = true
+      child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text))
+      child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text))
+      child.once("error", reject)
+      child.once("close", (code) => {
+        isRunning = false
+        resolve({ code, stdout, stderr })
+      })
+      const running: Running = {
+        interrupt: () => void child.kill("SIGINT"),
+        stderr: () => stderr,
+        isRunning: () => isRunning
+      }
+      meanwhile?.(running).catch((error: unknown) => {
+        child.kill("SIGKILL")
+        reject(error instanceof Error ? error : new Error(String(error)))
+      })
+    })
+
   return {
     withAdmin,
     ends,
 
-    /** Runs it to its end. */
+    /** Runs `redrive` to its end. */
     run: (args: ReadonlyArray<string>, meanwhile?: (running: Running) => Promise<void>): Promise<Ended> =>
-      new Promise((resolve, reject) => {
-        const child = spawn(process.execPath, [bin, "redrive", ...args], {
-          stdio: ["ignore", "pipe", "pipe"],
-          env: { ...process.env, KAFKA_BOOTSTRAP_SERVERS: brokers.join(",") }
-        })
-        let stdout = ""
-        let stderr = ""
-        let isRunning = true
-        child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text))
-        child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text))
-        child.once("error", reject)
-        child.once("close", (code) => {
-          isRunning = false
-          resolve({ code, stdout, stderr })
-        })
-        const running: Running = {
-          interrupt: () => void child.kill("SIGINT"),
-          stderr: () => stderr,
-          isRunning: () => isRunning
-        }
-        meanwhile?.(running).catch((error: unknown) => {
-          child.kill("SIGKILL")
-          reject(error instanceof Error ? error : new Error(String(error)))
-        })
-      }),
+      runCommand("redrive", args, meanwhile),
+
+    /** Runs `explain` to its end. */
+    explain: (args: ReadonlyArray<string>): Promise<Ended> => runCommand("explain", args),
+
+    /** Commits with metadata, as a tool that is no consumer of ours. */
+    commit: async (
+      groupId: string,
+      topic: string,
+      partitions: ReadonlyArray<{ readonly partition: number; readonly offset: string; readonly metadata: string }>
+    ): Promise<void> => {
+      const consumer = kafka.consumer({ groupId })
+      const joined = new Promise<void>((resolve) => void consumer.on(consumer.events.GROUP_JOIN, () => resolve()))
+      await consumer.connect()
+      await consumer.subscribe({ topic })
+      await consumer.run({ autoCommit: false, eachBatch: () => Promise.resolve() })
+      await joined
+      await consumer.commitOffsets(partitions.map((p) => ({ topic, ...p })))
+      await consumer.disconnect()
+    },
 
     /** A dead-letter topic with `count` records of `keys` keys, and an empty one. */
     topics: (name: string, count: number, keys: number) =>

@@ -23,6 +23,8 @@ const flags: Readonly<Record<string, string>> = {
   from: "--from",
   to: "--to",
   groupId: "--group",
+  topic: "--topic",
+  offsetMap: "--offset-map",
   concurrency: "--concurrency",
   "filter.topic": "--topic",
   "filter.partition": "--partition",

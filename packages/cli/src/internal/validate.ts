@@ -2,6 +2,7 @@
 import { InvalidOptions } from "@concurrent-kafka/core/InvalidOptions"
 import * as Effect from "effect/Effect"
 import { createHash } from "node:crypto"
+import type { ExplainOptions } from "../Explain.ts"
 import type { RedriveOptions } from "../Redrive.ts"
 import { RedriveFilter } from "../RedriveFilter.ts"
 
@@ -26,6 +27,16 @@ export const groupIdOf = ({ filter = {}, from, to }: RedriveOptions): string => 
 }
 
 const isTopic = (name: string) => /^[a-zA-Z0-9._-]{1,249}$/.test(name) && name !== "." && name !== ".."
+const aTopic = "a topic: 1 to 249 characters out of a-z A-Z 0-9 . _ -"
+const aGroupId = "a text that is not empty"
+
+export const validateExplain = ({ groupId, offsetMap = "own", topic }: ExplainOptions) =>
+  Effect.gen(function* () {
+    if (groupId === "") return yield* invalid("groupId", groupId, aGroupId)
+    if (!isTopic(topic)) return yield* invalid("topic", topic, aTopic)
+    if (offsetMap !== "own" && offsetMap !== "all") return yield* invalid("offsetMap", offsetMap, '"own" or "all"')
+    return { groupId, topic, offsetMap }
+  })
 
 export const validate = (options: RedriveOptions) =>
   Effect.gen(function* () {
@@ -34,12 +45,12 @@ export const validate = (options: RedriveOptions) =>
       ["from", from],
       ["to", to]
     ] as const) {
-      if (!isTopic(name)) return yield* invalid(option, name, "a topic: 1 to 249 characters out of a-z A-Z 0-9 . _ -")
+      if (!isTopic(name)) return yield* invalid(option, name, aTopic)
     }
     if (from === to) return yield* invalid("to", to, "another topic than from: a redrive would meet what it has sent")
     if (!(Number.isSafeInteger(concurrency) && concurrency >= 1))
       return yield* invalid("concurrency", concurrency, "an integer of at least 1")
-    if (options.groupId === "") return yield* invalid("groupId", "", "a text that is not empty")
+    if (options.groupId === "") return yield* invalid("groupId", "", aGroupId)
     if (filter.where !== undefined && options.groupId === undefined)
       return yield* invalid("groupId", undefined, "a group id, where filter.where is given: it remembers how far it is")
     const matches = yield* attempt(() => RedriveFilter.toPredicate(filter))
