@@ -33,6 +33,7 @@ export type Action =
   | "storm"
   | "cutWhileHeld"
   | "loseWhileHeld"
+  | "closeWhileSuspended"
   | "failover"
   | "clock"
   | "pause"
@@ -63,7 +64,7 @@ export const ofTopics = (on: Sometimes) => ({
   marker: on(0.2, 1, 2),
   hole: on(0.2, 1, 2),
   retention: on(0.2, 1, 2),
-  truncate: on(0.17, 1, 2),
+  truncate: on(0.2, 1, 2),
   recreate: on(0.12, 1, 1),
   delete: on(0.1, 1, 1),
   grow: on(0.15, 1, 1),
@@ -77,6 +78,7 @@ export const ofMembers = (on: Sometimes) => ({
   rerun: 3,
   crash: on(0.3, 1, 2),
   rebalance: on(0.5, 1, 3),
+  closeWhileSuspended: on(0.25, 1, 2),
   stranger: on(0.2, 1, 1)
 })
 
@@ -89,9 +91,9 @@ export const ofNetwork = (on: Sometimes) => ({
   brokerDown: on(0.2, 1, 1),
   missGeneration: on(0.25, 1, 2),
   commitFault: on(0.5, 1, 5),
-  fatal: on(0.16, 1, 1),
+  fatal: on(0.25, 1, 1),
   requestFault: on(0.4, 1, 4),
-  produceFault: on(0.55, 1, 6),
+  produceFault: on(0.7, 3, 8),
   storm: on(0.2, 1, 1),
   cutWhileHeld: on(0.15, 1, 1),
   loseWhileHeld: on(0.45, 1, 3),

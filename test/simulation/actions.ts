@@ -61,6 +61,7 @@ export class Actions {
     if (this.begins(0)) {
       this.topics.first()
       if (this.stage.plan.badStart) this.troubles.badStart()
+      if (this.stage.plan.leaderless) this.troubles.leaderless()
     }
     this.start(this.slots[0]!)
   }
@@ -109,7 +110,7 @@ export class Actions {
       case "close":
         return this.some((process) => process.close(chance.chance(0.5)), isUpOrIdle)
       case "interrupt":
-        return this.some((process) => process.interrupt(), isOwn)
+        return this.some((process) => process.interrupt(chance.chance(0.4)), isOwn)
       case "rerun":
         return this.some(
           (process) => process.rerun(),
@@ -159,6 +160,12 @@ export class Actions {
         return this.some((process) => {
           troubles.lateFetch(process)
           topics.cut(process)
+        })
+      case "closeWhileSuspended":
+        if (stage.plan.protocol !== "eager") return false
+        return this.some((process) => {
+          topics.write()
+          troubles.closeWhileSuspended(process)
         })
       case "loseWhileHeld":
         // who hears of it in a heartbeat while it still waits
@@ -249,7 +256,14 @@ export class Actions {
     const { chance, topics, troubles } = this
     const process = chance.pick(this.slots).process!
     switch (
-      chance.weighted({ lateCommit: 2, lateCommitInRebalance: 4, lateCommitPutOff: 2, failover: 2, cutWhileHeld: 3 })
+      chance.weighted({
+        lateCommit: 2,
+        lateCommitInRebalance: 4,
+        lateCommitPutOff: 2,
+        lateCommitThenSeek: 3,
+        failover: 2,
+        cutWhileHeld: 3
+      })
     ) {
       case "lateCommit":
         topics.produceEverywhere()
@@ -261,6 +275,13 @@ export class Actions {
         topics.produceEverywhere()
         troubles.deferIn(process.requestTimeout - 50, process)
         return troubles.lateCommit(process) + process.requestTimeout
+      case "lateCommitThenSeek":
+        topics.produceEverywhere()
+        troubles.soon(() => {
+          process.user.seek(chance)
+          topics.produceEverywhere()
+        })
+        return troubles.lateCommit(process)
       case "failover":
         topics.produceEverywhere()
         troubles.failover(process)

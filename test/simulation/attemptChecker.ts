@@ -1,6 +1,7 @@
 /**
  * Each attempt of a handler: when it starts, beside whom, in which order, how it ends, and what its outcome counts for.
  */
+import type { Snapshot } from "@concurrent-kafka/core/Snapshot"
 import type { Judge } from "./judge.ts"
 import { type Attempt, type EpochTruth, laneOf, type Owner } from "./owner.ts"
 import { keyOf, type Rec } from "./truth.ts"
@@ -43,6 +44,7 @@ export class AttemptChecker {
       // nobody knew whether it was
       rec.doneIn.delete(epochNumber)
       epoch.directed.delete(rec)
+      epoch.parkedUntil.delete(rec)
       if (rec.filter === "unwanted" && owner.filters) this.judge.violation("I10", `${where} starts and is not wanted`)
       if (epoch.paused || owner.paused) this.judge.violation("C32", `${where} starts and is paused`)
       this.near(owner, epoch, rec, where)
@@ -143,10 +145,11 @@ export class AttemptChecker {
     epoch.directed.add(rec)
   }
 
-  /** So many may be parked of its partition. */
-  parks(owner: Owner, epochNumber: number, atMost: number): void {
+  /** It may be parked for so long, and so many of its partition. */
+  parks(owner: Owner, rec: Rec, epochNumber: number, atMost: number, atMostFor: number): void {
     const epoch = owner.epochs.get(epochNumber)
     if (epoch !== undefined && epoch.parkLimit < atMost) epoch.parkLimit = atMost
+    epoch?.parkedUntil.set(rec, this.judge.world.now + atMostFor)
     this.judge.happened("parked")
   }
 
@@ -180,21 +183,29 @@ export class AttemptChecker {
     return false
   }
 
-  /** The engine says that it skips: the policy has put it off, or the handler has said so itself. */
+  /**
+   * The engine says that it skips: the policy has put it off, or the handler has said so itself. It does not say in which epoch, and
+   * while a partition moves from one member of a process to another both have one.
+   */
   skippedLater(
-    owner: Owner,
+    owners: ReadonlyArray<Owner>,
     at: { readonly topic: string; readonly partition: number; readonly offset: bigint }
   ): void {
-    for (const epoch of owner.epochs.values()) {
-      if (epoch.topic !== at.topic || epoch.partition !== at.partition || epoch.state === "ended") continue
-      const rec = epoch.delivered.find((one) => one.offset === at.offset)
-      if (rec === undefined || epoch.certain.has(rec)) continue
+    const found = owners.flatMap((owner) =>
+      [...owner.epochs.values()].flatMap((epoch) => {
+        if (epoch.topic !== at.topic || epoch.partition !== at.partition || epoch.state === "ended") return []
+        const rec = epoch.delivered.find((one) => one.offset === at.offset)
+        return rec === undefined || epoch.certain.has(rec) ? [] : [{ owner, epoch, rec }]
+      })
+    )
+    const isDirected = found.some(({ epoch, rec }) => epoch.directed.has(rec))
+    for (const { epoch, owner, rec } of found) {
       // a late one may have failed with its lateness
-      if (owner.failsHard && owner.timeout === undefined && !epoch.directed.has(rec)) {
+      if (owner.failsHard && owner.timeout === undefined && !isDirected) {
         this.judge.violation("C12", `${keyOf(rec)}@${rec.offset}#${epoch.epoch} is skipped, and nobody said so`)
       }
       epoch.sending.delete(rec)
-      this.isDone(owner, epoch, rec, owner.skipped, true)
+      this.isDone(owner, epoch, rec, owner.skipped, found.length === 1)
     }
   }
 
@@ -219,6 +230,7 @@ export class AttemptChecker {
     if (owner.realm.state === "dead" || epoch.state === "ended") return
     rec.done = true
     rec.doneIn.add(epoch.epoch)
+    epoch.parkedUntil.delete(rec)
     counter.most++
     if (!certain) return
     counter.least++
@@ -273,7 +285,7 @@ export class AttemptChecker {
   }
 
   /** I10: everything that is done is counted under one outcome. */
-  counted(owner: Owner, outcomes: Readonly<Record<(typeof counted)[number], number>>): void {
+  counted(owner: Owner, { held, outcomes, released }: Snapshot): void {
     for (const outcome of counted) {
       const { least, most } = owner[outcome]
       const told = outcomes[outcome]
@@ -281,5 +293,10 @@ export class AttemptChecker {
         this.judge.violation("I10", `${owner.name} tells of ${told} ${outcome}; there were ${least} to ${most}`)
       }
     }
+    // what was given to it is done, or given up, or still there
+    const { least, most } = owner.registered
+    const all = counted.reduce((sum, outcome) => sum + outcomes[outcome], released + held.records)
+    if (all < least || all > most)
+      this.judge.violation("I10", `${owner.name} tells what became of ${all} records; it was given ${least} to ${most}`)
   }
 }

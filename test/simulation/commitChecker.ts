@@ -98,6 +98,7 @@ export class CommitChecker {
         epoch.checked++
       }
       const map = readMap(entry, entry)
+      this.remembers(epoch, entry.offset, map, where)
       for (let i = epoch.checked; map !== undefined && i < epoch.delivered.length; i++) {
         const rec = epoch.delivered[i]!
         if (!map.says(rec.offset) || rec.doneIn.has(epoch.epoch) || (rec.filter === "unwanted" && owner.filters))
@@ -111,6 +112,26 @@ export class CommitChecker {
       const sends = this.sends.get(`${owner.clientId} ${epoch.key}`) ?? []
       if (sends.push({ epoch, offset: entry.offset }) > 200) sends.splice(0, 100)
       this.sends.set(`${owner.clientId} ${epoch.key}`, sends)
+    }
+  }
+
+  /** C16: what is sent says all that was done behind its offset at that moment, also by a former owner, if it can be said at all. */
+  private remembers(epoch: EpochTruth, offset: bigint, map: MapTruth | undefined, where: string): void {
+    const { certain, checked, claims, delivered, log, owner, position } = epoch
+    if (!owner.mapped || owner.cutsMaps || epoch.begunAt === undefined) return
+    if (log !== this.judge.truth.logs.get(epoch.key)) return
+    for (let i = checked; i < delivered.length; i++) {
+      const rec = delivered[i]!
+      const at = certain.get(rec)
+      if (at === undefined || at >= this.judge.world.now || map?.says(rec.offset) === true) continue
+      return this.judge.violation("C16", `the map does not know of ${rec.offset}, which was done before, ${where}`)
+    }
+    const from = position > offset ? position : offset
+    for (const [first, to] of claims?.runs ?? []) {
+      for (let at = first < from ? from : first; at < to; at++) {
+        if (map?.says(at) === true) continue
+        return this.judge.violation("C16", `the map forgets ${at}, which a former owner had done, ${where}`)
+      }
     }
   }
 

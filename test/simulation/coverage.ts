@@ -48,6 +48,7 @@ const kinds: Readonly<Record<string, ReadonlyArray<string>>> = {
   "connections break": ["action breakConnections"],
   storm: ["action storm"],
   "bad start": ["partition P3"],
+  "partition without a leader": ["feature leaderless"],
   "clock set": ["action clock"],
   "session ends for good": ["action fatal"],
   "commit error": ["fault commit:code"],

@@ -277,11 +277,12 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
             case "park": {
               const then = chance.weighted({ skip: 1, retry: 2, letter: 2 })
               const atMost = h.plan.parksLong ? 1_000 : chance.pick([1, 3, 50])
-              checker.attempts.parks(owner, record.epoch, atMost)
+              const atMostFor = h.plan.parksLong ? 3_600_000 : chance.skewed(100, 15_000)
+              checker.attempts.parks(owner, rec, record.epoch, atMost, atMostFor)
               if (h.plan.parksLong) checker.happened("parked for long")
               return {
                 _tag: "Park",
-                limits: { atMost, atMostFor: h.plan.parksLong ? 3_600_000 : chance.skewed(100, 15_000) },
+                limits: { atMost, atMostFor },
                 then: then === "skip" ? { _tag: "Skip" } : then === "retry" ? retryLater() : letter()
               }
             }
@@ -312,7 +313,7 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
         } else if (decision._tag === "Skip") skip(record)
         else if (decision._tag === "DeadLetter") checker.attempts.sends(owner, rec, record.epoch)
         else if (decision._tag === "Park") {
-          checker.attempts.parks(owner, record.epoch, limits.atMost)
+          checker.attempts.parks(owner, rec, record.epoch, limits.atMost, limits.atMostFor)
           if (h.plan.parksLong) checker.happened("parked for long")
           if (decision.then._tag !== "Skip") tell(decision.then, record, rec)
         }

@@ -63,6 +63,20 @@ const makeCluster = (plan: Plan, realm: Realm, trace: Trace): { cluster: Cluster
   return { cluster: exit.value, scope }
 }
 
+/** When a fault met a client, or the broker. That a group is asked to rebalance is none. */
+const lastFaults = (cluster: Cluster): ((clientId: string) => number) => {
+  const last = new Map<string, number>()
+  let looked = 0
+  return (clientId) => {
+    const all = cluster.faults.injected()
+    for (; looked < all.length; looked++) {
+      const { at, clientId, kind } = all[looked]!
+      if (kind !== "group:rebalance") last.set(clientId, at)
+    }
+    return Math.max(last.get(clientId) ?? 0, last.get("") ?? 0)
+  }
+}
+
 /** The chance that decides whose turn it is begins anew with each step, so that a step that is left out changes no later turn. */
 class Turns extends Prng {
   private step: Prng | undefined = undefined
@@ -101,7 +115,7 @@ export const runHistory = async (seed: number, options: HistoryOptions = {}): Pr
   }
   const truth = new Truth((topic, partition) => ends(topic, partition)?.start ?? 0n)
   const checker = new Checker(world, trace, truth, plan.latency.commit, ends)
-  checker.lastFault = () => cluster.faults.injected().at(-1)?.at ?? 0
+  checker.lastFault = lastFaults(cluster)
   checker.happened = (feature) => coverage.count(`feature ${feature}`)
   for (const feature of featuresOf(plan)) checker.happened(feature)
   if (forbids !== undefined) {

@@ -1,6 +1,6 @@
 /**
  * What does not happen although it could: a record that nothing holds back and that is not started, a permit that nobody uses, a
- * partition that stands still behind what is parked. Whoever looks at rest sees nothing of the kind, except while it goes on; here it
+ * partition that stands still behind what is parked, a record that stays parked when its time is over. Whoever looks at rest sees nothing of the kind, except while it goes on; here it
  * has to be there for a while, of the time that the process was awake, each time that somebody looks.
  */
 import type { PartitionSnapshot, Snapshot } from "@concurrent-kafka/core/Snapshot"
@@ -33,6 +33,23 @@ export class IdleChecker {
         this.judge.violation("I5", `${owner.name} uses ${used} permits for ${owner.running.size} handlers`)
       }
     } else owner.unused = undefined
+
+    const overdue = new Map<EpochTruth, number>()
+    for (const p of owner.closing === undefined ? snapshot.partitions : []) {
+      const epoch = owner.epochs.get(p.epoch)
+      if (epoch?.state !== "open" || p.state !== "open" || p.parked === 0 || epoch.mayEnd !== undefined) continue
+      let inTime = 0
+      for (const until of epoch.parkedUntil.values()) if (until >= this.judge.world.now) inTime++
+      if (p.parked <= inTime) continue
+      const since = owner.overdue.get(epoch) ?? now
+      overdue.set(epoch, since)
+      if (now - since > patience)
+        this.judge.violation(
+          "R20",
+          `${epoch.key}#${epoch.epoch} has ${p.parked} parked, and the time of ${inTime} is not over`
+        )
+    }
+    owner.overdue = overdue
 
     const idle = new Map<Rec, number>()
     const standing = new Map<EpochTruth, number>()

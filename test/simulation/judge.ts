@@ -19,13 +19,15 @@ export class Judge {
   readonly trace: Trace
   readonly truth: Truth
   readonly violations: Array<Violation> = []
-  /** commits go through since this time, so that what is done must arrive */
+  /** nothing has been done to the broker since this time, so that what is done must arrive */
   calmSince = 0
-  /** when a fault met a request */
-  lastFault: () => number = () => 0
+  /** when a fault met a request of this client, or all of them */
+  lastFault: (clientId: string) => number = () => 0
   /** how long a commit is on its way at most, while it is calm */
   readonly commitTime: number
   readonly logEnds: LogEnds
+  /** partitions whose ends nobody can say: the client answers for all that it is asked about, or for none */
+  readonly leaderless = new Set<string>()
   /** that something happened, for the coverage */
   happened: (feature: string) => void = () => {}
 
@@ -44,7 +46,8 @@ export class Judge {
 
   /** Nothing that met its requests can have held up a commit. */
   isCalm(owner: Owner): boolean {
-    return this.world.now >= Math.max(this.calmSince, this.lastFault() + 30_000, owner.refusedAt + 30_000)
+    const since = Math.max(this.calmSince, owner.life.calmSince)
+    return this.world.now >= Math.max(since, this.lastFault(owner.clientId) + 30_000, owner.refusedAt + 30_000)
   }
 
   /** Records of epochs that are over may still be held. */

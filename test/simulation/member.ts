@@ -44,6 +44,7 @@ export class Process {
   state: "building" | "failed" | "idle" | "running" | "interrupting" | "closing" | "closed" | "dead" = "building"
   runs = 0
   private isHealed = false
+  private runsAgain = false
   private readonly stage: Stage
   private readonly plan: MemberPlan
   private readonly scope = Scope.makeUnsafe()
@@ -216,11 +217,9 @@ export class Process {
     const { checker } = this.stage
     if (typeof topic !== "string" || typeof partition !== "number" || typeof offset !== "string") return
     const at = { topic, partition, offset: BigInt(offset) }
-    for (const owner of this.owners) {
-      if (message.startsWith("skipped a record")) checker.attempts.skippedLater(owner, at)
-      if (message.includes("refused for good") && checker.attempts.isBuried(owner, at))
-        this.life.closing ??= "a dead letter was refused"
-    }
+    if (message.startsWith("skipped a record")) checker.attempts.skippedLater(this.owners, at)
+    if (message.includes("refused for good") && this.owners.some((owner) => checker.attempts.isBuried(owner, at)))
+      this.life.closing ??= "a dead letter was refused"
   }
 
   private order(record: ConsumerRecord): string {
@@ -268,6 +267,11 @@ export class Process {
     }
     if (this.state === "interrupting" || this.state === "running")
       this.state = failure === undefined ? "idle" : "failed"
+    if (this.state !== "idle" || !this.runsAgain) return
+    this.runsAgain = false
+    this.stage.world.after(this.realm, 1, () => {
+      if (this.state === "idle") this.rerun()
+    })
   }
 
   /** After a run: nothing may be left of it but who ignores his interruption. */
@@ -285,9 +289,10 @@ export class Process {
     }
   }
 
-  /** Interrupts `run`; the consumer stays. */
-  interrupt(): void {
+  /** Interrupts `run`; the consumer stays, and runs again at once or when somebody says so. */
+  interrupt(runsAgain: boolean): void {
     if (this.state !== "running") return
+    this.runsAgain = runsAgain
     this.state = "interrupting"
     this.life.closing ??= "run is interrupted"
     this.bounded("the interruption of run", Fiber.interrupt(this.run!))

@@ -36,6 +36,9 @@ export interface EpochTruth extends EpochPartition {
   readonly topicCommitted: boolean
   readonly reopened: boolean
   begunAt: bigint | undefined
+  /** since when its start is to be found, and how long the process had stood still by then */
+  givenAt: number
+  frozenBefore: number
   position: bigint
   sent: bigint | undefined
   stored: bigint | undefined
@@ -69,6 +72,8 @@ export interface EpochTruth extends EpochPartition {
   readonly directed: Set<Rec>
   /** so many of it may be parked, by what the policy has said so far */
   parkLimit: number
+  /** those that may be parked, and when their time is over */
+  readonly parkedUntil: Map<Rec, number>
   /** those whose dead letter is to be sent */
   readonly sending: Set<Rec>
   endedAt: number
@@ -99,6 +104,8 @@ export class Life {
   stoppedAt: number | undefined = undefined
   /** the client has given up for good */
   sessionEnded = false
+  /** nothing has been done to it since this time that could keep its commits from going through */
+  calmSince = 0
 }
 
 /** A member of a process, as the checker sees it. Most processes have one. */
@@ -131,6 +138,8 @@ export class Owner {
   /** what the newest assignment said of each partition */
   readonly committed = new Map<string, bigint | undefined>()
   readonly running = new Set<Attempt>()
+  /** those that have never been committed: where they start is to be found and committed first */
+  readonly opening = new Set<EpochTruth>()
   /** policies that take their time, and finalizers: they keep the permits of their attempts */
   busy = 0
   /** since when each record could have been started, in milliseconds of its own time */
@@ -138,6 +147,8 @@ export class Owner {
   /** the same for permits that nobody uses, and for each partition that stands still behind what is parked */
   unused: number | undefined = undefined
   standing = new Map<EpochTruth, number>()
+  /** and for each that has more parked than may be */
+  overdue = new Map<EpochTruth, number>()
   /** dead letters on their way, and in which epoch */
   readonly letters = new Map<Rec, EpochTruth>()
   readonly revoking = new Set<Outstanding>()
@@ -152,6 +163,8 @@ export class Owner {
   refusedAt = 0
   /** a broker has said that its maps are too large */
   cutsMaps = false
+  /** how many records it has been given */
+  readonly registered = { least: 0, most: 0 }
   /** how many of each outcome the engine must have counted: at least, and at most */
   readonly handled = { least: 0, most: 0 }
   readonly skipped = { least: 0, most: 0 }

@@ -68,6 +68,8 @@ export interface Plan {
   readonly burst: number
   /** requests that fail before the first member is there */
   readonly badStart: boolean
+  /** a partition of which nobody can say where it begins, for a while */
+  readonly leaderless: boolean
   /** the tasks of a fiber that are ready run together, as in Node, or each in its turn */
   readonly together: boolean
   /** offsets that somebody committed before, with metadata that means nothing to us */
@@ -78,10 +80,10 @@ export const planOf = (seed: number): Plan => {
   const chance = new Prng(seed, "plan")
   const members = chance.pick([3, 3, 4])
   // partitions are lost amid a drain, which takes a while
-  const lossy = chance.chance(0.12)
+  const lossy = chance.chance(0.14)
   const slow = chance.pick(lossy ? [3000, 12_000] : [50, 400, 3000, 12_000])
   // handlers that outlive their epochs, in lanes that others want
-  const zombies = chance.chance(0.12)
+  const zombies = chance.chance(0.14)
   const order = chance.weighted<Order>({ unordered: zombies ? 0 : 4, key: 4, partition: 2, function: 2 })
   // some members of a group may be without the map, or all
   const mapped = chance.weighted({ all: 6, some: 1, none: 2 })
@@ -99,7 +101,7 @@ export const planOf = (seed: number): Plan => {
   // without trouble more can be asked: what is done must be committed before a partition is given up
   const troubled = chance.chance(0.7)
   const focus = zombies
-    ? { seek: 3, evict: 3, rebalance: 3 }
+    ? { seek: 3, evict: 3, rebalance: 3, interrupt: 3 }
     : lossy
       ? { loseWhileHeld: 6 }
       : chance.chance(0.35)
@@ -166,6 +168,7 @@ export const planOf = (seed: number): Plan => {
     stubborn: zombies ? 6_000 : 200,
     burst: chance.pick([3, 8, 25]),
     badStart: troubled && chance.chance(0.3),
+    leaderless: chance.chance(0.1),
     together: chance.chance(0.5),
     foreign: chance.chance(0.15)
   }

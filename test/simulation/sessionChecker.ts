@@ -8,6 +8,8 @@ import { readMap } from "./maps.ts"
 import { type Attempt, type EpochTruth, laneOf, type Outstanding, type Owner } from "./owner.ts"
 import { keyOf, type LogTruth, type Rec } from "./truth.ts"
 
+const openingPatience = 3_000
+
 export class SessionChecker {
   private readonly judge: Judge
   private readonly commits: CommitChecker
@@ -28,6 +30,8 @@ export class SessionChecker {
           if (epoch === undefined) epoch = this.open(owner, p, p.committed, p.topicCommitted, false)
           else if (epoch.state === "suspended" || (epoch.state === "revoking" && !epoch.exact)) {
             epoch.state = epoch.begunAt === undefined ? "given" : "open"
+            epoch.givenAt = this.judge.world.now
+            epoch.frozenBefore = owner.realm.frozenFor
           }
           // its own request may have arrived although nobody heard of it
           if (epoch.begunAt === undefined && !epoch.reopened) {
@@ -155,6 +159,9 @@ export class SessionChecker {
       log.excuse(to > epoch.position ? to : epoch.position, "read on over a truncation")
       epoch.log = log
     }
+    owner.registered.most += recs.length
+    if (epoch.state === "open" && owner.closing === undefined && epoch.mayEnd === undefined)
+      owner.registered.least += recs.length
     const given = new Set(recs)
     for (let i = stale ? log.records.length : log.indexOf(epoch.position); i < log.records.length; i++) {
       const rec = log.records[i]!
@@ -281,6 +288,8 @@ export class SessionChecker {
       topicCommitted,
       reopened,
       begunAt: undefined,
+      givenAt: this.judge.world.now,
+      frozenBefore: owner.realm.frozenFor,
       position: -1n,
       sent: undefined,
       stored: undefined,
@@ -300,17 +309,34 @@ export class SessionChecker {
       again: new Map(),
       directed: new Set(),
       parkLimit: 0,
+      parkedUntil: new Map(),
       sending: new Set(),
       endedAt: 0,
       soughtTo: undefined,
       mayEnd: undefined
     }
     owner.epochs.set(p.epoch, epoch)
+    if (committed === undefined && !reopened) owner.opening.add(epoch)
     return epoch
+  }
+
+  /** A partition begins, whatever keeps others of its assignment from beginning (I11). */
+  private opens(owner: Owner): void {
+    for (const epoch of owner.opening) {
+      if (epoch.begunAt !== undefined || epoch.state === "ended") owner.opening.delete(epoch)
+      else if (epoch.state === "given" && epoch.log === this.judge.truth.logs.get(epoch.key)) {
+        const waits = owner.realm.awakeSince(epoch.givenAt, epoch.frozenBefore, this.judge.world.now)
+        if (waits <= openingPatience || this.judge.leaderless.has(epoch.key) || epoch.log.gone) continue
+        if (owner.closing !== undefined || epoch.mayEnd !== undefined || !this.judge.isCalm(owner)) continue
+        owner.opening.delete(epoch)
+        this.judge.violation("I11", `${epoch.key}#${epoch.epoch} does not begin for ${waits} ms, and nothing keeps it`)
+      }
+    }
   }
 
   /** A revoke is answered in every path, while the client holds it. */
   watch(owner: Owner): void {
+    this.opens(owner)
     for (const { frozenBefore, seenAt, signal } of owner.revoking) {
       const took = owner.realm.awakeSince(seenAt, frozenBefore, this.judge.world.now)
       if (took > Math.max(signal.hold, owner.flushTime) + 50) {

@@ -21,7 +21,7 @@ export class SnapshotChecker {
   look(owner: Owner, snapshot: Snapshot): void {
     const { judge } = this
     if (snapshot.unexpectedTransitions !== 0) judge.violation("table", `${owner.name}: unexpected transitions`)
-    this.attempts.counted(owner, snapshot.outcomes)
+    this.attempts.counted(owner, snapshot)
     if (snapshot.permits.used < owner.running.size) {
       judge.violation("I5", `${owner.name} tells of ${snapshot.permits.used} permits, and ${owner.running.size} run`)
     }

@@ -3,7 +3,7 @@
  * everything that the engine asks of the client.
  */
 import type { Session, Signal } from "@concurrent-kafka/core/ConsumerSession"
-import { KafkaClient, type KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaClient, KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { KafkaProducer } from "@concurrent-kafka/core/KafkaProducer"
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -97,6 +97,13 @@ export const watch = (
         }),
         inner.join
       ),
+      logOffsets: (partitions) =>
+        Effect.suspend(() => {
+          const missing = partitions.find((p) => checker.leaderless.has(keyOf(p)))
+          if (missing === undefined) return inner.logOffsets(partitions)
+          checker.happened("leaderless")
+          return Effect.fail(new KafkaClientError({ reason: "Connection", detail: `${keyOf(missing)} has no leader` }))
+        }),
       beginUnsafe: (starts) => {
         for (const start of starts) {
           say(`begins ${keyOf(start)}#${start.epoch} at ${start.offset}`)

@@ -10,6 +10,7 @@ import type { Prng } from "@concurrent-kafka/testing/Prng"
 import { type Filter, keyOf, type LogTruth, type Rec } from "./truth.ts"
 
 const mostPartitions = 6
+const many = 300
 
 interface OpenTransaction {
   readonly transaction: Transaction
@@ -108,7 +109,13 @@ export class TopicActions {
     const first = truth.nextId
     const filters = Array.from({ length: count }, () => this.filter())
     const { hotKey } = this.stage.plan
+    // so many that one reader goes round in the place that he has for them
+    const alone =
+      wanted < many || this.chance.chance(0.3)
+        ? undefined
+        : this.chance.pick([...truth.logs.values()].filter((log) => log.topic === topic && !log.gone)).partition
     const records = filters.map((_, i) => ({
+      partition: alone,
       value: String(first + i),
       key: this.chance.chance(0.4) ? null : `k${this.chance.chance(hotKey) ? 0 : this.chance.int(0, 9)}`
     })) satisfies ReadonlyArray<NewRecord>

@@ -4,6 +4,7 @@
 import type { Api, Fault, FaultWeights } from "@concurrent-kafka/testing/Faults"
 import * as Effect from "effect/Effect"
 import type { Process } from "./member.ts"
+import type { Owner } from "./owner.ts"
 import type { Prng } from "@concurrent-kafka/testing/Prng"
 import { groupId, type Stage } from "./stage.ts"
 import { Realm } from "@concurrent-kafka/testing/World"
@@ -51,15 +52,16 @@ export class Troubles {
     this.stage.checker.trace.log("SIM", what)
   }
 
-  /** Commits may not go through for so long, and a little longer. */
-  private disturbs(ms: number): void {
+  /** Commits, of this process or of all, may not go through for so long, and a little longer. */
+  private disturbs(ms: number, process: Process | undefined): void {
     const { checker, world } = this.stage
-    checker.calmSince = Math.max(checker.calmSince, world.now + ms + 30_000)
+    const who = process === undefined ? checker : process.life
+    who.calmSince = Math.max(who.calmSince, world.now + ms + 30_000)
   }
 
   /** Until it ends by itself, or is ended. */
-  private lasts(ms: number, end: () => void): void {
-    this.disturbs(ms)
+  private lasts(ms: number, process: Process | undefined, end: () => void): void {
+    this.disturbs(ms, process)
     const once = () => {
       if (this.lasting.delete(once)) end()
     }
@@ -69,7 +71,7 @@ export class Troubles {
 
   freeze(process: Process): void {
     process.freeze()
-    this.lasts(this.chance.skewed(50, 40_000), () => process.thaw())
+    this.lasts(this.chance.skewed(50, 40_000), process, () => process.thaw())
   }
 
   /** Its event loop is busy with something else: everything of it comes late, again and again. */
@@ -86,7 +88,7 @@ export class Troubles {
       })
     }
     this.log(`the event loop of ${process.name} is slow`)
-    this.lasts(chance.int(1_000, 8_000), () => {
+    this.lasts(chance.int(1_000, 8_000), process, () => {
       goesOn = false
       process.thaw()
     })
@@ -95,7 +97,7 @@ export class Troubles {
 
   evict(process: Process): void {
     this.log(`${process.name} is evicted`)
-    this.disturbs(5_000)
+    this.disturbs(5_000, process)
     process.session(this.chance)?.evict.pipe(Effect.runSync)
   }
 
@@ -104,7 +106,7 @@ export class Troubles {
     if (session === undefined) return
     this.log(`${process.name} is disconnected`)
     Effect.runSync(session.disconnect)
-    this.lasts(this.chance.skewed(50, 30_000), () => {
+    this.lasts(this.chance.skewed(50, 30_000), process, () => {
       this.log(`${process.name} is connected again`)
       Effect.runSync(session.reconnect)
     })
@@ -112,14 +114,14 @@ export class Troubles {
 
   breakConnections(process: Process): void {
     this.log(`the connections of ${process.name} break`)
-    this.disturbs(1_000)
+    this.disturbs(1_000, process)
     process.session(this.chance)?.breakConnections.pipe(Effect.runSync)
   }
 
   brokerDown(): void {
     this.log("the broker is down")
     Effect.runSync(this.stage.cluster.brokerDown)
-    this.lasts(this.chance.skewed(20, 15_000), () => {
+    this.lasts(this.chance.skewed(20, 15_000), undefined, () => {
       this.log("the broker is up")
       Effect.runSync(this.stage.cluster.brokerUp)
     })
@@ -137,7 +139,7 @@ export class Troubles {
       { kind: "dropped" }
     ])
     const api: Api = chance.pick<Api>(["sync", "sync", "join", "heartbeat"])
-    this.disturbs(ms)
+    this.disturbs(ms, process)
     this.script(process, api, fault, 1)
     this.log("the group is asked to rebalance")
     Effect.runSync(cluster.rebalance(groupId))
@@ -173,14 +175,14 @@ export class Troubles {
       () => ({ kind: "slowAnswer", ms }),
       () => ({ kind: "slowRequest", ms })
     ])()
-    this.disturbs(ms)
+    this.disturbs(ms, process)
     this.script(process, "commit", fault, chance.int(1, 3))
   }
 
   /** Refused for good: the consumer has to end. */
   fatal(process: Process): void {
     const { chance } = this
-    this.disturbs(0)
+    this.disturbs(0, process)
     if (chance.chance(0.5)) {
       const reason = chance.pick(["Authentication", "Authorization", "CorruptData"] as const)
       this.log(`the session of ${process.name} ends: ${reason}`)
@@ -217,7 +219,7 @@ export class Troubles {
       { kind: "code", code: chance.pick(codes[api] ?? ["NOT_COORDINATOR", "COORDINATOR_LOAD_IN_PROGRESS"]) },
       ...(api === "fetch" ? [{ kind: "smallChunk", records: 1 } as const] : [])
     ])
-    this.disturbs(ms)
+    this.disturbs(ms, process)
     this.script(process, api, fault, chance.int(1, 3))
   }
 
@@ -248,7 +250,7 @@ export class Troubles {
       maxSmallChunk: this.stage.plan.maxChunk,
       codes: { commit: [...retriable, ...deferred, ...rejected] }
     })
-    this.lasts(ms + 2_000, () => {
+    this.lasts(ms + 2_000, undefined, () => {
       this.log("the storm is over")
       end()
     })
@@ -258,14 +260,29 @@ export class Troubles {
   lateFetch(process: Process): void {
     const ms = process.heartbeatInterval + this.chance.int(1, 400)
     this.script(process, "fetch", { kind: "slowRequest", ms }, 1)
-    this.disturbs(ms)
+    this.disturbs(ms, process)
     this.log("the group is asked to rebalance")
     Effect.runSync(this.stage.cluster.rebalance(groupId))
   }
 
+  /** A member is closed when it has flushed, and nobody has told it yet what it keeps. */
+  closeWhileSuspended(process: Process): void {
+    this.log("the group is asked to rebalance")
+    Effect.runSync(this.stage.cluster.rebalance(groupId))
+    const isSuspended = ({ epochs, running }: Owner) =>
+      running.size > 0 && [...epochs.values()].some(({ state }) => state === "suspended")
+    let tries = 0
+    const look = () => {
+      if (!process.isUp || ++tries > 800) return
+      if (process.owners.some(isSuspended)) process.close(false)
+      else this.stage.world.after(this.realm, 5, look)
+    }
+    look()
+  }
+
   /** A member is thrown out, or closed, while it drains what it has to give back. */
   loseWhileHeld(process: Process): void {
-    this.disturbs(5_000)
+    this.disturbs(5_000, process)
     this.log("the group is asked to rebalance")
     Effect.runSync(this.stage.cluster.rebalance(groupId))
     const { chance } = this
@@ -302,7 +319,7 @@ export class Troubles {
     world.after(this.realm, this.chance.int(40, 200), () => {
       if (process.isUp) process.user.flush()
     })
-    this.lasts(this.chance.int(200, 500), move)
+    this.lasts(this.chance.int(200, 500), undefined, move)
   }
 
   /** The first commit after that time is put off. */
@@ -327,6 +344,26 @@ export class Troubles {
     return ms
   }
 
+  /** When the next commit is likely to be on its way. */
+  soon(then: () => void): void {
+    this.stage.world.after(this.realm, this.chance.int(60, 600), then)
+  }
+
+  /** For a while nobody can say where one of the partitions begins and ends. */
+  leaderless(): void {
+    const { checker, world } = this.stage
+    const key = this.chance.pick([...checker.truth.logs.keys()])
+    this.log(`${key} has no leader`)
+    checker.leaderless.add(key)
+    const end = () => {
+      if (!this.lasting.delete(end)) return
+      this.log(`${key} has a leader`)
+      checker.leaderless.delete(key)
+    }
+    this.lasting.add(end)
+    world.after(this.realm, this.chance.int(8_000, 20_000), end)
+  }
+
   /** Somebody sets the time of day. */
   setClock(process: Process): void {
     const ms = this.chance.pick([-3_600_000, -30_000, -800, 800, 30_000, 3_600_000])
@@ -338,7 +375,7 @@ export class Troubles {
   badStart(): void {
     const { chance } = this
     const times = chance.int(1, 6)
-    this.disturbs(5_000)
+    this.disturbs(5_000, undefined)
     this.script(undefined, "listOffsets", { kind: "code", code: "NOT_LEADER_OR_FOLLOWER" }, chance.int(0, 3))
     this.script(
       undefined,
@@ -362,7 +399,7 @@ export class Troubles {
   }
 
   heal(): void {
-    this.disturbs(0)
+    this.disturbs(0, undefined)
     this.stage.cluster.faults.clear()
     for (const end of [...this.lasting]) end()
   }
