@@ -2,6 +2,7 @@
 import { Effect } from "effect"
 import { Kafka as KafkaJs, logLevel } from "kafkajs"
 import type { ITopicConfig, Message } from "kafkajs"
+import { until } from "./until.ts"
 
 /** partition -> offset */
 export type Offsets = ReadonlyMap<number, bigint>
@@ -43,7 +44,20 @@ export const connect = Effect.fnUntraced(function* (brokers: ReadonlyArray<strin
 
   return {
     createTopic: (topic: string, numPartitions: number, more?: Omit<ITopicConfig, "topic">) =>
-      Effect.promise(() => admin.createTopics({ topics: [{ topic, numPartitions, ...more }], waitForLeaders: true })),
+      Effect.andThen(
+        Effect.promise(() =>
+          admin.createTopics({ topics: [{ topic, numPartitions, ...more }], waitForLeaders: false })
+        ),
+        // a broker hears of a topic a moment after it was created; kafkajs's own wait for that fails when it is asked too early
+        until(
+          "the topic has its leaders",
+          Effect.tryPromise(() => admin.fetchTopicMetadata({ topics: [topic] })),
+          (now) =>
+            now.topics.every(
+              ({ partitions }) => partitions.length === numPartitions && partitions.every(({ leader }) => leader >= 0)
+            )
+        )
+      ),
     deleteTopic: (topic: string) => Effect.promise(() => admin.deleteTopics({ topics: [topic] })),
     /** Everything before this offset is gone, as if retention had taken it. */
     deleteBefore: (topic: string, partition: number, offset: bigint) =>

@@ -14,7 +14,7 @@ import * as Settings from "./settings.ts"
 
 /** Of Confluent's images, which `@testcontainers/kafka` is made for: 8.1 has Kafka 4.1. */
 const publicImage = "confluentinc/cp-kafka:8.1.0"
-const readyWithinMillis = 60_000
+const readyWithinMillis = 120_000
 const pullWithin = "5 minutes"
 
 const setTo = (name: string) => {
@@ -22,8 +22,8 @@ const setTo = (name: string) => {
   return value === "" || value === "0" || value === "false" ? undefined : value
 }
 
-/** Whether a container is asked for, so that it goes before Java. */
-export const wanted = () => setTo("KAFKA_TEST_IMAGE") !== undefined || setTo("KAFKA_CONTAINER") !== undefined
+/** Whether a container is asked for. */
+export const asked = () => setTo("KAFKA_TEST_IMAGE") !== undefined || setTo("KAFKA_CONTAINER") !== undefined
 
 export type Runtime = Effect.Success<typeof usable>
 

@@ -10,14 +10,16 @@
  *
  * Where none is, `start` fails with `KafkaUnavailable` and says what is missing. A `folder` needs Java.
  */
-import { Effect, Result } from "effect"
+import { Effect } from "effect"
 import type { Scope } from "effect"
 import { mkdtempSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Containers from "./containers.ts"
 import * as Folder from "./folder.ts"
-import { broken, KafkaUnavailable } from "./java.ts"
+import { broken } from "./java.ts"
+import type { KafkaUnavailable } from "./java.ts"
+import { choose } from "./ladder.ts"
 import * as Ports from "./ports.ts"
 import * as Processes from "./processes.ts"
 import * as Proxy from "./proxy.ts"
@@ -224,26 +226,10 @@ const hasWishes = (options: KafkaOptions) =>
 /** What a Kafka with a folder is started with. Fails where there can be none. */
 export const { prepare } = Processes
 
-type Rung =
-  | { readonly source: "java"; readonly java: Processes.Prepared; readonly insteadOf: KafkaUnavailable | undefined }
-  | { readonly source: "container"; readonly runtime: Containers.Runtime }
-
-/** What a Kafka of our own runs in, unless it has a folder. `insteadOf`: why it is not the container that was asked for. */
-export const rung: Effect.Effect<Rung, KafkaUnavailable> = Effect.gen(function* () {
-  const asked = Containers.wanted() ? yield* Effect.result(Containers.usable) : undefined
-  if (asked !== undefined && Result.isSuccess(asked)) return { source: "container", runtime: asked.success }
-  const insteadOf = asked?.failure
-  // a run of CI that is there for containers must not be green without one
-  if (insteadOf !== undefined && onCi) return yield* insteadOf
-  const java = yield* Effect.result(prepare)
-  if (Result.isSuccess(java)) return { source: "java", java: java.success, insteadOf }
-  const container = asked ?? (yield* Effect.result(Containers.usable))
-  if (Result.isSuccess(container)) return { source: "container", runtime: container.success }
-  return yield* new KafkaUnavailable({
-    missing: java.failure.missing && container.failure.missing,
-    reason: `${java.failure.reason}; ${container.failure.reason}`
-  })
-})
+/** What a Kafka of our own runs in, unless it has a folder. */
+export const rung = Effect.suspend(() =>
+  choose({ java: prepare, container: Containers.usable, asked: Containers.asked(), strict: onCi })
+)
 
 /** A Kafka that lives as long as the scope. */
 export const start = (options: KafkaOptions = {}): Effect.Effect<Kafka, KafkaUnavailable, Scope.Scope> =>
@@ -252,6 +238,6 @@ export const start = (options: KafkaOptions = {}): Effect.Effect<Kafka, KafkaUna
     if (brokers.length > 0 && !hasWishes(options)) return Effect.succeed(unmanaged("env", brokers))
     if (options.folder !== undefined) return Effect.flatMap(prepare, (java) => startJava(options, java))
     return Effect.flatMap(rung, (found) =>
-      found.source === "java" ? startJava(options, found.java) : startContainer(options, found.runtime)
+      found.source === "java" ? startJava(options, found.how) : startContainer(options, found.how)
     )
   })

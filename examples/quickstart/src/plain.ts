@@ -29,8 +29,14 @@ export const plainCluster = (brokers: ReadonlyArray<string>): Cluster => {
     client: KafkaJs.layer({ brokers }),
     createTopic: (topic) =>
       Effect.flatMap(admin, (client) =>
-        promise("the topic could not be created", () =>
-          client.createTopics({ topics: [{ topic, numPartitions: partitions }], waitForLeaders: true })
+        Effect.andThen(
+          promise("the topic could not be created", () =>
+            client.createTopics({ topics: [{ topic, numPartitions: partitions }], waitForLeaders: false })
+          ),
+          // a broker hears of a topic a moment after it was created; kafkajs's own wait for that fails when it is asked too early
+          promise("the topic was created and is not there", () => client.fetchTopicMetadata({ topics: [topic] })).pipe(
+            Effect.retry(Schedule.upTo(Schedule.spaced("50 millis"), { times: 200 }))
+          )
         )
       ).pipe(Effect.scoped, Effect.asVoid),
     produce: (topic, records) =>
