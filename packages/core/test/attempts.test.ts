@@ -5,7 +5,7 @@ import * as Exit from "effect/Exit"
 import { FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import { Boom, Desk, pass, turns, world, ended } from "./harness.ts"
-import { at, scripted } from "./script.ts"
+import { at, given, scripted } from "./script.ts"
 
 const Tenant = Context.Reference<string>("test/Tenant", { defaultValue: () => "nobody" })
 
@@ -133,14 +133,12 @@ describe("wrap", () => {
 
   it.effect("what it changes of the exit is what counts", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({
+      const s = yield* given([1], {
         batchSize: 1,
         minCommitInterval: 0,
         policy: FailurePolicy.stop,
         wrap: (effect) => Effect.catchCause(effect, () => Effect.void)
       })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 1)
       yield* s.desk.end(0, 0, Exit.die("x"))
       assert.deepStrictEqual(s.session.commits, ["0=1"])
     })
@@ -150,15 +148,13 @@ describe("wrap", () => {
 describe("record.ack", () => {
   it.effect("from there on the record is done, whatever the exit says; permit and lane stay until the fiber ends", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({
+      const s = yield* given([3], {
         batchSize: 1,
         minCommitInterval: 0,
         ordering: "partition",
         concurrency: 1,
         desk: new Desk({ around: (attempt, wait) => Effect.andThen(attempt.record.ack, wait) })
       })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 3)
       assert.deepStrictEqual(s.session.commits, ["0=1"])
       assert.deepStrictEqual(s.desk.running, ["0:0"])
       assert.strictEqual((yield* s.consumer.snapshot).permits.used, 1)
@@ -176,11 +172,9 @@ describe("record.ack", () => {
 
   it.effect("is idempotent", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({
+      const s = yield* given([2], {
         desk: new Desk({ around: ({ record }) => Effect.andThen(record.ack, Effect.andThen(record.ack, record.ack)) })
       })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
       assert.deepInclude(yield* s.consumer.snapshot, { fenced: 0, unexpectedTransitions: 0 })
       assert.strictEqual((yield* s.consumer.snapshot).outcomes.handled, 2)
     })
@@ -188,12 +182,10 @@ describe("record.ack", () => {
 
   it.effect("too late (the epoch is over, or the timeout has decided): fenced, nothing is committed", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({
+      const s = yield* given([1], {
         batchSize: 1,
         desk: new Desk({ around: ({ record }, wait) => Effect.uninterruptible(Effect.andThen(wait, record.ack)) })
       })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 1)
       yield* s.session.lost(at(0, 1))
       yield* pass(1_000)
       yield* s.desk.finish(0, 0)
@@ -209,11 +201,9 @@ describe("record.ack", () => {
     "before interruptGrace is over, during a revoke: done and flushed, although the exit is an interruption",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({
+        const s = yield* given([1], {
           desk: new Desk({ around: ({ record }, wait) => Effect.uninterruptible(Effect.andThen(wait, record.ack)) })
         })
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 1)
         const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
         yield* pass(5_500)
         yield* s.desk.finish(0, 0)
@@ -224,11 +214,9 @@ describe("record.ack", () => {
 
   it.effect("an acknowledged attempt that ignores its interruption becomes a zombie with its permit", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({
+      const s = yield* given([1], {
         desk: new Desk({ around: ({ record }, wait) => Effect.uninterruptible(Effect.andThen(record.ack, wait)) })
       })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 1)
       yield* s.session.lost(at(0, 1))
       yield* pass(1_000)
       assert.deepInclude((yield* s.consumer.snapshot).permits, { used: 1, byZombies: 1 })

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { Handler } from "../src/Handler.ts"
 import { Desk, pass, passUntil, turns, world } from "./harness.ts"
-import { at, recordAt, scripted } from "./script.ts"
+import { at, given, recordAt, scripted } from "./script.ts"
 
 describe("backpressure", () => {
   it.effect(
@@ -84,9 +84,7 @@ describe("backpressure", () => {
 
   it.effect("a single partition pauses at the limit and goes on at half of it", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ maxHeldRecords: 100, concurrency: "unbounded" })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 99)
+      const s = yield* given([99], { maxHeldRecords: 100, concurrency: "unbounded" })
       assert.strictEqual(s.session.paused.size, 0)
       yield* s.session.chunk(0, 1, 99, 100)
       assert.strictEqual(s.session.paused.size, 1)
@@ -132,9 +130,7 @@ describe("backpressure", () => {
 
   it.effect("a chunk that was under way when the partition was paused is taken", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ maxHeldRecords: 10, concurrency: 1 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 10)
+      const s = yield* given([10], { maxHeldRecords: 10, concurrency: 1 })
       assert.deepStrictEqual([...s.session.paused], [0])
       yield* s.session.chunk(0, 1, 10, 20)
       assert.strictEqual((yield* s.consumer.snapshot).held.records, 20)
@@ -228,9 +224,7 @@ describe("backpressure", () => {
 
   it.effect("what was delivered before and comes again in the same epoch is not delivered again", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 3)
+      const s = yield* given([3])
       yield* s.session.chunk(0, 1, 1, 5)
       assert.deepStrictEqual(s.desk.started, ["0:0", "0:1", "0:2", "0:3", "0:4"])
       assert.strictEqual((yield* s.consumer.snapshot).fenced, 2)

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type { Distribution } from "../src/Snapshot.ts"
 import { Desk, pass, passUntil, turns, world } from "./harness.ts"
-import { later, outcomes, scripted } from "./script.ts"
+import { given, later, outcomes, scripted } from "./script.ts"
 
 describe("commits", () => {
   it.effect("I1: no commit passes a record that is not done, in whatever order they finish", () =>
@@ -112,9 +112,7 @@ describe("commits", () => {
 
   it.effect("D33: the repeat falls due while the partition has moved: no event that the machine does not know", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ batchSize: 1_000, batchInterval: 120_000 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 3)
+      const s = yield* given([3], { batchSize: 1_000, batchInterval: 120_000 })
       s.session.answers.push(outcomes("retriable", "NO_ANSWER"))
       yield* s.desk.finish(0, 0)
       yield* s.consumer.flush
@@ -135,9 +133,7 @@ describe("commits", () => {
 
   it.effect("D33: the repeat falls due in a later epoch: what that one has committed is said again", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ batchSize: 1_000, batchInterval: 120_000 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 3)
+      const s = yield* given([3], { batchSize: 1_000, batchInterval: 120_000 })
       s.session.answers.push(outcomes("retriable", "NO_ANSWER"))
       yield* s.desk.finish(0, 0)
       yield* s.consumer.flush
@@ -223,9 +219,7 @@ describe("commits", () => {
 
   it.effect("an entry of an epoch that the client does not hold any more is dropped and counted", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ batchSize: 1 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
+      const s = yield* given([2], { batchSize: 1 })
       s.session.answers.push(outcomes("stale", "EPOCH"))
       yield* s.desk.finish(0, 0)
       assert.strictEqual((yield* s.consumer.snapshot).fenced, 1)
@@ -237,9 +231,7 @@ describe("commits", () => {
 
   it.effect("an answer that comes after its epoch has ended is dropped and counted", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ batchSize: 1 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
+      const s = yield* given([2], { batchSize: 1 })
       const late = later()
       s.session.answers.push(late.answer)
       yield* s.desk.finish(0, 0)

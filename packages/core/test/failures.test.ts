@@ -10,7 +10,7 @@ import { Handler } from "../src/Handler.ts"
 import { KafkaClientError } from "../src/KafkaClient.ts"
 import { Boom, Desk, type Member, pass, turns, world, ended } from "./harness.ts"
 import { Letters, taken } from "./letters.ts"
-import { at, outcomes, type Scripted, scripted } from "./script.ts"
+import { at, given, outcomes, type Scripted, scripted } from "./script.ts"
 
 const explode = (): never => {
   throw new Error("a getter of a foreign error")
@@ -79,7 +79,7 @@ describe("failures", () => {
       it.effect(`I9: a handler that ${how} with ${title} costs its record, and not the consumer`, () =>
         Effect.gen(function* () {
           const letters = new Letters({ always: taken })
-          const s = yield* scripted({
+          const s = yield* given([2], {
             batchSize: 1,
             producer: letters.producer,
             policy: FailurePolicy.make(({ record }) =>
@@ -89,8 +89,6 @@ describe("failures", () => {
               how === "dies" ? Effect.die(thrown) : Effect.fail(thrown as unknown as Boom)
             )
           })
-          yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-          yield* s.session.chunk(0, 1, 0, 2)
           yield* pass(1_000)
           assert.isUndefined(s.fiber().pollUnsafe())
           assert.deepStrictEqual((yield* s.consumer.snapshot).outcomes, ended({ skipped: 1, deadLettered: 1 }))
@@ -102,12 +100,10 @@ describe("failures", () => {
 
   it.effect("a policy may take its time and use effects; the permit and the lane are kept meanwhile", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({
+      const s = yield* given([2], {
         concurrency: 1,
         policy: FailurePolicy.make(() => Effect.as(Effect.sleep(100), { _tag: "Skip" as const }))
       })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
       yield* s.desk.end(0, 0, Exit.fail(new Boom()))
       yield* pass(99)
       assert.deepStrictEqual(s.desk.running, [])
@@ -294,13 +290,7 @@ describe("failures", () => {
   it.effect("a commit that is refused for good ends the consumer, typed, after the others were committed", () =>
     Effect.gen(function* () {
       for (const code of ["NOT_AUTHORIZED", "INVALID_GROUP_ID"] as const) {
-        const s = yield* scripted({ batchSize: 2 })
-        yield* s.session.assign([
-          { partition: 0, epoch: 1, committed: 0 },
-          { partition: 1, epoch: 2, committed: 0 }
-        ])
-        yield* s.session.chunk(0, 1, 0, 1)
-        yield* s.session.chunk(1, 2, 0, 2)
+        const s = yield* given([1, 2], { batchSize: 2 })
         s.session.answers.push((entries) =>
           entries.map(({ epoch, partition, topic }): CommitOutcome =>
             partition === 0
@@ -323,9 +313,7 @@ describe("failures", () => {
     "D36: an instance id that is used twice ends the session with a typed error, from a commit and from the client",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({ batchSize: 1 })
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 1)
+        const s = yield* given([1], { batchSize: 1 })
         s.session.answers.push(outcomes("stale", "FENCED_INSTANCE_ID"))
         yield* s.desk.finish(0, 0)
         assert.deepInclude((yield* errorOf(s)).reason, { _tag: "CommitRefused", code: "FENCED_INSTANCE_ID" })
@@ -383,9 +371,7 @@ describe("failures", () => {
 
   it.effect("a committer that dies fails the consumer without a commit, and who waits for a flush is told", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ batchSize: 1 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 3)
+      const s = yield* given([3], { batchSize: 1 })
       s.session.answers.push(() => {
         throw new Error("the driver broke its word")
       })
@@ -405,9 +391,7 @@ describe("failures", () => {
 
   it.effect("a fault of the engine ends the consumer hard: nothing more is committed, the group is left", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 3)
+      const s = yield* given([3])
       yield* s.desk.finish(0, 0)
       // a chunk that no driver may send
       yield* s.session.signal({ _tag: "Chunk", ...at(0, 1), records: [undefined as never], nextOffset: 4n, end: 4n })
@@ -423,13 +407,11 @@ describe("failures", () => {
     "I10: every record that is done is counted under one outcome, every attempt, skip, release and fence is counted",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({
+        const s = yield* given([8], {
           policy: FailurePolicy.skip,
           headerFilter: (record) => record.offset !== 1n,
           concurrency: 4
         })
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 8)
         yield* s.desk.finish(0, 0)
         yield* s.desk.end(0, 2, Exit.fail(new Boom()))
         yield* s.session.lost(at(0, 1))

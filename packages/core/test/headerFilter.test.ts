@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { Desk, pass, world, ended } from "./harness.ts"
-import { scripted } from "./script.ts"
+import { given } from "./script.ts"
 
 describe("headerFilter", () => {
   const records = (n: number) =>
@@ -45,9 +45,7 @@ describe("headerFilter", () => {
   it.effect("I6: what is filtered behind a record that never ends counts to maxUncommitted: fetching stops there", () =>
     Effect.gen(function* () {
       const desk = new Desk()
-      const s = yield* scripted({ desk, maxUncommitted: 100, headerFilter: ({ offset }) => offset === 0n })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 100)
+      const s = yield* given([100], { desk, maxUncommitted: 100, headerFilter: ({ offset }) => offset === 0n })
       assert.deepStrictEqual([...s.session.paused], [0])
       yield* desk.finishAll()
       assert.deepStrictEqual([...s.session.paused], [])
@@ -77,9 +75,7 @@ describe("headerFilter", () => {
 
   it.effect("a topic of which nothing is for us moves on by the triggers of the committer", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ headerFilter: () => false, batchSize: 10, batchInterval: 5_000 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 25)
+      const s = yield* given([25], { headerFilter: () => false, batchSize: 10, batchInterval: 5_000 })
       assert.deepStrictEqual(s.session.commits, ["0=25"])
       yield* s.session.chunk(0, 1, 25, 28, 30)
       yield* pass(4_999)
@@ -93,15 +89,13 @@ describe("headerFilter", () => {
 
   it.effect("by partition in order: what is filtered does not take the lane, and does not pass what runs", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({
+      const s = yield* given([6], {
         headerFilter: (record) => record.offset % 2n === 0n,
         ordering: "partition",
         offsetMap: "off",
         batchSize: 1,
         minCommitInterval: 0
       })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 6)
       assert.deepStrictEqual(s.desk.running, ["0:0"])
       assert.deepStrictEqual(s.session.commits, [])
       yield* s.desk.finish(0, 0)

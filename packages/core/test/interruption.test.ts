@@ -9,7 +9,7 @@ import type { ConsumerError } from "../src/ConsumerError.ts"
 import { type Failure, FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import { type Boom, Desk, pass, turns, world, ended } from "./harness.ts"
-import { at, scripted } from "./script.ts"
+import { at, given, scripted } from "./script.ts"
 
 const foreign: ReadonlyArray<readonly [string, Effect.Effect<void>]> = [
   ["Effect.interrupt", Effect.interrupt],
@@ -84,9 +84,7 @@ describe("interruption", () => {
 
   it.effect("I7: what the library interrupts is not done, is released, and is delivered again", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 3)
+      const s = yield* given([3])
       yield* s.desk.finish(0, 0)
       yield* s.close
       assert.deepStrictEqual(s.session.commits, ["0=1"])
@@ -100,11 +98,9 @@ describe("interruption", () => {
     "a handler that catches its interruption and succeeds is not done: its exit is an interruption all the same",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({
+        const s = yield* given([1], {
           handler: Handler.make("t", () => Effect.catchCause(Effect.never, () => Effect.void))
         })
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 1)
         yield* s.close
         assert.deepStrictEqual(s.session.commits, [])
       })
@@ -162,15 +158,13 @@ describe("interruption", () => {
   it.effect("a failure after the library's interruption is not asked about: it is usually caused by it", () =>
     Effect.gen(function* () {
       let asked = 0
-      const s = yield* scripted({
+      const s = yield* given([1], {
         desk: new Desk({ around: (_, wait) => Effect.onInterrupt(wait, () => Effect.die("while closing")) }),
         policy: FailurePolicy.make(() => {
           asked++
           return { _tag: "Skip" }
         })
       })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 1)
       yield* s.close
       assert.strictEqual(asked, 0)
       assert.deepStrictEqual(s.session.commits, [])

@@ -7,7 +7,7 @@ import { encodedBytes } from "../src/internal/commitLoop.ts"
 import { writeMap } from "../src/internal/mapWriter.ts"
 import { OffsetMap } from "../src/OffsetMap.ts"
 import { Desk, ended, pass, passUntil, turns, whileTimePasses, world } from "./harness.ts"
-import { at, outcomes, recordAt, type Scripted, scripted } from "./script.ts"
+import { at, given, outcomes, recordAt, type Scripted, scripted } from "./script.ts"
 
 /** what a map says is done, as `from-to` */
 const said = (partition: number, base: number, metadata: string): ReadonlyArray<string> => {
@@ -161,9 +161,12 @@ describe("what is done behind a gap", () => {
     "what is done behind a gap arms both triggers, and a map alone is committed once in mapInterval, flushes aside",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({ batchSize: 10, batchInterval: 10_000, minCommitInterval: 50, concurrency: 1_000 })
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 500)
+        const s = yield* given([500], {
+          batchSize: 10,
+          batchInterval: 10_000,
+          minCommitInterval: 50,
+          concurrency: 1_000
+        })
         yield* s.desk.finish(0, 2)
         yield* pass(9_999)
         assert.deepStrictEqual(s.session.commits, [])
@@ -204,13 +207,7 @@ describe("what is done behind a gap", () => {
 
   it.effect("I8: at a revoke and at close the map goes with the offset, and what is interrupted is not in it", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ concurrency: 20 })
-      yield* s.session.assign([
-        { partition: 0, epoch: 1, committed: 0 },
-        { partition: 1, epoch: 2, committed: 0 }
-      ])
-      yield* s.session.chunk(0, 1, 0, 6)
-      yield* s.session.chunk(1, 2, 0, 6)
+      const s = yield* given([6, 6], { concurrency: 20 })
       yield* s.desk.finish(0, 0, 2, 4)
       yield* s.desk.finish(1, 1, 5)
       const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
@@ -675,9 +672,7 @@ describe("maps of others", () => {
 
   it.effect("what comes back retained with another map than was sent last is committed again", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ batchSize: 1, minCommitInterval: 0 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 6)
+      const s = yield* given([6], { batchSize: 1, minCommitInterval: 0 })
       yield* s.desk.finish(0, 2)
       yield* s.consumer.flush
       const older = lastEntry(s).metadata

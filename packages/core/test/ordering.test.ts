@@ -6,7 +6,7 @@ import type { ConsumerRecord } from "../src/ConsumerRecord.ts"
 import { type Failure, FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import { Boom, Desk, ended, pass, passUntil, turns, world } from "./harness.ts"
-import { at, scripted } from "./script.ts"
+import { at, given, scripted } from "./script.ts"
 
 /** handlers that ignore interruption */
 const text = (key: Uint8Array | null) => (key === null ? "" : new TextDecoder().decode(key))
@@ -87,9 +87,7 @@ describe("ordering", () => {
     "D13: a handler that ignores interruption keeps its lane in the next epoch: its record does not run twice at once",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({ ordering: "partition", desk: stubborn() })
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 3)
+        const s = yield* given([3], { ordering: "partition", desk: stubborn() })
         yield* s.session.lost(at(0, 1))
         yield* pass(1_000)
         assert.deepStrictEqual(yield* Effect.map(s.consumer.health, (h) => h.reasons.map((r) => r.code)), [
@@ -133,9 +131,7 @@ describe("ordering", () => {
 
   it.effect("a lane outlives the run: after run was interrupted and called again the zombie still holds it", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ ordering: "partition", desk: stubborn() })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 1)
+      const s = yield* given([1], { ordering: "partition", desk: stubborn() })
       const interrupted = yield* Effect.forkChild(s.interrupt)
       yield* pass(1_000)
       assert.isDefined(interrupted.pollUnsafe())
@@ -304,7 +300,7 @@ describe("ordering", () => {
       Effect.gen(function* () {
         const failures: Array<Failure<Boom>> = []
         let asked = 0
-        const s = yield* scripted({
+        const s = yield* given([3], {
           batchSize: 1,
           minCommitInterval: 0,
           ordering: ((record: ConsumerRecord) => {
@@ -317,8 +313,6 @@ describe("ordering", () => {
             return failed.attempt < 3 ? { _tag: "Retry", after: 100 } : { _tag: "Skip" }
           })
         })
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 3)
         assert.deepStrictEqual(s.desk.running, ["0:0"])
         yield* pass(100)
         yield* s.desk.finish(0, 0)
@@ -342,9 +336,7 @@ describe("ordering", () => {
 
   it.effect("a skipped record gives its lane to the next one", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ ordering: "partition", policy: FailurePolicy.skip })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 3)
+      const s = yield* given([3], { ordering: "partition", policy: FailurePolicy.skip })
       yield* s.desk.end(0, 0, Exit.fail(new Boom()))
       assert.deepStrictEqual(s.desk.running, ["0:1"])
     })

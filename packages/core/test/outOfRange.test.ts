@@ -5,7 +5,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type { ConsumerError } from "../src/ConsumerError.ts"
 import { Desk, pass, passUntil, turns, world } from "./harness.ts"
-import { at, outcomes, scripted } from "./script.ts"
+import { at, given, outcomes, scripted } from "./script.ts"
 
 const reasonOf = (fiber: Fiber.Fiber<void, unknown>) =>
   Effect.map(
@@ -108,9 +108,7 @@ describe("out of range", () => {
     "D23: retention cuts while records are in flight: they may finish, what was cut is counted, commits go on",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({ batchSize: 1, minCommitInterval: 0 })
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 5)
+        const s = yield* given([5], { batchSize: 1, minCommitInterval: 0 })
         yield* s.session.outOfRange(at(0, 1), 5, 50, 100)
         assert.strictEqual((yield* s.consumer.snapshot).lostToRetention, 45n)
         assert.deepStrictEqual(s.desk.interrupted, [])
@@ -141,9 +139,7 @@ describe("out of range", () => {
       `out of range ${below ? "below the start" : "beyond the end"} while a revoke is held: kept until the partition is open again`,
       () =>
         Effect.gen(function* () {
-          const s = yield* scripted()
-          yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-          yield* s.session.chunk(0, 1, 0, 1)
+          const s = yield* given([1])
           yield* s.session.revoking([at(0, 1)], { exact: false })
           yield* s.session.outOfRange(at(0, 1), 200, below ? 300 : 0, below ? 400 : 100)
           assert.include(s.rows, "partition:P30")
@@ -244,13 +240,7 @@ describe("out of range", () => {
 
   it.effect("D27: a commit that is refused because the topic is gone ends that partition only", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ batchSize: 1 })
-      yield* s.session.assign([
-        { partition: 0, epoch: 1, committed: 0 },
-        { partition: 1, epoch: 2, committed: 0 }
-      ])
-      yield* s.session.chunk(0, 1, 0, 2)
-      yield* s.session.chunk(1, 2, 0, 2)
+      const s = yield* given([2, 2], { batchSize: 1 })
       s.session.answers.push(outcomes("rejected", "UNKNOWN_TOPIC_OR_PARTITION"))
       yield* s.desk.finish(0, 0)
       assert.deepStrictEqual(s.desk.interrupted, ["0:1"])

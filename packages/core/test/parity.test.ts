@@ -6,15 +6,13 @@ import * as Layer from "effect/Layer"
 import { BatchCommitter } from "../src/BatchCommitter.ts"
 import { ConsumerSession } from "../src/ConsumerSession.ts"
 import { pass } from "./harness.ts"
-import { later, played, scripted } from "./script.ts"
+import { given, later, played } from "./script.ts"
 
 const batch = { batchSize: 100, batchInterval: 10_000 }
 
 /** One record is done and committed when its interval is over; the answer is kept back, and another one is done 2 s later. */
 const underWay = Effect.gen(function* () {
-  const s = yield* scripted(batch)
-  yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-  yield* s.session.chunk(0, 1, 0, 2)
+  const s = yield* given([2], batch)
   const late = later()
   s.session.answers.push(late.answer)
   yield* s.desk.finish(0, 0)

@@ -14,7 +14,7 @@ import { KafkaProducer } from "../src/KafkaProducer.ts"
 import { Boom, Desk, ended, type Member, pass, turns, whileTimePasses, world } from "./harness.ts"
 import { OffsetMap } from "../src/OffsetMap.ts"
 import { Letters, refused, taken } from "./letters.ts"
-import { at, recordAt, type Scripted, scripted } from "./script.ts"
+import { at, given, recordAt, type Scripted, scripted } from "./script.ts"
 
 const errorOf = (member: Member | Scripted) =>
   Effect.map(turns, () => {
@@ -49,15 +49,13 @@ const parks = (then: Decision.Park["then"], limits?: ParkLimits) => {
 
 const opened = (options: Parameters<typeof scripted>[0] = {}, records = 4) =>
   Effect.gen(function* () {
-    const s = yield* scripted({
+    const s = yield* given([records], {
       policy: parks(skip).policy,
       batchSize: 1,
       minCommitInterval: 0,
       stuckAfter: 10 * hour,
       ...options
     })
-    yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-    yield* s.session.chunk(0, 1, 0, records)
     return s
   })
 

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { ConsumerError } from "../src/ConsumerError.ts"
 import { pass, passUntil, turns, world } from "./harness.ts"
-import { at, scripted } from "./script.ts"
+import { at, given, scripted } from "./script.ts"
 
 const p0 = { topic: "t", partition: 0 }
 const p1 = { topic: "t", partition: 1 }
@@ -84,9 +84,7 @@ describe("pause", () => {
 
   it.effect("resume of some undoes their own pause only: a consumer that is paused as a whole stays so", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
+      const s = yield* given([2])
       yield* s.consumer.pause([p0])
       yield* s.consumer.resume([p0])
       assert.deepStrictEqual([...s.session.paused], [])
@@ -117,9 +115,7 @@ describe("pause", () => {
 
   it.effect("D26: the user's pause against ours: a resume takes away its own reason, nothing else", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ maxHeldRecords: 10, concurrency: 1 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 10)
+      const s = yield* given([10], { maxHeldRecords: 10, concurrency: 1 })
       assert.deepStrictEqual((yield* s.consumer.snapshot).partitions[0]!.paused, ["full"])
       yield* s.consumer.pause([p0])
       yield* s.consumer.resume([p0])
@@ -149,9 +145,7 @@ describe("pause", () => {
 
   it.effect("D26: a user's resume does not end the hold of a revoke, nor the limit behind a stuck record", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ maxUncommitted: 3, concurrency: 10 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 10)
+      const s = yield* given([10], { maxUncommitted: 3, concurrency: 10 })
       assert.deepStrictEqual((yield* s.consumer.snapshot).partitions[0]!.paused, ["uncommitted"])
       yield* s.consumer.pause()
       yield* s.consumer.resume()

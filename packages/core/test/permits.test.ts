@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { Handler } from "../src/Handler.ts"
 import { Desk, pass, turns, world } from "./harness.ts"
-import { at, scripted } from "./script.ts"
+import { at, given } from "./script.ts"
 
 const stubborn = () => new Desk({ around: (_, wait) => Effect.uninterruptible(wait) })
 
@@ -40,9 +40,7 @@ describe("permits", () => {
 
   it.effect("I5: a zombie keeps its permit until its fiber ends, over epochs and runs", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ concurrency: 2, desk: stubborn() })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 1)
+      const s = yield* given([1], { concurrency: 2, desk: stubborn() })
       yield* s.session.lost(at(0, 1))
       yield* pass(1_000)
       yield* s.session.assign([{ partition: 1, epoch: 2, committed: 0 }])

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { Desk, pass, passUntil, world } from "./harness.ts"
-import { at, later, outcomes, scripted } from "./script.ts"
+import { at, given, later, outcomes, scripted } from "./script.ts"
 
 const partitionRows = (rows: ReadonlyArray<string>) =>
   rows.filter((r) => r.startsWith("partition:")).map((r) => r.slice(10))
@@ -36,9 +36,7 @@ describe("rebalance, eager", () => {
     "D2: a drain that hits its clock under an eager protocol leaves no hard boundary in the epoch that goes on",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({ batchSize: 1, minCommitInterval: 0 })
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 3)
+        const s = yield* given([3], { batchSize: 1, minCommitInterval: 0 })
         yield* s.desk.finish(0, 1)
         const revoke = yield* s.session.revoking([at(0, 1)], { exact: false })
         yield* pass(4_999)
@@ -66,9 +64,7 @@ describe("rebalance, eager", () => {
     "D2: under an exact protocol the drain clock interrupts, the epoch ends, and the record comes again in a new one",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({ batchSize: 1, minCommitInterval: 0 })
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 3)
+        const s = yield* given([3], { batchSize: 1, minCommitInterval: 0 })
         yield* s.desk.finish(0, 0)
         const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
         yield* pass(5_000)
@@ -83,9 +79,7 @@ describe("rebalance, eager", () => {
 
   it.effect("D3: a hold that is shorter than revokeDrain is used up to what the flush needs", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ revokeDrain: 5_000, interruptGrace: 1_000, flushReserve: 2_000 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
+      const s = yield* given([2], { revokeDrain: 5_000, interruptGrace: 1_000, flushReserve: 2_000 })
       yield* s.desk.finish(0, 0)
       const revoke = yield* s.session.revoking([at(0, 1)], { exact: true, hold: 4_000 })
       yield* pass(999)
@@ -101,9 +95,7 @@ describe("rebalance, eager", () => {
 
   it.effect("D3: a client that cannot wait (hold 0) gets no drain: the flush is sent at once", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
+      const s = yield* given([2])
       yield* s.desk.finish(0, 0)
       const revoke = yield* s.session.revoking([at(0, 1)], { exact: true, hold: 0 })
       assert.isTrue(revoke.answered())
@@ -117,11 +109,9 @@ describe("rebalance, eager", () => {
     "D3: a client that cannot wait does not wait for finalizers either, and gets its answer after the flush",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({
+        const s = yield* given([3], {
           desk: new Desk({ around: (_, wait) => Effect.onInterrupt(wait, () => Effect.sleep(500)) })
         })
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 3)
         yield* s.desk.finish(0, 0)
         const revoke = yield* s.session.revoking([at(0, 1)], { exact: true, hold: 0 })
         assert.deepStrictEqual([revoke.at(), s.session.commits], [0, ["0=1"]])
@@ -133,9 +123,7 @@ describe("rebalance, eager", () => {
 
   it.effect("D4: a second revoking before the assignment is answered at once, without drain or flush", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
+      const s = yield* given([2])
       const first = yield* s.session.revoking([at(0, 1)], { exact: false })
       yield* pass(5_000)
       assert.isTrue(first.answered())
@@ -150,9 +138,7 @@ describe("rebalance, eager", () => {
 
   it.effect("D4: also while the first is still held: its drain goes on, the second is answered", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
+      const s = yield* given([2])
       const first = yield* s.session.revoking([at(0, 1)], { exact: false })
       yield* pass(1_000)
       const second = yield* s.session.revoking([at(0, 1)], { exact: false })
@@ -198,13 +184,7 @@ describe("rebalance, eager", () => {
 
   it.effect("D6: lost while draining interrupts at once, commits nothing, and answers the revoke", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([
-        { partition: 0, epoch: 1, committed: 0 },
-        { partition: 1, epoch: 2, committed: 0 }
-      ])
-      yield* s.session.chunk(0, 1, 0, 3)
-      yield* s.session.chunk(1, 2, 0, 1)
+      const s = yield* given([3, 1])
       yield* s.desk.finish(0, 0)
       const revoke = yield* s.session.revoking([at(0, 1), at(1, 2)], { exact: false })
       yield* pass(1_000)
@@ -222,13 +202,7 @@ describe("rebalance, eager", () => {
 
   it.effect("D6: losing one of several partitions that drain together leaves the others draining", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([
-        { partition: 0, epoch: 1, committed: 0 },
-        { partition: 1, epoch: 2, committed: 0 }
-      ])
-      yield* s.session.chunk(0, 1, 0, 1)
-      yield* s.session.chunk(1, 2, 0, 2)
+      const s = yield* given([1, 2])
       yield* s.desk.finish(1, 0)
       const revoke = yield* s.session.revoking([at(0, 1), at(1, 2)], { exact: true })
       yield* s.session.lost(at(0, 1))
@@ -242,13 +216,7 @@ describe("rebalance, eager", () => {
 
   it.effect("D6: nothing starts while a signal is only half carried out: the rest of it takes that partition too", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ concurrency: 1 })
-      yield* s.session.assign([
-        { partition: 0, epoch: 1, committed: 0 },
-        { partition: 1, epoch: 2, committed: 0 }
-      ])
-      yield* s.session.chunk(0, 1, 0, 1)
-      yield* s.session.chunk(1, 2, 0, 1)
+      const s = yield* given([1, 1], { concurrency: 1 })
       yield* s.session.lost(at(0, 1), at(1, 2))
       assert.deepStrictEqual(s.desk.started, ["0:0"])
       yield* s.session.assign([
@@ -365,13 +333,7 @@ describe("rebalance, exact", () => {
     "I11: a revoke touches only what is revoked: the other partition starts, finishes and commits meanwhile",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({ batchSize: 1, minCommitInterval: 0 })
-        yield* s.session.assign([
-          { partition: 0, epoch: 1, committed: 0 },
-          { partition: 1, epoch: 2, committed: 0 }
-        ])
-        yield* s.session.chunk(0, 1, 0, 2)
-        yield* s.session.chunk(1, 2, 0, 2)
+        const s = yield* given([2, 2], { batchSize: 1, minCommitInterval: 0 })
         const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
         yield* s.session.chunk(1, 2, 2, 4)
         assert.deepStrictEqual(s.desk.running, ["0:0", "0:1", "1:0", "1:1", "1:2", "1:3"])
@@ -418,13 +380,7 @@ describe("rebalance, exact", () => {
 
   it.effect("two revokes at once, of different partitions, are drained and answered each by itself", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([
-        { partition: 0, epoch: 1, committed: 0 },
-        { partition: 1, epoch: 2, committed: 0 }
-      ])
-      yield* s.session.chunk(0, 1, 0, 1)
-      yield* s.session.chunk(1, 2, 0, 1)
+      const s = yield* given([1, 1])
       const first = yield* s.session.revoking([at(0, 1)], { exact: true })
       yield* pass(1_000)
       const second = yield* s.session.revoking([at(1, 2)], { exact: true })
@@ -438,13 +394,11 @@ describe("rebalance, exact", () => {
 
   it.effect("finalizers of interrupted handlers have interruptGrace before the flush of an exact revoke", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({
+      const s = yield* given([3], {
         desk: new Desk({
           around: ({ record }, wait) => Effect.onInterrupt(wait, () => Effect.sleep(record.offset === 1n ? 300 : 600))
         })
       })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 3)
       yield* s.desk.finish(0, 0)
       const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
       yield* pass(5_599)
@@ -459,13 +413,7 @@ describe("rebalance, exact", () => {
 
   it.effect("a lost partition while the flush of another drain is tried again does not stop that", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([
-        { partition: 0, epoch: 1, committed: 0 },
-        { partition: 1, epoch: 2, committed: 0 }
-      ])
-      yield* s.session.chunk(0, 1, 0, 1)
-      yield* s.session.chunk(1, 2, 0, 1)
+      const s = yield* given([1, 1])
       yield* s.desk.finishAll()
       s.session.answers.push(...Array.from({ length: 5 }, () => outcomes("retriable", "NOT_COORDINATOR")))
       const revoke = yield* s.session.revoking([at(0, 1), at(1, 2)], { exact: true })
@@ -541,9 +489,7 @@ describe("rebalance, exact", () => {
 
   it.effect("records that had run longer than revokeDrain when the revoke came are not waited for", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 1)
+      const s = yield* given([1])
       yield* pass(6_000)
       yield* s.session.chunk(0, 1, 1, 2)
       const revoke = yield* s.session.revoking([at(0, 1)], { exact: false })
@@ -557,9 +503,7 @@ describe("rebalance, exact", () => {
 
   it.effect("a revoke is answered when nothing runs, and buffered records of an exact one never start", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ concurrency: 1 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 5)
+      const s = yield* given([5], { concurrency: 1 })
       const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
       // what was on its way is given up, unregistered
       yield* s.session.chunk(0, 1, 5, 7)
@@ -576,9 +520,7 @@ describe("rebalance, exact", () => {
     "a chunk that comes while an eager revoke is held is buffered and runs after the partition was retained",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted()
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 1)
+        const s = yield* given([1])
         yield* s.session.revoking([at(0, 1)], { exact: false })
         yield* s.session.chunk(0, 1, 1, 3)
         assert.deepStrictEqual(s.desk.running, ["0:0"])
@@ -593,9 +535,7 @@ describe("rebalance, exact", () => {
   for (const phase of ["holding", "flushing"] as const) {
     it.effect(`an assignment that retains a partition in state ${phase} opens it again (the client did not wait)`, () =>
       Effect.gen(function* () {
-        const s = yield* scripted()
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 2)
+        const s = yield* given([2])
         const late = later()
         if (phase === "flushing") s.session.answers.push(late.answer)
         const revoke = yield* s.session.revoking([at(0, 1)], { exact: false })
@@ -628,9 +568,7 @@ describe("rebalance, exact", () => {
       `an assignment without a partition in state ${phase} (exact ${exact}) ends its epoch and sends nothing more`,
       () =>
         Effect.gen(function* () {
-          const s = yield* scripted()
-          yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-          yield* s.session.chunk(0, 1, 0, 2)
+          const s = yield* given([2])
           const late = later()
           s.session.answers.push(late.answer)
           const revoke = yield* s.session.revoking([at(0, 1)], { exact })
@@ -653,9 +591,7 @@ describe("rebalance, exact", () => {
     "I2: a partition that comes back with a higher epoch starts from the committed offset; outcomes of the old epoch are fenced",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({ batchSize: 1, minCommitInterval: 0, interruptGrace: 1_000, desk: stubborn() })
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 3)
+        const s = yield* given([3], { batchSize: 1, minCommitInterval: 0, interruptGrace: 1_000, desk: stubborn() })
         yield* s.session.revoking([at(0, 1)], { exact: false })
         yield* pass(5_000)
         yield* s.session.assign([{ partition: 0, epoch: 2, committed: 1 }])
@@ -727,9 +663,7 @@ describe("rebalance, exact", () => {
           outcomes("deferred", "REBALANCE_IN_PROGRESS"),
           later().answer
         ]) {
-          const s = yield* scripted({ flushReserve: 2_000 })
-          yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-          yield* s.session.chunk(0, 1, 0, 1)
+          const s = yield* given([1], { flushReserve: 2_000 })
           s.session.answers.push(...Array.from({ length: 200 }, () => answer))
           const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
           yield* s.desk.finish(0, 0)
@@ -745,9 +679,7 @@ describe("rebalance, exact", () => {
 
   it.effect("a flush that the broker puts off is tried again until it is stored", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 1)
+      const s = yield* given([1])
       s.session.answers.push(
         outcomes("retriable", "COORDINATOR_LOAD_IN_PROGRESS"),
         outcomes("retriable", "NOT_COORDINATOR")
@@ -763,9 +695,7 @@ describe("rebalance, exact", () => {
 
   it.effect("a handler that ignores the interruption of an exact revoke delays the answer by interruptGrace only", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ desk: stubborn() })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
+      const s = yield* given([2], { desk: stubborn() })
       yield* s.desk.finish(0, 0)
       const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
       yield* pass(5_999)

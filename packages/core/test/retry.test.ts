@@ -18,7 +18,7 @@ import { type Failure, FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import { InvalidOptions } from "../src/InvalidOptions.ts"
 import { Boom, Desk, ended, pass, turns, whileTimePasses, world } from "./harness.ts"
-import { at, played, recordAt, type Scripted, scripted, type ScriptOptions } from "./script.ts"
+import { at, given, played, recordAt, type Scripted, scripted, type ScriptOptions } from "./script.ts"
 
 const failure = Exit.fail(new Boom())
 const again = (after: number) => FailurePolicy.make(() => ({ _tag: "Retry", after }))
@@ -29,9 +29,7 @@ const opened = (
   records: number
 ): Effect.Effect<Scripted, never, Effect.Services<ReturnType<typeof scripted>>> =>
   Effect.gen(function* () {
-    const s = yield* scripted({ batchSize: 1, minCommitInterval: 0, ...options })
-    yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-    yield* s.session.chunk(0, 1, 0, records)
+    const s = yield* given([records], { batchSize: 1, minCommitInterval: 0, ...options })
     return s
   })
 

@@ -379,6 +379,21 @@ export const scripted = (options: ScriptOptions = {}): Effect.Effect<Scripted, n
     return one
   })
 
+/**
+ * A consumer that runs and has been given so many records of each partition, from the committed offset 0 on: partition 0 has epoch 1,
+ * partition 1 epoch 2, and so on.
+ */
+export const given = (
+  records: ReadonlyArray<number>,
+  options?: ScriptOptions
+): Effect.Effect<Scripted, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const s = yield* scripted(options)
+    yield* s.session.assign(records.map((_, partition) => ({ partition, epoch: partition + 1, committed: 0 })))
+    for (const [partition, count] of records.entries()) yield* s.session.chunk(partition, partition + 1, 0, count)
+    return s
+  })
+
 /** An answer that the test gives later. */
 export const later = (): { readonly answer: Answer; readonly give: (outcome?: Answer) => Effect.Effect<void> } => {
   const given = Deferred.makeUnsafe<Answer>()

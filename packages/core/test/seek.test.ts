@@ -6,7 +6,7 @@ import * as Fiber from "effect/Fiber"
 import type { ConsumerError } from "../src/ConsumerError.ts"
 import { KafkaClientError } from "../src/KafkaClient.ts"
 import { Desk, pass, turns, world } from "./harness.ts"
-import { at, later, outcomes, scripted } from "./script.ts"
+import { at, given, later, outcomes, scripted } from "./script.ts"
 
 const p0 = { topic: "t", partition: 0 }
 const refused = (exit: Exit.Exit<void, ConsumerError>) => {
@@ -56,9 +56,7 @@ describe("seek", () => {
 
   it.effect("D25: a chunk that was fetched before the seek is told from one after it, and dropped", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 1)
+      const s = yield* given([1])
       yield* s.consumer.seek(p0, 50n)
       assert.deepStrictEqual(s.session.begun, ["0#1@0", "0#1001@50"])
       yield* s.session.chunk(0, 1, 1, 10)
@@ -70,13 +68,11 @@ describe("seek", () => {
 
   it.effect("D25: a record that ignores its interruption settles nothing in the new epoch", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({
+      const s = yield* given([1], {
         desk: new Desk({ around: (_, wait) => Effect.uninterruptible(wait) }),
         batchSize: 1,
         minCommitInterval: 0
       })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 1)
       yield* s.consumer.seek(p0, 0n)
       yield* s.session.chunk(0, 1001, 0, 1)
       s.desk.attempts[0]!.end(Exit.void)

@@ -15,7 +15,7 @@ import { Handler } from "../src/Handler.ts"
 import { KafkaClient } from "../src/KafkaClient.ts"
 import { Boom, Desk, pass, turns, whileTimePasses, world } from "./harness.ts"
 import { OffsetMap } from "../src/OffsetMap.ts"
-import { at, later, outcomes, scripted } from "./script.ts"
+import { at, given, later, outcomes, scripted } from "./script.ts"
 
 const stubborn = () => new Desk({ around: (_, wait) => Effect.uninterruptible(wait) })
 
@@ -61,9 +61,7 @@ describe("shutdown", () => {
 
   it.effect("a drain ends as soon as nothing runs, and periodic commits go on during it", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ shutdown: "drain", batchSize: 1, minCommitInterval: 0 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 3)
+      const s = yield* given([3], { shutdown: "drain", batchSize: 1, minCommitInterval: 0 })
       const closing = yield* Effect.forkChild(s.close)
       yield* pass(1_000)
       yield* s.desk.finish(0, 0)
@@ -80,9 +78,7 @@ describe("shutdown", () => {
     "D9: a rebalance that arrives during the drain of a shutdown is answered when the partitions have ended, by the earlier clock",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({ shutdown: "drain" })
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 2)
+        const s = yield* given([2], { shutdown: "drain" })
         yield* s.desk.finish(0, 0)
         const closing = yield* Effect.forkChild(s.close)
         yield* pass(1_000)
@@ -151,9 +147,7 @@ describe("shutdown", () => {
   it.effect("a revoke that is being held when the shutdown comes is answered by the earlier of both clocks", () =>
     Effect.gen(function* () {
       for (const exact of [true, false]) {
-        const s = yield* scripted({ shutdown: "interrupt" })
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 2)
+        const s = yield* given([2], { shutdown: "interrupt" })
         yield* s.desk.finish(0, 0)
         const revoke = yield* s.session.revoking([at(0, 1)], { exact })
         yield* pass(1_000)
@@ -170,9 +164,7 @@ describe("shutdown", () => {
 
   it.effect("a shutdown by drain while an eager revoke is held: interrupted at the revoke's clock, and closed", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ shutdown: "drain" })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
+      const s = yield* given([2], { shutdown: "drain" })
       const revoke = yield* s.session.revoking([at(0, 1)], { exact: false })
       yield* pass(1_000)
       const closing = yield* Effect.forkChild(s.close)
@@ -187,9 +179,7 @@ describe("shutdown", () => {
 
   it.effect("a shutdown while the flush of an eager revoke is under way closes when it is answered", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
+      const s = yield* given([2])
       const late = later()
       s.session.answers.push(late.answer)
       const revoke = yield* s.session.revoking([at(0, 1)], { exact: false })
@@ -210,9 +200,7 @@ describe("shutdown", () => {
       `D10: closing (${shutdown}) while suspended waits for the owner to be known, so that what finished since the flush is committed`,
       () =>
         Effect.gen(function* () {
-          const s = yield* scripted({ shutdown })
-          yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-          yield* s.session.chunk(0, 1, 0, 3)
+          const s = yield* given([3], { shutdown })
           yield* s.session.revoking([at(0, 1)], { exact: false })
           yield* pass(5_000)
           yield* s.desk.finish(0, 0)
@@ -231,9 +219,7 @@ describe("shutdown", () => {
 
   it.effect("D10: closing while suspended: what finished behind a gap since the flush is in the map that is left", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 3)
+      const s = yield* given([3])
       yield* s.session.revoking([at(0, 1)], { exact: false })
       yield* pass(5_000)
       yield* s.desk.finish(0, 1)
@@ -250,17 +236,15 @@ describe("shutdown", () => {
 
   it.effect("D10: nobody says whose it is: after the clocks it ends without a commit; given to another: at once", () =>
     Effect.gen(function* () {
-      for (const given of [false, true]) {
-        const s = yield* scripted()
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 3)
+      for (const toAnother of [false, true]) {
+        const s = yield* given([3])
         yield* s.session.revoking([at(0, 1)], { exact: false })
         yield* pass(5_000)
         yield* s.desk.finish(0, 0)
         const closing = yield* Effect.forkChild(s.close)
         yield* pass(2_999)
         assert.strictEqual(s.session.leaves, 0)
-        yield* given ? s.session.assign([]) : pass(1)
+        yield* toAnother ? s.session.assign([]) : pass(1)
         yield* Fiber.join(closing)
         assert.deepStrictEqual(s.session.commits, [])
         assert.deepStrictEqual(s.desk.running, [])
@@ -384,9 +368,7 @@ describe("I8: the bound of a shutdown", () => {
   for (const [title, options, prepare] of cases) {
     it.effect(`I8: within shutdownTimeout + 2 s with ${title}`, () =>
       Effect.gen(function* () {
-        const s = yield* scripted(options)
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 5)
+        const s = yield* given([5], options)
         yield* s.desk.finish(0, 0)
         prepare(s)
         const { millis } = yield* whileTimePasses(s.close, 100_000)

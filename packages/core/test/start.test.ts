@@ -7,7 +7,7 @@ import type { ConsumerError } from "../src/ConsumerError.ts"
 import { Handler } from "../src/Handler.ts"
 import { KafkaClientError } from "../src/KafkaClient.ts"
 import { Desk, pass, passUntil, turns, world } from "./harness.ts"
-import { at, later, outcomes, scripted } from "./script.ts"
+import { at, given, later, outcomes, scripted } from "./script.ts"
 
 const reasonOf = (fiber: Fiber.Fiber<void, unknown>) =>
   Effect.map(
@@ -424,9 +424,7 @@ describe("topics and members", () => {
 
   it.effect("a partition that was given up on the broker's answer and is retained after all is opened anew", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ batchSize: 1 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 3)
+      const s = yield* given([3], { batchSize: 1 })
       s.session.answers.push(outcomes("stale", "UNKNOWN_MEMBER_ID"))
       yield* s.desk.finish(0, 0)
       assert.deepStrictEqual(s.desk.interrupted, ["0:1", "0:2"])
@@ -439,9 +437,7 @@ describe("topics and members", () => {
 
   it.effect("a partition that was given up, is retained, and is lost before that is looked at is not opened", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ batchSize: 1 })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 3)
+      const s = yield* given([3], { batchSize: 1 })
       s.session.answers.push(outcomes("stale", "UNKNOWN_MEMBER_ID"))
       yield* s.desk.finish(0, 0)
       // the client has lost it since, and says so next

@@ -4,7 +4,7 @@ import * as Exit from "effect/Exit"
 import { type Failure, FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler, HandlerTimeout } from "../src/Handler.ts"
 import { type Boom, Desk, pass, turns, world, ended } from "./harness.ts"
-import { at, scripted } from "./script.ts"
+import { at, given, scripted } from "./script.ts"
 
 const timed = (desk: Desk, millis: number) =>
   Handler.make("t", desk.handle).pipe(Handler.timeout(millis)) as unknown as Handler<Boom, never>
@@ -16,7 +16,7 @@ describe("Handler.timeout", () => {
     Effect.gen(function* () {
       const desk = new Desk()
       const failures: Array<Failure<unknown>> = []
-      const s = yield* scripted({
+      const s = yield* given([2], {
         desk,
         handler: timed(desk, 1_000),
         policy: FailurePolicy.make((failure: Failure<unknown>) => {
@@ -24,8 +24,6 @@ describe("Handler.timeout", () => {
           return { _tag: "Skip" }
         })
       })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
       yield* pass(999)
       yield* desk.finish(0, 1)
       assert.deepStrictEqual(desk.running, ["0:0"])
@@ -49,7 +47,7 @@ describe("Handler.timeout", () => {
     () =>
       Effect.gen(function* () {
         const desk = stubborn()
-        const s = yield* scripted({
+        const s = yield* given([3], {
           desk,
           concurrency: 2,
           offsetMap: "off",
@@ -58,8 +56,6 @@ describe("Handler.timeout", () => {
           handler: timed(desk, 1_000),
           policy: FailurePolicy.skip
         })
-        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.chunk(0, 1, 0, 3)
         yield* desk.finish(0, 1)
         yield* desk.finish(0, 2)
         yield* pass(1_999)
@@ -88,14 +84,12 @@ describe("Handler.timeout", () => {
   it.effect("I4: the lane stays with the zombie: the next record of the partition waits", () =>
     Effect.gen(function* () {
       const desk = stubborn()
-      const s = yield* scripted({
+      const s = yield* given([2], {
         desk,
         ordering: "partition",
         handler: timed(desk, 1_000),
         policy: FailurePolicy.skip
       })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 2)
       yield* pass(10_000)
       assert.deepStrictEqual(desk.started, ["0:0"])
       assert.strictEqual((yield* s.consumer.snapshot).outcomes.skipped, 1)
@@ -108,9 +102,7 @@ describe("Handler.timeout", () => {
   it.effect("a timed out attempt that a policy stops at: the consumer ends, its fiber is left behind", () =>
     Effect.gen(function* () {
       const desk = stubborn()
-      const s = yield* scripted({ desk, handler: timed(desk, 1_000) })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 1)
+      const s = yield* given([1], { desk, handler: timed(desk, 1_000) })
       yield* pass(3_000)
       const exit = s.fiber().pollUnsafe()
       assert.isTrue(exit !== undefined && Exit.isFailure(exit))
@@ -138,9 +130,7 @@ describe("Handler.timeout", () => {
   it.effect("acknowledged before its time is over: not interrupted any more", () =>
     Effect.gen(function* () {
       const desk = new Desk({ around: (attempt, wait) => Effect.andThen(attempt.record.ack, wait) })
-      const s = yield* scripted({ desk, handler: timed(desk, 1_000) })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 1)
+      yield* given([1], { desk, handler: timed(desk, 1_000) })
       yield* pass(60_000)
       assert.deepStrictEqual(desk.running, ["0:0"])
       yield* desk.finish(0, 0)
@@ -151,7 +141,7 @@ describe("Handler.timeout", () => {
     Effect.gen(function* () {
       let asked = 0
       const desk = stubborn()
-      const s = yield* scripted({
+      const s = yield* given([1], {
         desk,
         handler: timed(desk, 1_000),
         policy: FailurePolicy.make(() => {
@@ -159,8 +149,6 @@ describe("Handler.timeout", () => {
           return { _tag: "Skip" }
         })
       })
-      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-      yield* s.session.chunk(0, 1, 0, 1)
       yield* pass(1_500)
       yield* s.session.lost(at(0, 1))
       yield* desk.finish(0, 0)
