@@ -1,6 +1,6 @@
 /** What the suite of the contract needs of a real Kafka, done by plain kafkajs: it does not depend on the client under test. */
 import * as Effect from "effect/Effect"
-import kafkajs from "kafkajs"
+import kafkajs, { type Admin } from "kafkajs"
 import { encodeBatch } from "./batches.ts"
 import type { ContractHarness } from "../../testing/src/contract.ts"
 import { unique } from "./members.ts"
@@ -16,14 +16,20 @@ export type OnKafka = Required<
   Omit<ContractHarness, "holdSync" | "evict" | "breakConnections" | "removeOffsets" | "keepsHeaderOrder">
 >
 
-/** `connect` before the first test, `disconnect` after the last. */
-export const onKafka = (
-  brokers: ReadonlyArray<string>
-): { readonly harness: OnKafka; readonly connect: () => Promise<void>; readonly disconnect: () => Promise<void> } => {
+export const onKafka = (brokers: ReadonlyArray<string>): OnKafka => {
   const kafka = plain(brokers)
-  const admin = kafka.admin()
-  const harness: OnKafka = {
-    createTopic: (topic, partitions) => Effect.promise(() => createTopic(admin, topic, partitions)),
+  /** One for each use: it asks for all topics at once that it has ever been asked for, and fails for all where one of them has gone. */
+  const using = async <A>(f: (admin: Admin) => Promise<A>): Promise<A> => {
+    const admin = kafka.admin()
+    await admin.connect()
+    try {
+      return await f(admin)
+    } finally {
+      await admin.disconnect()
+    }
+  }
+  return {
+    createTopic: (topic, partitions) => Effect.promise(() => using((admin) => createTopic(admin, topic, partitions))),
     produce: (topic, records) =>
       Effect.scoped(
         Effect.gen(function* () {
@@ -42,22 +48,24 @@ export const onKafka = (
       ),
     committed: (groupId, topic, partition) =>
       Effect.promise(async () => {
-        const [found] = await admin.fetchOffsets({ groupId, topics: [topic] })
+        const [found] = await using((admin) => admin.fetchOffsets({ groupId, topics: [topic] }))
         const entry = found?.partitions.find((p) => p.partition === partition)
         return entry === undefined || entry.offset === "-1"
           ? undefined
           : { offset: BigInt(entry.offset), metadata: entry.metadata ?? "" }
       }),
-    deleteTopic: (topic) => Effect.promise(() => admin.deleteTopics({ topics: [topic] })),
+    deleteTopic: (topic) => Effect.promise(() => using((admin) => admin.deleteTopics({ topics: [topic] }))),
     addPartitions: (topic, count) =>
       Effect.promise(async () => {
-        await admin.createPartitions({ topicPartitions: [{ topic, count }] })
+        await using((admin) => admin.createPartitions({ topicPartitions: [{ topic, count }] }))
       }),
     deleteRecordsBefore: (topic, partition, offset) =>
-      Effect.promise(async () => {
-        await admin.fetchTopicOffsets(topic)
-        await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] })
-      }),
+      Effect.promise(() =>
+        using(async (admin) => {
+          await admin.fetchTopicOffsets(topic)
+          await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] })
+        })
+      ),
     transaction: (topic, records, end) =>
       Effect.promise(async () => {
         const own = kafka.producer({
@@ -71,7 +79,7 @@ export const onKafka = (
         await transaction.send({ topic, messages: messages(records) })
         const partitions = [...new Set(records.map(({ partition }) => partition))]
         const ends = async () => {
-          const found = await admin.fetchTopicOffsets(topic)
+          const found = await using((admin) => admin.fetchTopicOffsets(topic))
           return partitions.map((p) => BigInt(found.find(({ partition }) => partition === p)!.high))
         }
         const finish = (how: "commit" | "abort") => async () => {
@@ -86,5 +94,4 @@ export const onKafka = (
         return (late) => Effect.promise(finish(late))
       })
   }
-  return { harness, connect: () => admin.connect(), disconnect: () => admin.disconnect() }
 }

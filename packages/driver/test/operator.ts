@@ -26,7 +26,7 @@ export const createTopic = async (
   config: Readonly<Record<string, string>> = {}
 ): Promise<void> => {
   const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }))
-  const end = performance.now() + 10_000
+  const end = performance.now() + 30_000
   for (let created = false; ;) {
     try {
       if (!created)

@@ -44,7 +44,7 @@ export interface ContractRecord {
  * @category models
  */
 export interface ContractHarness<R = never> {
-  /** Succeeds when the topic can be used. */
+  /** Succeeds when the topic can be used, also when it is there already. */
   readonly createTopic: (topic: string, partitions: number) => Effect.Effect<void, unknown, R>
   /** Succeeds when all are written, in their order. */
   readonly produce: (topic: string, records: ReadonlyArray<ContractRecord>) => Effect.Effect<void, unknown, R>

@@ -25,7 +25,7 @@ export const group = (client: Client): void => {
           yield* until("a has all", () => a.owned.length === 4)
           const b = yield* join(settings)
           yield* until("a is asked", () => asked !== undefined)
-          yield* Effect.sleep(5000)
+          yield* Effect.sleep(3500)
           assert.strictEqual(b.of("Assigned").length, 0)
           assert.strictEqual((yield* a.commit(3, 7n, "late")).outcome, "committed")
           asked!.acknowledgeUnsafe()

@@ -93,7 +93,7 @@ export const outage = (client: Client): void => {
               const layered = yield* Effect.forkScoped(
                 Layer.build(client.layer({ brokers: kafka.brokers, waitForBroker: true, connectTimeout: 500 }))
               )
-              yield* Effect.sleep(2500)
+              yield* Effect.sleep(1500)
               assert.isUndefined(joining.pollUnsafe())
               assert.isUndefined(layered.pollUnsafe())
               yield* kafka.restart(0)

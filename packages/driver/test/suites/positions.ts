@@ -25,7 +25,7 @@ export const positions = (client: Client): void => {
             member.session.pauseUnsafe([p])
             // what was under way when it was paused still brings one chunk; then it is quiet
             yield* kafka.send(topic, 0, ["b"])
-            yield* until("the chunk under way", () => member.records.length === 2 + 2 * i, 4000)
+            yield* until("the chunk under way", () => member.records.length === 2 + 2 * i)
             yield* kafka.send(topic, 0, ["c"])
             yield* Effect.sleep(150)
             assert.strictEqual(member.records.length, 2 + 2 * i)
@@ -53,7 +53,7 @@ export const positions = (client: Client): void => {
           yield* until("assigned", () => member.owned.length === 2)
           member.session.pauseUnsafe([member.partition(0)])
           yield* kafka.send(topic, 0, ["x"])
-          yield* until("the chunk under way", () => member.records.length === 1, 4000)
+          yield* until("the chunk under way", () => member.records.length === 1)
           yield* kafka.send(topic, 0, ["not yet"])
           yield* kafka.send(topic, 1, ["a"])
           yield* until("the other partition", () => member.records.length === 2)

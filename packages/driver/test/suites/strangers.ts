@@ -23,7 +23,13 @@ export const strangers = (client: Client): void => {
           let theirs: ReadonlyArray<number> = []
           const consumer = yield* Effect.acquireRelease(
             Effect.sync(() =>
-              kafka.kafka.consumer({ groupId: settings.groupId, heartbeatInterval: 300, sessionTimeout: 10_000 })
+              kafka.kafka.consumer({
+                groupId: settings.groupId,
+                heartbeatInterval: 300,
+                sessionTimeout: 10_000,
+                // it ends with its fetch
+                maxWaitTimeInMs: 100
+              })
             ),
             (made) => Effect.promise(() => made.disconnect())
           )
@@ -54,6 +60,7 @@ export const strangers = (client: Client): void => {
           const settings = settingsOf(unique("group"), [topic])
           const consumer = kafka.kafka.consumer({
             groupId: settings.groupId,
+            maxWaitTimeInMs: 100,
             partitionAssigners: [
               (config) => ({ ...kafkajs.PartitionAssigners.roundRobin(config), name: "somebody-elses" })
             ]

@@ -1,1 +1,0 @@
-export { onKafka, type OnKafka } from "../../driver/test/harness.ts"
