@@ -6,6 +6,7 @@
  */
 import { Effect, Exit, Scope } from "effect"
 import type { TestProject } from "vitest/node"
+import * as Archive from "./archive.ts"
 import * as Kafka from "./kafka.ts"
 import { refuseSkips } from "./skips.ts"
 
@@ -61,6 +62,8 @@ const setup = async (project: TestProject) => {
   if (own._tag === "Success" && folder._tag === "Failure") {
     say(`the tests with one that keeps its data in a folder are skipped: ${folder.failure.reason}`)
   }
+  // the brokers that tests start are there sooner for it; whatever is wrong with it, they would say
+  if (folder._tag === "Success") await Effect.runPromise(Effect.ignore(Archive.keep))
   project.provide("brokers", brokers)
   project.provide("source", source)
   project.provide("own", own._tag === "Success")

@@ -1,5 +1,6 @@
 /** What a Kafka of our own needs from the machine: Java, Kafka's jars (by Maven, once) and, for TLS, a certificate. */
 import { Effect, Schema } from "effect"
+import { createHash } from "node:crypto"
 import { existsSync } from "node:fs"
 import { mkdir, mkdtemp, rename, rm } from "node:fs/promises"
 import { dirname, join } from "node:path"
@@ -29,16 +30,19 @@ export const broken = (reason: string) => new KafkaUnavailable({ missing: false,
 const javaTool = (name: "java" | "keytool") =>
   process.env["JAVA_HOME"] === undefined ? name : join(process.env["JAVA_HOME"], "bin", name)
 
-/** The `java` to use. */
-export const java = Effect.gen(function* () {
+/** The `java` to use, and what it says of itself. */
+const version = Effect.gen(function* () {
   const command = javaTool("java")
   const output = yield* exec(command, ["-version"]).pipe(
     Effect.mapError((error) => (error.absent ? missing(`no Java: ${command} was not found`) : broken(error.message)))
   )
   const major = Number(/version "(\d+)/.exec(output)?.[1] ?? 0)
   if (major < oldestJava) return yield* missing(`Kafka 4.1 needs Java ${oldestJava} or newer, ${command} is ${major}`)
-  return command
+  return { command, output }
 })
+
+/** The `java` to use. */
+export const java = Effect.map(version, ({ command }) => command)
 
 /** A class path of the jars that a pom names. Fetched once, then kept under this name in the repository's cache folder. */
 export const jars = Effect.fnUntraced(function* (pom: string, name: string) {
@@ -69,6 +73,14 @@ export const jars = Effect.fnUntraced(function* (pom: string, name: string) {
 
 /** The class path of Kafka. */
 export const classPath = jars(join(here, "pom.xml"), "kafka-libs-4.1.0")
+
+/** What Kafka's processes are started with. Fails where there can be none. */
+export const prepare = Effect.gen(function* () {
+  const { command, output } = yield* version
+  const classes = yield* classPath
+  const name = createHash("sha256").update(`${output}${classes}`).digest("hex").slice(0, 12)
+  return { command, classes, archive: join(cache, `kafka-4.1.0-${name}.jsa`) }
+})
 
 /** A self-signed certificate for 127.0.0.1, as Kafka reads it and as its clients do: `tool` is Java's, and writes into `folder`. */
 export const certificate = Effect.fnUntraced(function* (

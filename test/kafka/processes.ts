@@ -10,7 +10,8 @@ import { fileURLToPath } from "node:url"
 import { exec } from "./exec.ts"
 import type { Nodes } from "./kafka.ts"
 import * as Folder from "./folder.ts"
-import { broken, certificate, classPath, java, keytool } from "./java.ts"
+import * as Java from "./java.ts"
+import { broken, certificate, keytool } from "./java.ts"
 import type { KafkaUnavailable } from "./java.ts"
 import * as Settings from "./settings.ts"
 import type { Command, Report } from "./supervisor.ts"
@@ -25,10 +26,12 @@ const brokerJvm = [...jvm, "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftS
 export interface Prepared {
   readonly command: string
   readonly classes: string
+  /** Kafka's classes as Java has loaded them before, where `archive.ts` has kept them: a start takes half of the work then. */
+  readonly archive: string
 }
 
 /** What Java processes are started with. Fails where there can be none. */
-export const prepare: Effect.Effect<Prepared, KafkaUnavailable> = Effect.all({ command: java, classes: classPath })
+export const prepare: Effect.Effect<Prepared, KafkaUnavailable> = Java.prepare
 
 interface Node {
   ready: Deferred.Deferred<void, KafkaUnavailable>
@@ -118,12 +121,16 @@ export interface Options extends Prepared {
   /** Data that is there is thrown away. */
   readonly fresh: boolean
   readonly heap: string | undefined
+  /** More options of each broker's Java. */
+  readonly jvm?: ReadonlyArray<string> | undefined
 }
 
 export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Nodes, never, Scope.Scope> {
   const { classes, command, folder } = options
   const supervisor = yield* makeSupervisor(folder, options.kept)
   const data = (id: number) => join(options.data, `node-${id}`)
+  // it is only a help: one that does not fit is passed over
+  const archived = existsSync(options.archive) ? [`-XX:SharedArchiveFile=${options.archive}`, "-Xlog:cds=off"] : []
   const propertiesFile = (id: number) => Folder.propertiesFile(folder, id)
 
   const settle: Nodes["settle"] = (properties, users) =>
@@ -141,7 +148,7 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
             yield* Effect.promise(() => rm(data(id), { recursive: true, force: true }))
             yield* Effect.promise(() => mkdir(data(id)))
             const format = ["kafka.tools.StorageTool", "format", "-t", clusterId, "-c", propertiesFile(id), ...users]
-            yield* exec(command, [...jvm, "-cp", classes, ...format]).pipe(
+            yield* exec(command, [...jvm, ...archived, "-cp", classes, ...format]).pipe(
               Effect.mapError((error) => broken(`Kafka's storage could not be formatted: ${error.detail}`))
             )
           }),
@@ -156,7 +163,10 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
     data,
     certificate: certificate(folder, keytool),
     settle,
-    run: (id) => supervisor.run(id, command, [...brokerJvm, heap, "-cp", classes, "kafka.Kafka", propertiesFile(id)]),
+    run: (id) => {
+      const own = [...brokerJvm, ...(options.jvm ?? archived), heap]
+      return supervisor.run(id, command, [...own, "-cp", classes, "kafka.Kafka", propertiesFile(id)])
+    },
     end: supervisor.end,
     signal: supervisor.signal,
     log: supervisor.log

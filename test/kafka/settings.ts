@@ -77,7 +77,9 @@ export const common = (nodes: number): Readonly<Record<string, string>> => {
     "broker.heartbeat.interval.ms": "500",
     "num.network.threads": "2",
     "num.io.threads": "4",
-    "log.cleaner.dedupe.buffer.size": "4194304"
+    "log.cleaner.dedupe.buffer.size": "4194304",
+    // what can be compacted is, without 15 s of rest before it
+    "log.cleaner.backoff.ms": "250"
   }
 }
 
