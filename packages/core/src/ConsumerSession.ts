@@ -138,7 +138,8 @@ export interface LogOffsets extends TopicPartition {
 export interface AssignedPartition extends EpochPartition {
   /**
    * `true` only when the session held the partition in the generation directly before this one, and the group's committed
-   * offset is still the one that this session committed last: position, buffer and work in flight are valid.
+   * offset is still the one that this session committed last; where partitions go one by one: when the session has held it
+   * without a break. Position, buffer and work in flight are valid.
    */
   readonly retained: boolean
   /** What the group has committed; `undefined` when there is nothing. */

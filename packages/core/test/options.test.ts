@@ -10,7 +10,9 @@ import { InvalidOptions } from "../src/InvalidOptions.ts"
 import { KafkaClient } from "../src/KafkaClient.ts"
 import { world } from "./harness.ts"
 
-const build = (options: object) =>
+type Client = KafkaClient["Service"]
+
+const build = (options: object, around: (client: Client) => Client = (client) => client) =>
   Effect.gen(function* () {
     const w = yield* world()
     return yield* Effect.exit(
@@ -20,7 +22,7 @@ const build = (options: object) =>
             ConcurrentConsumer.layer({ groupId: "g", topics: ["t"], ...options } as GroupOptions & {
               readonly topics: ReadonlyArray<string>
             }),
-            Layer.succeed(KafkaClient, w.kafka.client())
+            Layer.succeed(KafkaClient, around(w.kafka.client()))
           )
         )
       ).pipe(Effect.provideService(ConsumerRegistry, makeRegistry()))
@@ -142,6 +144,21 @@ describe("options", () => {
         const exit = yield* build(options)
         assert.isTrue(Exit.isSuccess(exit), String(Exit.isFailure(exit) && Cause.squash(exit.cause)))
       }
+    })
+  )
+
+  it.effect("D45: members are static members with names of their own, and the first keeps the one that was given", () =>
+    Effect.gen(function* () {
+      const names: Array<string | undefined> = []
+      const listening = (client: Client): Client => ({
+        ...client,
+        openSession: ({ instanceId, ...settings }) => {
+          names.push(instanceId)
+          return client.openSession(settings)
+        }
+      })
+      for (const members of [1, 3]) yield* build({ instanceId: "pod-0", members }, listening)
+      assert.deepStrictEqual(names, ["pod-0", "pod-0", "pod-0-2", "pod-0-3"])
     })
   )
 

@@ -23,8 +23,8 @@ class Coordinator {
   /** the error code of each heartbeat */
   code = 0
   commitCode = 0
-  /** the topic's id, as the metadata have it */
-  metadataId = id
+  /** the topic's id, as the metadata have it; `undefined`: it is not there */
+  metadataId: string | undefined = id
   /** answers to heartbeats wait for it */
   beatGate: Promise<void> | undefined
   /** the committed offsets are read behind it */
@@ -74,7 +74,7 @@ class Coordinator {
             name,
             {
               topic: name,
-              code: "NONE",
+              code: this.metadataId === undefined ? "UNKNOWN_TOPIC_OR_PARTITION" : "NONE",
               id: this.metadataId,
               leaders: new Map([0, 1, 2, 3].map((partition) => [partition, 1] as const))
             }
@@ -421,6 +421,30 @@ describe("a member of the consumer protocol", () => {
       yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 2)
       assert.strictEqual(member.of("Lost").length, 0)
     }).pipe(Effect.scoped)
+  )
+
+  it.live.each([
+    ["deleted", undefined],
+    ["recreated", "2".repeat(32)]
+  ] as const)(
+    "D28: a topic that was deleted is gone, and not given up: nothing is committed of it (%s)",
+    ([why, now]) =>
+      Effect.gen(function* () {
+        const coordinator = new Coordinator()
+        coordinator.target = [0, 1]
+        const member = yield* join(coordinator)
+        yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 2)
+        const { all } = member.of("Assigned").at(-1)!
+        coordinator.metadataId = now
+        coordinator.target = []
+        yield* until("gone", () => member.of("Gone").length === 2)
+        for (const one of member.of("Gone")) assert.strictEqual(one.why, why)
+        const outcomes = yield* member.session.commit(all.map((one) => ({ ...one, offset: 9n, metadata: "" })))
+        for (const one of outcomes) assert.deepInclude(one, { outcome: "stale", code: "EPOCH" })
+        yield* beats(coordinator, 2)
+        assert.deepStrictEqual(claimed(coordinator.beats.at(-1)), [])
+        assert.strictEqual(member.of("Revoking").length + coordinator.commits.length, 0)
+      }).pipe(Effect.scoped)
   )
 
   it.live("a topic of an id that nobody here knows is looked up", () =>

@@ -262,6 +262,16 @@ describe("MemoryKafka", () => {
     )
   )
 
+  it.effect("a static member is refused: there is none here", () =>
+    cluster({ partitions: 1 }, (kafka) =>
+      Effect.gen(function* () {
+        const error = yield* Effect.flip(kafka.client().openSession({ ...settings, instanceId: "pod-1" }))
+        assert.strictEqual(error.reason, "UnsupportedClient")
+        assert.include(error.detail, "instanceId")
+      }).pipe(Effect.scoped)
+    )
+  )
+
   it.effect("misuse by the test is a defect that names it", () =>
     cluster({}, (kafka) =>
       Effect.gen(function* () {

@@ -6,6 +6,23 @@ import { advance, cluster, fill, member, turns } from "./support.ts"
 const protocol = { protocol: "incremental" } as const
 
 describe("incremental groups", () => {
+  it.effect("a session says itself which protocol it wants, whatever its client has as a default", () =>
+    cluster({ partitions: 2 }, (kafka) =>
+      Effect.gen(function* () {
+        for (const [groupProtocol, kind, client] of [
+          ["consumer", "incremental", {}],
+          ["classic", "eager", protocol]
+        ] as const) {
+          const a = yield* member(kafka, "a", { ...client, settings: { groupId: kind, groupProtocol } })
+          yield* advance(1_000)
+          assert.strictEqual(a.held.size, 2)
+          assert.strictEqual(kafka.groupUnsafe(kind).protocol, kind)
+          assert.strictEqual(a.session.capabilities.incremental, kind === "incremental")
+        }
+      })
+    )
+  )
+
   it.effect("a member whose partitions stay gets a new epoch of its membership and no assignment", () =>
     cluster({ partitions: 2 }, (kafka) =>
       Effect.gen(function* () {

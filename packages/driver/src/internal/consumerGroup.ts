@@ -16,6 +16,7 @@
  *   was announced is never announced, and claimed until then").
  * - A commit is sent with the member epoch of that moment, and not while a heartbeat is under way, which may move it ("a commit waits for
  *   the heartbeat that may move the epoch").
+ * - Of a topic that was deleted nothing is committed ("a topic that was deleted is gone, and not given up").
  * - Who is thrown out has lost everything at once, and joins anew with new epochs ("a fenced member has lost everything").
  * - Two members with one instance id do not take it from each other ("a second member with an instance id waits, and then fails").
  *
@@ -264,17 +265,33 @@ const changes = (state: SessionState, wanted: Wanted): Effect.Effect<never, Kafk
       state.rejoin.closeUnsafe()
       // the answer of the next heartbeat opens it again
       if (wanted.assignment === undefined) continue
-      const leaving = going(state, wanted)
-      if (leaving.length > 0) yield* release(state, leaving, known)
+      if (going(state, wanted).length > 0) yield* release(state, wanted, known)
       else if ([...state.owned.values()].some(({ announced }) => !announced) || state.phase !== "member") {
         yield* acquire(state, wanted, known)
       } else if (coming(state, wanted)) yield* lookUp(state, wanted)
     }
   })
 
-/** Gives up what is not ours any more; the next heartbeat says so. */
-const release = (state: SessionState, leaving: ReadonlyArray<Owned>, known: ReadonlySet<string>): Effect.Effect<void> =>
+/**
+ * Gives up what is not ours any more; the next heartbeat says so.
+ *
+ * The broker takes back a topic that was deleted as it does one that goes to another member. Of that one nothing may be committed any
+ * more: a commit names the topic, and would be taken for the next one of that name. So it is asked first what has become of them.
+ */
+const release = (state: SessionState, wanted: Wanted, known: ReadonlySet<string>): Effect.Effect<void> =>
   Effect.gen(function* () {
+    const topics = [...new Set(going(state, wanted).map(({ topic }) => topic))]
+    // without an answer nothing can be committed either
+    yield* Effect.ignore(ask(() => state.cluster.refresh(topics)))
+    // thrown out meanwhile: there is nothing any more
+    if (wanted.assignment === undefined) return
+    for (const one of going(state, wanted)) {
+      const why = gone(state, one)
+      if (why === undefined) continue
+      state.gone(why, (o) => o === one)
+      state.look.openUnsafe()
+    }
+    const leaving = going(state, wanted)
     const end = yield* hold(state, leaving.filter(({ announced }) => announced).map(epochOf), true)
     if (end === "evicted") return
     let untold = end === "over"
@@ -292,6 +309,14 @@ const release = (state: SessionState, leaving: ReadonlyArray<Owned>, known: Read
     state.rejoin.openUnsafe()
   })
 
+/** What the metadata say of a partition that the broker has taken back. */
+const gone = (state: SessionState, { partition, topic, topicId }: Owned): "deleted" | "recreated" | undefined => {
+  const found = state.cluster.metadata.topics.get(topic)
+  if (found?.code === "UNKNOWN_TOPIC_OR_PARTITION") return "deleted"
+  if (found?.code !== "NONE") return undefined
+  return found.id !== topicId || !found.leaders.has(partition) ? "recreated" : undefined
+}
+
 /** Reads where what has come begins, and announces it. */
 const acquire = (state: SessionState, wanted: Wanted, known: Set<string>): Effect.Effect<void, KafkaClientError> =>
   Effect.gen(function* () {
@@ -301,11 +326,11 @@ const acquire = (state: SessionState, wanted: Wanted, known: Set<string>): Effec
     // thrown out meanwhile
     if (wanted.life !== life) return
     for (const topic of withOffset) known.add(topic)
-    const gone = new Set(going(state, wanted))
+    const takenBack = new Set(going(state, wanted))
     for (const one of fresh) {
       if (!state.isCurrent(one)) continue
       const key = keyOf(one.topic, one.partition)
-      if (gone.has(one)) {
+      if (takenBack.has(one)) {
         // taken back before the engine knew of it
         state.owned.delete(key)
         state.beat.openUnsafe()

@@ -1,5 +1,5 @@
 /**
- * The membership: one generation after the other, until it is interrupted.
+ * The membership under the classic protocol: one generation after the other, until it is interrupted.
  *
  * A generation, in order:
  * 1. *hold*: when something is owned, `Revoking` is offered and waited for, while heartbeats keep the old generation alive;
@@ -13,6 +13,7 @@
  * - Nothing is called retained over a generation that this member has not held it in ("a missed generation gives new epochs").
  * - Nothing is committed between JoinGroup and `Assigned` ("commits wait for the new assignment").
  * - A member id is never thrown away unless the coordinator has forgotten it, or a ghost would hold up the group.
+ * - Who has lost its instance id to another member ends, and does not take it back ("D36: an instance id that is used twice").
  */
 import type { AssignedPartition } from "@concurrent-kafka/core/ConsumerSession"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
