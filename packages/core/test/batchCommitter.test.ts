@@ -83,6 +83,18 @@ const committer = (options: BatchCommitterOptions = {}) =>
     return desktop
   })
 
+/** A flush that waits for the request in front of it, which the broker answers late. */
+const waitingFlush = Effect.gen(function* () {
+  const c = yield* committer({ batchSize: 1 })
+  const late = later()
+  c.session.answers.push(late.answer)
+  c.done(0)
+  yield* turns
+  c.done(0)
+  const flush = yield* Effect.forkChild(c.committer.flush())
+  return { c, flush, late }
+})
+
 describe("BatchCommitter", () => {
   it.effect("commits when batchSize records, summed over partitions, have joined the prefix", () =>
     Effect.gen(function* () {
@@ -192,13 +204,7 @@ describe("BatchCommitter", () => {
 
   it.effect("one request in flight: a flush waits for it, and sends what is newest then", () =>
     Effect.gen(function* () {
-      const c = yield* committer({ batchSize: 1 })
-      const late = later()
-      c.session.answers.push(late.answer)
-      c.done(0)
-      yield* turns
-      c.done(0)
-      const flush = yield* Effect.forkChild(c.committer.flush())
+      const { c, flush, late } = yield* waitingFlush
       yield* pass(5_000)
       assert.deepStrictEqual(c.session.commits, ["0=1"])
       c.done(0)
@@ -500,13 +506,7 @@ describe("BatchCommitter", () => {
 
   it.effect("detached while a flush waits behind a request in flight: the flush is answered, not forgotten", () =>
     Effect.gen(function* () {
-      const c = yield* committer({ batchSize: 1 })
-      const late = later()
-      c.session.answers.push(late.answer)
-      c.done(0)
-      yield* turns
-      c.done(0)
-      const flush = yield* Effect.forkChild(c.committer.flush())
+      const { c, flush, late } = yield* waitingFlush
       yield* turns
       yield* c.detach
       yield* turns

@@ -5,6 +5,17 @@ import type { Distribution } from "../src/Snapshot.ts"
 import { Desk, pass, passUntil, turns, world } from "./harness.ts"
 import { given, later, outcomes, scripted } from "./script.ts"
 
+/** Three records, the first of which is done; its commit got no answer, and the second try was stored. */
+const onceUnanswered = Effect.gen(function* () {
+  const s = yield* given([3], { batchSize: 1_000, batchInterval: 120_000 })
+  s.session.answers.push(outcomes("retriable", "NO_ANSWER"))
+  yield* s.desk.finish(0, 0)
+  yield* s.consumer.flush
+  yield* pass(125)
+  assert.deepStrictEqual(s.session.commits, ["0=1", "0=1"])
+  return s
+})
+
 describe("commits", () => {
   it.effect("I1: no commit passes a record that is not done, in whatever order they finish", () =>
     Effect.gen(function* () {
@@ -112,12 +123,7 @@ describe("commits", () => {
 
   it.effect("D33: the repeat falls due while the partition has moved: no event that the machine does not know", () =>
     Effect.gen(function* () {
-      const s = yield* given([3], { batchSize: 1_000, batchInterval: 120_000 })
-      s.session.answers.push(outcomes("retriable", "NO_ANSWER"))
-      yield* s.desk.finish(0, 0)
-      yield* s.consumer.flush
-      yield* pass(125)
-      assert.deepStrictEqual(s.session.commits, ["0=1", "0=1"])
+      const s = yield* onceUnanswered
       yield* s.desk.finish(0, 1)
       yield* pass(31_000)
       assert.deepStrictEqual(s.session.commits, ["0=1", "0=1", "0=2"])
@@ -133,12 +139,7 @@ describe("commits", () => {
 
   it.effect("D33: the repeat falls due in a later epoch: what that one has committed is said again", () =>
     Effect.gen(function* () {
-      const s = yield* given([3], { batchSize: 1_000, batchInterval: 120_000 })
-      s.session.answers.push(outcomes("retriable", "NO_ANSWER"))
-      yield* s.desk.finish(0, 0)
-      yield* s.consumer.flush
-      yield* pass(125)
-      assert.deepStrictEqual(s.session.commits, ["0=1", "0=1"])
+      const s = yield* onceUnanswered
       yield* s.consumer.seek({ topic: "t", partition: 0 }, 50n)
       assert.deepStrictEqual(s.session.commits.slice(2), ["0=50"])
       // the one without an answer may be applied over it until then

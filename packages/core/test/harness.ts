@@ -174,6 +174,46 @@ export const logged = (lines: Array<string>): ReadonlySet<Logger.Logger<unknown,
     })
   ])
 
+/** What a consumer does, written down: rows of the state machines as `machine:row`, events that they do not have, lines of the log. */
+export const watched = (...loggers: ReadonlyArray<Logger.Logger<unknown, void>>) => {
+  const rows: Array<string> = []
+  const unexpected: Array<string> = []
+  const logs: Array<string> = []
+  const services = Context.make(Diagnostics, {
+    transition: (machine, row) => void rows.push(`${machine}:${row}`),
+    unexpected: (machine, state, event) => void unexpected.push(`${machine} ${state} ${event}`)
+  }).pipe(Context.add(Logger.CurrentLoggers, new Set([...logged(logs), ...loggers])))
+  return { rows, unexpected, logs, services }
+}
+
+/** `run` of a consumer, once or again, in a fiber of its own; without a policy where that is `"none"`, else stop is the default. */
+export const runner = (
+  consumer: ConcurrentConsumerShape,
+  handler: Handler<Boom, KafkaProducer>,
+  policy: FailurePolicy<Boom, KafkaProducer> | "none" | undefined,
+  services: Context.Context<KafkaProducer>
+) => {
+  let fiber: Fiber.Fiber<void, unknown> | undefined
+  const run = Effect.suspend(() => {
+    const effect =
+      policy === "none"
+        ? consumer.run(handler as Handler<never, never>)
+        : consumer.run(handler, { onFailure: policy ?? FailurePolicy.stop })
+    // its failure is the test's to look at
+    return Effect.map(
+      Effect.forkDetach(Effect.provideContext(effect, services), { startImmediately: true }),
+      (forked) => {
+        fiber = forked
+      }
+    )
+  })
+  return {
+    run: Effect.andThen(run, turns),
+    fiber: () => fiber!,
+    interrupt: Effect.suspend(() => Fiber.interrupt(fiber!))
+  }
+}
+
 export interface MemberOptions extends Partial<GroupOptions> {
   readonly client?: ClientOptions
   readonly desk?: Desk
@@ -304,9 +344,7 @@ export const world = (
           ...group
         } = memberOptions
         desks.set(desk, group.groupId ?? "g")
-        const rows: Array<string> = []
-        const unexpected: Array<string> = []
-        const logs: Array<string> = []
+        const { logs, rows, services: watching, unexpected } = watched()
         const registry = makeRegistry()
         const kafkaClient = kafka.client({ clientId: name, protocol, ...client })
         const services = Context.merge(
@@ -323,11 +361,7 @@ export const world = (
                 : KafkaProducer.fromProducer(producer)
             ),
             Context.add(ConsumerRegistry, registry),
-            Context.add(Diagnostics, {
-              transition: (machine, row) => void rows.push(`${machine}:${row}`),
-              unexpected: (machine, state, event) => void unexpected.push(`${machine} ${state} ${event}`)
-            }),
-            Context.add(Logger.CurrentLoggers, logged(logs))
+            Context.merge(watching)
           )
         )
         const own = yield* Scope.fork(scope)
@@ -336,21 +370,12 @@ export const world = (
           own
         ).pipe(Effect.provideContext(services), Effect.orDie)
         const consumer = Context.get(built, ConcurrentConsumer)
-        let fiber: Fiber.Fiber<void, unknown> | undefined
-        const handlers = handler ?? Handler.make(subscribed, desk.handle)
-        const run = Effect.suspend(() => {
-          const effect =
-            policy === "none"
-              ? consumer.run(handlers as Handler<never, never>)
-              : consumer.run(handlers, { onFailure: policy ?? FailurePolicy.stop })
-          // its failure is the test's to look at
-          return Effect.map(
-            Effect.forkDetach(Effect.provideContext(effect, services), { startImmediately: true }),
-            (forked) => {
-              fiber = forked
-            }
-          )
-        })
+        const { fiber, interrupt, run } = runner(
+          consumer,
+          handler ?? Handler.make(subscribed, desk.handle),
+          policy,
+          services
+        )
         const one: Member = {
           name,
           consumer,
@@ -360,10 +385,10 @@ export const world = (
           unexpected,
           logs,
           session: () => kafka.sessionUnsafe(name),
-          run: Effect.andThen(run, turns),
-          fiber: () => fiber!,
+          run,
+          fiber,
           close: Scope.close(own, Exit.void),
-          interrupt: Effect.suspend(() => Fiber.interrupt(fiber!)),
+          interrupt,
           health: consumer.health,
           codes: Effect.map(consumer.health, (health) => health.reasons.map((reason) => reason.code))
         }

@@ -7,7 +7,7 @@ import { type HealthCode, healthCodes, type HealthReason, LoopDelay } from "../s
 import { KafkaClientError } from "../src/KafkaClient.ts"
 import { Boom, Desk, pass, passUntil, turns, whileTimePasses, world } from "./harness.ts"
 import { Letters, retriable, taken } from "./letters.ts"
-import { at, later, outcomes, type Scripted, scripted } from "./script.ts"
+import { at, given, later, outcomes, type Scripted, scripted } from "./script.ts"
 
 const caused = new Set<HealthCode>()
 const stubborn = () => new Desk({ around: (_, wait) => Effect.uninterruptible(wait) })
@@ -88,9 +88,7 @@ describe("health", () => {
 
   it.effect("rebalancing: being revoked, suspended; taken away by the assignment", () =>
     Effect.gen(function* () {
-      const s = yield* scripted()
-      yield* open(s)
-      yield* s.session.chunk(0, 1, 0, 1)
+      const s = yield* given([1])
       yield* s.session.revoking([at(0, 1)], { exact: false })
       const announced = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
       yield* says(s, "rebalancing", ["ok", true, true])
@@ -132,9 +130,7 @@ describe("health", () => {
     "stuck: an attempt runs longer than stuckAfter; taken away when it ends; D51: restarting would not help, so live stays",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({ stuckAfter: "60 seconds" })
-        yield* open(s)
-        yield* s.session.chunk(0, 1, 0, 3)
+        const s = yield* given([3], { stuckAfter: "60 seconds" })
         yield* pass(59_999)
         yield* well(s)
         yield* pass(1)
@@ -147,9 +143,7 @@ describe("health", () => {
 
   it.effect("retrying: failed, and waiting for a retry; taken away when it is handled, or released", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ policy: FailurePolicy.make(() => ({ _tag: "Retry", after: 1_000 })) })
-      yield* open(s)
-      yield* s.session.chunk(0, 1, 0, 3)
+      const s = yield* given([3], { policy: FailurePolicy.make(() => ({ _tag: "Retry", after: 1_000 })) })
       yield* pass(5)
       yield* s.desk.end(0, 1, Exit.fail(new Boom()))
       yield* pass(5)
@@ -218,9 +212,7 @@ describe("health", () => {
 
   it.effect("laneBound: not while permits are short, the partition is paused, or the consumer closes", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ ordering: () => "one", concurrency: 2, stuckAfter: 600_000, shutdown: "drain" })
-      yield* open(s)
-      yield* s.session.chunk(0, 1, 0, 3)
+      const s = yield* given([3], { ordering: () => "one", concurrency: 2, stuckAfter: 600_000, shutdown: "drain" })
       yield* s.consumer.setConcurrency(1)
       yield* pass(20_000)
       yield* well(s)
@@ -319,9 +311,7 @@ describe("health", () => {
 
   it.effect("zombie: degraded; with all permits held down and not live; taken away when the fibers end", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ concurrency: 2, desk: stubborn() })
-      yield* open(s)
-      yield* s.session.chunk(0, 1, 0, 1)
+      const s = yield* given([1], { concurrency: 2, desk: stubborn() })
       yield* s.session.assign([{ partition: 0, epoch: 2, committed: 0 }])
       yield* well(s)
       yield* pass(1_000)
@@ -360,9 +350,7 @@ describe("health", () => {
 
   it.effect("commitsFailing: from the third failure in a row; a success takes it away; D51: live and ready stay", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ batchSize: 1 })
-      yield* open(s)
-      yield* s.session.chunk(0, 1, 0, 2)
+      const s = yield* given([2], { batchSize: 1 })
       s.session.answers.push(...Array.from({ length: 3 }, () => outcomes("retriable", "COORDINATOR_NOT_AVAILABLE")))
       yield* s.desk.finish(0, 0)
       yield* well(s)
@@ -379,9 +367,7 @@ describe("health", () => {
     "commitsFailing is taken away too when there is nothing left to commit: the partitions have gone to another member",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({ batchSize: 1 })
-        yield* open(s)
-        yield* s.session.chunk(0, 1, 0, 2)
+        const s = yield* given([2], { batchSize: 1 })
         s.session.answers.push(...Array.from({ length: 30 }, () => outcomes("retriable", "NOT_COORDINATOR")))
         yield* s.desk.finish(0, 0)
         yield* pass(1_000)
@@ -402,9 +388,7 @@ describe("health", () => {
 
   it.effect("commitsFailing is taken away too when a rebalance shows that all is committed", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ batchSize: 1 })
-      yield* open(s)
-      yield* s.session.chunk(0, 1, 0, 1)
+      const s = yield* given([1], { batchSize: 1 })
       // the broker has it, and every answer is lost
       s.session.always = outcomes("retriable", "NO_ANSWER")
       yield* s.desk.finish(0, 0)
@@ -497,9 +481,7 @@ describe("health", () => {
 
   it.effect("committerDead: neither live nor ready; a new layer takes it away", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ batchSize: 1 })
-      yield* open(s)
-      yield* s.session.chunk(0, 1, 0, 1)
+      const s = yield* given([1], { batchSize: 1 })
       s.session.answers.push(() => {
         throw new Error("broken")
       })
@@ -515,9 +497,7 @@ describe("health", () => {
     "failed: the consumer ended by failure while its scope is open; neither live nor ready; a new layer takes it away",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted()
-        yield* open(s)
-        yield* s.session.chunk(0, 1, 0, 1)
+        const s = yield* given([1])
         yield* s.desk.end(0, 0, Exit.fail(new Boom()))
         const reason = yield* says(s, "failed", ["down", false, false])
         assert.include(reason.message, "t/0 offset 0")
@@ -528,9 +508,7 @@ describe("health", () => {
 
   it.effect("shuttingDown: live, not ready; ends with the consumer", () =>
     Effect.gen(function* () {
-      const s = yield* scripted({ shutdown: "drain" })
-      yield* open(s)
-      yield* s.session.chunk(0, 1, 0, 2)
+      const s = yield* given([2], { shutdown: "drain" })
       yield* Effect.forkChild(s.close)
       yield* turns
       assert.strictEqual((yield* says(s, "shuttingDown", ["ok", true, false])).count, 2)
@@ -546,12 +524,10 @@ describe("health", () => {
     "parked: records given up for this epoch; taken away with the epoch, or by what comes at the park limit",
     () =>
       Effect.gen(function* () {
-        const s = yield* scripted({
+        const s = yield* given([3], {
           stuckAfter: "1 hour",
           policy: FailurePolicy.park({ atMostFor: "1 minute" }).pipe(FailurePolicy.orSkip)
         })
-        yield* open(s)
-        yield* s.session.chunk(0, 1, 0, 3)
         yield* pass(5)
         yield* s.desk.end(0, 1, Exit.fail(new Boom()))
         yield* pass(5)
@@ -575,9 +551,7 @@ describe("health", () => {
   it.effect("deadLetterFailing: a dead letter is not taken, or not answered; taken away when the broker has it", () =>
     Effect.gen(function* () {
       const letters = new Letters()
-      const s = yield* scripted({ policy: FailurePolicy.deadLetter("dead"), producer: letters.producer })
-      yield* open(s)
-      yield* s.session.chunk(0, 1, 0, 2)
+      const s = yield* given([2], { policy: FailurePolicy.deadLetter("dead"), producer: letters.producer })
       yield* pass(7)
       yield* s.desk.end(0, 1, Exit.fail(new Boom()))
       yield* well(s)

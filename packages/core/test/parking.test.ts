@@ -14,7 +14,7 @@ import { KafkaProducer } from "../src/KafkaProducer.ts"
 import { Boom, Desk, ended, type Member, pass, turns, whileTimePasses, world } from "./harness.ts"
 import { OffsetMap } from "../src/OffsetMap.ts"
 import { Letters, refused, taken } from "./letters.ts"
-import { at, given, recordAt, type Scripted, scripted } from "./script.ts"
+import { at, given, recordAt, scripted, type Scripted, type ScriptOptions } from "./script.ts"
 
 const errorOf = (member: Member | Scripted) =>
   Effect.map(turns, () => {
@@ -47,17 +47,24 @@ const parks = (then: Decision.Park["then"], limits?: ParkLimits) => {
   return { asked, policy }
 }
 
-const opened = (options: Parameters<typeof scripted>[0] = {}, records = 4) =>
-  Effect.gen(function* () {
-    const s = yield* given([records], {
-      policy: parks(skip).policy,
-      batchSize: 1,
-      minCommitInterval: 0,
-      stuckAfter: 10 * hour,
-      ...options
-    })
-    return s
+const opened = (options: ScriptOptions = {}, records = 4) =>
+  given([records], {
+    policy: parks(skip).policy,
+    batchSize: 1,
+    minCommitInterval: 0,
+    stuckAfter: 10 * hour,
+    ...options
   })
+
+/** Record 0 is the test's to end; 99 behind it are done, which is as far as `maxUncommitted` lets it go, and 50 wait. */
+const waitingForFirst = Effect.gen(function* () {
+  const desk = new Desk()
+  const handler = Handler.make("t", (record) => (record.offset === 0n ? desk.handle(record) : Effect.void))
+  const s = yield* opened({ maxUncommitted: 100, desk, handler }, 150)
+  yield* pass(1)
+  assert.deepInclude(yield* partition(s), { running: 1, buffered: 50, paused: ["uncommitted"] })
+  return s
+})
 
 describe("parking", () => {
   it.effect(
@@ -649,17 +656,7 @@ describe("parking", () => {
 
   it.effect("a record that is parked while more than maxUncommitted others wait for it is decided about at once", () =>
     Effect.gen(function* () {
-      const desk = new Desk()
-      const s = yield* opened(
-        {
-          maxUncommitted: 100,
-          desk,
-          handler: Handler.make("t", (record) => (record.offset === 0n ? desk.handle(record) : Effect.void))
-        },
-        150
-      )
-      yield* pass(1)
-      assert.deepInclude(yield* partition(s), { running: 1, buffered: 50, paused: ["uncommitted"] })
+      const s = yield* waitingForFirst
       yield* fail(s, 0)
       yield* pass(1)
       assert.deepInclude(yield* partition(s), { parked: 0, committable: 150n })
@@ -690,16 +687,7 @@ describe("parking", () => {
 
   it.effect("parked while its partition rejoins, and maxUncommitted others wait for it: decided when it is back", () =>
     Effect.gen(function* () {
-      const desk = new Desk()
-      const s = yield* opened(
-        {
-          maxUncommitted: 100,
-          desk,
-          handler: Handler.make("t", (record) => (record.offset === 0n ? desk.handle(record) : Effect.void))
-        },
-        150
-      )
-      yield* pass(1)
+      const s = yield* waitingForFirst
       yield* s.session.revoking([at(0, 1)], { exact: false })
       yield* fail(s, 0)
       yield* pass(1_000)

@@ -18,7 +18,7 @@ import { type Failure, FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import { InvalidOptions } from "../src/InvalidOptions.ts"
 import { Boom, Desk, ended, pass, turns, whileTimePasses, world } from "./harness.ts"
-import { at, given, played, recordAt, type Scripted, scripted, type ScriptOptions } from "./script.ts"
+import { at, given, played, recordAt, type Scripted, type scripted, type ScriptOptions } from "./script.ts"
 
 const failure = Exit.fail(new Boom())
 const again = (after: number) => FailurePolicy.make(() => ({ _tag: "Retry", after }))

@@ -8,9 +8,9 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as Logger from "effect/Logger"
+import type * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
@@ -28,25 +28,12 @@ import {
   type SessionSettings,
   type Signal
 } from "../src/ConsumerSession.ts"
-import { Diagnostics } from "../src/Diagnostics.ts"
-import { FailurePolicy } from "../src/FailurePolicy.ts"
+import type { FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import type { Capabilities, KafkaClientError } from "../src/KafkaClient.ts"
 import { KafkaProducer, type Producer } from "../src/KafkaProducer.ts"
-import { type Boom, Desk, logged, turns, wake, whileTimePasses } from "./harness.ts"
-
-export const sessionSettings: SessionSettings = {
-  groupId: "g",
-  topics: ["t"],
-  isolation: "read_committed",
-  sessionTimeout: 30_000,
-  heartbeatInterval: 3_000,
-  rebalanceTimeout: 60_000,
-  revokeTimeout: 10_000,
-  metadataMaxAge: 30_000,
-  maxWait: 250,
-  topicTimeout: undefined
-}
+import { type Boom, Desk, runner, turns, wake, watched, whileTimePasses } from "./harness.ts"
+import { sessionSettings } from "./sessionSettings.ts"
 
 const capabilities: Capabilities = {
   awaitedRevoke: true,
@@ -321,9 +308,7 @@ export const scripted = (options: ScriptOptions = {}): Effect.Effect<Scripted, n
     const scope = yield* Effect.scope
     const context = yield* Effect.context<never>()
     const session = yield* played(settings, enabled, able)
-    const rows: Array<string> = []
-    const unexpected: Array<string> = []
-    const logs: Array<string> = []
+    const { logs, rows, services: watching, unexpected } = watched(...(logger === undefined ? [] : [logger]))
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
         if (!careless) assert.deepStrictEqual(unexpected, [])
@@ -333,11 +318,7 @@ export const scripted = (options: ScriptOptions = {}): Effect.Effect<Scripted, n
       context,
       Context.make(ConsumerRegistry, makeRegistry()).pipe(
         Context.add(KafkaProducer, KafkaProducer.fromProducer(producer)),
-        Context.add(Diagnostics, {
-          transition: (machine, row) => void rows.push(`${machine}:${row}`),
-          unexpected: (machine, state, event) => void unexpected.push(`${machine} ${state} ${event}`)
-        }),
-        Context.add(Logger.CurrentLoggers, new Set([...logged(logs), ...(logger === undefined ? [] : [logger])]))
+        Context.merge(watching)
       )
     )
     const own = yield* Scope.fork(scope)
@@ -347,20 +328,7 @@ export const scripted = (options: ScriptOptions = {}): Effect.Effect<Scripted, n
     )
     const built = yield* Layer.buildWithScope(layer, own).pipe(Effect.provideContext(services), Effect.orDie)
     const consumer = Context.get(built, ConcurrentConsumer)
-    const handlers = handler ?? Handler.make("t", desk.handle)
-    let fiber: Fiber.Fiber<void, unknown> | undefined
-    const run = Effect.suspend(() => {
-      const effect =
-        policy === "none"
-          ? consumer.run(handlers as Handler<never, never>)
-          : consumer.run(handlers, { onFailure: policy ?? FailurePolicy.stop })
-      return Effect.map(
-        Effect.forkDetach(Effect.provideContext(effect, services), { startImmediately: true }),
-        (forked) => {
-          fiber = forked
-        }
-      )
-    })
+    const { fiber, interrupt, run } = runner(consumer, handler ?? Handler.make("t", desk.handle), policy, services)
     const one: Scripted = {
       session,
       consumer,
@@ -368,10 +336,10 @@ export const scripted = (options: ScriptOptions = {}): Effect.Effect<Scripted, n
       rows,
       unexpected,
       logs,
-      run: Effect.andThen(run, turns),
-      fiber: () => fiber!,
+      run,
+      fiber,
       close: Scope.close(own, Exit.void),
-      interrupt: Effect.suspend(() => Fiber.interrupt(fiber!))
+      interrupt
     }
     // a shutdown may wait for the clock
     yield* Effect.addFinalizer(() => Effect.asVoid(whileTimePasses(one.close)))

@@ -18,6 +18,19 @@ import { recordAt } from "./script.ts"
 const noTurn = () => {}
 const slotOf = (offset: number) => recordAt(0, offset) as unknown as Slot
 
+/** One that the test blocks: it stands still, while for the clock of the machine time goes on. */
+const eventLoop = TestClock.testClockWith((testClock) =>
+  Effect.sync(() => {
+    let blocked = 0
+    const clock: Clock.Clock = Object.assign(Object.create(testClock), {
+      currentTimeMillisUnsafe: () => testClock.currentTimeMillisUnsafe() + blocked,
+      monotonicTimeNanosUnsafe: () => testClock.monotonicTimeNanosUnsafe() + BigInt(blocked) * 1_000_000n
+    })
+    const block = (millis: number) => void (blocked += millis)
+    return { clock, block }
+  })
+)
+
 describe("records that may block the event loop", () => {
   it.effect("D38: after two lost sessions they run one at a time, and the third is one too many", () =>
     Effect.gen(function* () {
@@ -99,13 +112,8 @@ describe("records that may block the event loop", () => {
   ] as const) {
     it.effect(`D38: a handler that blocks the event loop and then ${title} costs three sessions, and no more`, () =>
       Effect.gen(function* () {
-        const testClock = yield* TestClock.testClockWith(Effect.succeed)
-        let blocked = 0
-        const clock: Clock.Clock = Object.assign(Object.create(testClock), {
-          currentTimeMillisUnsafe: () => testClock.currentTimeMillisUnsafe() + blocked,
-          monotonicTimeNanosUnsafe: () => testClock.monotonicTimeNanosUnsafe() + BigInt(blocked) * 1_000_000n
-        })
-        const w = yield* Effect.provideService(world(), Clock.Clock, clock)
+        const loop = yield* eventLoop
+        const w = yield* Effect.provideService(world(), Clock.Clock, loop.clock)
         w.expect("passedOver")
         yield* w.produce(1)
         const asked: Array<string> = []
@@ -121,7 +129,7 @@ describe("records that may block the event loop", () => {
           handler: Handler.make("t", () =>
             Effect.suspend(() => {
               times++
-              blocked += 40_000
+              loop.block(40_000)
               return after
             })
           )
@@ -178,14 +186,8 @@ describe("records that may block the event loop", () => {
     "D38: through the engine: the third loss is the last, then the policy is asked, and who only ran beside it is handled",
     () =>
       Effect.gen(function* () {
-        const testClock = yield* TestClock.testClockWith(Effect.succeed)
-        // what stands still is the event loop: for the clock of the machine time has gone on
-        let blocked = 0
-        const clock: Clock.Clock = Object.assign(Object.create(testClock), {
-          currentTimeMillisUnsafe: () => testClock.currentTimeMillisUnsafe() + blocked,
-          monotonicTimeNanosUnsafe: () => testClock.monotonicTimeNanosUnsafe() + BigInt(blocked) * 1_000_000n
-        })
-        const w = yield* Effect.provideService(world(), Clock.Clock, clock)
+        const loop = yield* eventLoop
+        const w = yield* Effect.provideService(world(), Clock.Clock, loop.clock)
         w.expect("passedOver")
         yield* w.produce(2)
         const failures: Array<Failure<Boom>> = []
@@ -201,7 +203,7 @@ describe("records that may block the event loop", () => {
           // twice suspected, it runs alone
           assert.strictEqual(a.desk.running.length, lost < 3 ? 2 : 1)
           assert.strictEqual(failures.length, 0)
-          blocked += 40_000
+          loop.block(40_000)
           yield* a.session().evict
           yield* passUntil("joined again", () => a.rows.filter((row) => row === "partition:P2").length > lost, 60_000)
         }

@@ -11,21 +11,11 @@ import {
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
+import { sessionSettings as settings } from "../../core/test/sessionSettings.ts"
 import { makeKit, type Reader, type ReaderOptions } from "../src/internal/contract/kit.ts"
 import { harness } from "./harness.ts"
 
-export const settings: SessionSettings = {
-  groupId: "g",
-  topics: ["t"],
-  isolation: "read_committed",
-  sessionTimeout: 30_000,
-  heartbeatInterval: 3_000,
-  rebalanceTimeout: 60_000,
-  revokeTimeout: 10_000,
-  metadataMaxAge: 30_000,
-  maxWait: 250,
-  topicTimeout: undefined
-}
+export { settings }
 
 const kit = makeKit({ layer: MemoryKafka.layer(), harness, protocol: "eager" })
 
