@@ -269,6 +269,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   core: { ours: [], node: false, stable: true },
   driver: { ours: ["core"], node: true, stable: false },
   kafkajs: { ours: ["core", "driver"], node: true, stable: false },
+  observability: { ours: ["core"], node: true, stable: false },
   platformatic: { ours: ["core", "driver"], node: true, stable: false },
   testing: { ours: ["core"], node: false, stable: false }
 }

@@ -20,6 +20,7 @@ const documents = [
   "packages/core/README.md",
   "packages/driver/README.md",
   "packages/kafkajs/README.md",
+  "packages/observability/README.md",
   "packages/platformatic/README.md",
   "packages/testing/README.md"
 ]

@@ -470,12 +470,11 @@ export class Pump {
 
   /** The outcome is final: the tracker, the counters, the committer. */
   private finish(slot: Slot, event: RecordEvent, outcome: Outcome): void {
-    const handled = slot.state === RecordState.running || slot.state === RecordState.stopping
     if (!this.run.record(slot, event)) return
     const epoch = slot.at
     const { counters } = this.run
     counters[outcome]++
-    if (handled) {
+    if (outcome === "handled") {
       const now = this.timeNow(slot)
       counters.handlerTime.add(now - slot.startedAt, now)
     }

@@ -1,0 +1,158 @@
+/**
+ * Health and metrics of all consumers of the process, as routes of an `HttpRouter`.
+ *
+ * Both are made from the consumers' snapshots when somebody asks, and cost nothing between: a record pays for no metric. They say which
+ * topics, partitions and offsets there are, and nothing of what records carry.
+ *
+ * @since 0.1.0
+ */
+import { ConsumerRegistry } from "@concurrent-kafka/core/ConsumerRegistry"
+import { InvalidOptions } from "@concurrent-kafka/core/InvalidOptions"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
+import * as loopMonitor from "./internal/loopMonitor.ts"
+import { reportOf, verdictOf } from "./internal/report.ts"
+import { seriesOf } from "./internal/series.ts"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface HealthOptions {
+  /** Where the report is; the probes are at `live` and `ready` below it. Default `/health`. */
+  readonly path?: HttpRouter.PathInput | undefined
+  /**
+   * Not ready while there are fewer consumers than this: a consumer is there when its layer is built, which may wait for a broker. Default
+   * 1; 0 for a process that may have none.
+   */
+  readonly consumers?: number | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface MetricsOptions {
+  /** Default `/metrics`. */
+  readonly path?: HttpRouter.PathInput | undefined
+  /**
+   * A consumer that owns more partitions than this has series for its topics only: the sum, the greatest, and which partition that is.
+   * Default 200, which makes about 1,200 series. 0: never a series for a partition.
+   */
+  readonly partitionSeries?: number | undefined
+}
+
+const wholeNumber = (
+  option: string,
+  value: number | undefined,
+  byDefault: number
+): Effect.Effect<number, InvalidOptions> =>
+  value === undefined
+    ? Effect.succeed(byDefault)
+    : Number.isSafeInteger(value) && value >= 0
+      ? Effect.succeed(value)
+      : Effect.fail(new InvalidOptions({ option, value, accepted: "an integer of at least 0" }))
+
+/** what is asked for is how it is now */
+const headers = { "cache-control": "no-store" }
+
+/**
+ * Three routes, of all consumers together:
+ *
+ * - `/health/live`: 503 when one is not live, which a restart can mend; else 200. For a liveness probe.
+ * - `/health/ready`: 503 when one is not ready, or not there yet; else 200. For a readiness probe.
+ * - `/health`: everything as JSON, with the reasons of each; 503 when the status is down.
+ *
+ * The consumers are those of the `ConsumerRegistry` that this layer is built with. Close it after them, so that it says "shutting down" to
+ * the end: `Layer.provide(Consumers, Endpoints)`.
+ *
+ * **Errors**: an option that cannot be used.
+ *
+ * **Cost**: what `health` of each consumer costs, for each request.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerHealth = (options: HealthOptions = {}): Layer.Layer<never, InvalidOptions, HttpRouter.HttpRouter> =>
+  HttpRouter.use(
+    Effect.fnUntraced(function* (router) {
+      const expected = yield* wholeNumber("consumers", options.consumers, 1)
+      const registry = yield* ConsumerRegistry
+      const report = Effect.flatMap(registry.consumers, (all) => reportOf(all, expected))
+      const path = options.path ?? "/health"
+      yield* router.add(
+        "GET",
+        path,
+        Effect.map(report, (body) =>
+          HttpServerResponse.jsonUnsafe(body, { headers, status: body.status === "down" ? 503 : 200 })
+        )
+      )
+      for (const which of ["live", "ready"] as const) {
+        yield* router.prefixed(path).add(
+          "GET",
+          `/${which}`,
+          Effect.map(report, (all) =>
+            HttpServerResponse.jsonUnsafe(verdictOf(all, which), { headers, status: all[which] ? 200 : 503 })
+          )
+        )
+      }
+    })
+  )
+
+/**
+ * The route `/metrics`: every number of every consumer in Prometheus' text format, and after them the program's own Effect metrics.
+ *
+ * Series of partitions are of those that are owned now. With `layerLoopDelay` the event loop's delay is among them.
+ *
+ * **Errors**: an option that cannot be used.
+ *
+ * **Cost**: what `snapshot` of each consumer costs, and about 2 us a series, for each request.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMetrics = (options: MetricsOptions = {}): Layer.Layer<never, InvalidOptions, HttpRouter.HttpRouter> =>
+  HttpRouter.use(
+    Effect.fnUntraced(function* (router) {
+      const most = yield* wholeNumber("partitionSeries", options.partitionSeries, 200)
+      const registry = yield* ConsumerRegistry
+      const monitor = yield* loopMonitor.Monitor
+      const context = yield* Effect.context<never>()
+      const scrape = Effect.gen(function* () {
+        const snapshots = yield* Effect.forEach(yield* registry.consumers, ({ snapshot }) => snapshot)
+        const ours = seriesOf(snapshots, monitor?.delays, most, context)
+        const all = new Map([...ours, ...Context.get(context, Metric.MetricRegistry)])
+        const body = PrometheusMetrics.formatUnsafe(Context.add(context, Metric.MetricRegistry, all))
+        return HttpServerResponse.text(body, { headers, contentType: "text/plain; version=0.0.4; charset=utf-8" })
+      })
+      yield* router.add("GET", options.path ?? "/metrics", scrape)
+    })
+  )
+
+/**
+ * `layerHealth` and `layerMetrics` with their defaults.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<never, InvalidOptions, HttpRouter.HttpRouter> = Layer.mergeAll(
+  layerHealth(),
+  layerMetrics()
+)
+
+/**
+ * Measures how long the event loop stands still. Consumers built with it can say `eventLoopBlocked`, and `/metrics` has the numbers.
+ *
+ * **Cost**: two native timers of 20 ms.
+ *
+ * **Source**: `monitorEventLoopDelay` of `node:perf_hooks`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerLoopDelay: Layer.Layer<never> = loopMonitor.layer

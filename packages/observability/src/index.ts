@@ -1,0 +1,1 @@
+export * as Observability from "./Observability.ts"
