@@ -2,9 +2,8 @@
 import { Effect } from "effect"
 import { until } from "../../integration/until.ts"
 import type { Arena } from "../arena.ts"
+import { threeAtWork, work } from "../openings.ts"
 import { nothingElse, type Scenario } from "../scenario.ts"
-
-const work = { perSecond: 300, keys: 400, millis: [20, 250] } as const
 
 export const brokerKill: Scenario = {
   name: "broker-kill",
@@ -12,9 +11,7 @@ export const brokerKill: Scenario = {
   partitions: 12,
   orderly: false,
   play: Effect.fnUntraced(function* (arena) {
-    const members = [yield* arena.member(), yield* arena.member(), yield* arena.member()]
-    yield* arena.load(work)
-    yield* Effect.forEach(members, (one) => arena.handles(one, 100))
+    const members = [...(yield* threeAtWork(arena))]
     const killed = members[0]!
     // once shorter than a session; once longer, and a process is killed meanwhile
     for (const away of ["1 second", "8 seconds"] as const) {

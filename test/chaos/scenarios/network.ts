@@ -1,9 +1,9 @@
 /** What happens between processes and brokers, by proxies. */
 import { Effect } from "effect"
 import * as Ledger from "../ledger.ts"
+import { behindProxy, work } from "../openings.ts"
 import { nothingElse, type Scenario } from "../scenario.ts"
 
-const work = { perSecond: 300, keys: 400, millis: [20, 250] } as const
 /** Kafka's OffsetCommit */
 const offsetCommit = 8
 
@@ -13,9 +13,7 @@ export const network: Scenario = {
   partitions: 12,
   orderly: false,
   play: Effect.fnUntraced(function* (arena) {
-    const brokers = arena.kafka.proxied
-    const proxy = arena.kafka.nodes[0]!.proxy!
-    yield* Effect.addFinalizer(() => proxy.heal)
+    const { brokers, proxy } = yield* behindProxy(arena)
     // the third one is not disturbed
     const disturbed = [yield* arena.member({ brokers }), yield* arena.member({ brokers })]
     const members = [...disturbed, yield* arena.member()]
@@ -54,9 +52,7 @@ export const lostAnswer: Scenario = {
   partitions: 12,
   orderly: false,
   play: Effect.fnUntraced(function* (arena) {
-    const brokers = arena.kafka.proxied
-    const proxy = arena.kafka.nodes[0]!.proxy!
-    yield* Effect.addFinalizer(() => proxy.heal)
+    const { brokers, proxy } = yield* behindProxy(arena)
     const eaten = proxy.eaten
     const before = yield* eaten
     const members = [yield* arena.member({ brokers }), yield* arena.member({ brokers })]

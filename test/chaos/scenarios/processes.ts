@@ -3,9 +3,8 @@ import { Effect } from "effect"
 import { duplicates } from "../checks.ts"
 import type { Facts } from "../facts.ts"
 import * as Ledger from "../ledger.ts"
+import { threeAtWork, work } from "../openings.ts"
 import { nothingElse, type Scenario } from "../scenario.ts"
-
-const work = { perSecond: 300, keys: 400, millis: [20, 250] } as const
 
 /** Where everything drains before it changes hands. */
 const nothingTwice = (facts: Facts): ReadonlyArray<string> => {
@@ -25,9 +24,7 @@ export const kill: Scenario = {
   partitions: 12,
   orderly: true,
   play: Effect.fnUntraced(function* (arena) {
-    const members = [yield* arena.member(), yield* arena.member(), yield* arena.member()]
-    yield* arena.load(work)
-    yield* Effect.forEach(members, (one) => arena.handles(one, 100))
+    const members = [...(yield* threeAtWork(arena))]
     for (let i = 0; i < 3; i++) {
       yield* members[i]!.kill
       const comes = yield* arena.member()
@@ -47,9 +44,7 @@ export const frozen: Scenario = {
   partitions: 12,
   orderly: true,
   play: Effect.fnUntraced(function* (arena) {
-    const [frozen, ...others] = [yield* arena.member(), yield* arena.member(), yield* arena.member()]
-    yield* arena.load(work)
-    yield* Effect.forEach(arena.members, (one) => arena.handles(one, 100))
+    const [frozen, ...others] = yield* threeAtWork(arena)
     const stopped = Ledger.now()
     yield* frozen.signal("SIGSTOP")
     yield* arena.sees("the others have all partitions", () => others.reduce((sum, one) => sum + one.assigned, 0) === 12)
@@ -86,9 +81,7 @@ export const blocked: Scenario = {
   partitions: 12,
   orderly: true,
   play: Effect.fnUntraced(function* (arena) {
-    const members = [yield* arena.member(), yield* arena.member(), yield* arena.member()]
-    yield* arena.load(work)
-    yield* Effect.forEach(members, (one) => arena.handles(one, 100))
+    const members = yield* threeAtWork(arena)
     const losses = () => members.reduce((sum, one) => sum + one.lost, 0)
     for (let i = 0; i < 2; i++) {
       const before = losses()
@@ -107,9 +100,7 @@ export const rollingDeploy: Scenario = {
   partitions: 12,
   orderly: true,
   play: Effect.fnUntraced(function* (arena) {
-    const members = [yield* arena.member(), yield* arena.member(), yield* arena.member()]
-    yield* arena.load(work)
-    yield* Effect.forEach(members, (one) => arena.handles(one, 100))
+    const members = [...(yield* threeAtWork(arena))]
     for (let i = 0; i < 10; i++) {
       yield* members[i]!.terminate
       const comes = yield* arena.member()

@@ -2,9 +2,8 @@
 import { Effect, Fiber, type Scope } from "effect"
 import type { KafkaUnavailable } from "../../kafka/kafka.ts"
 import * as Ledger from "../ledger.ts"
+import { behindProxy, work } from "../openings.ts"
 import { nothingElse, type Scenario } from "../scenario.ts"
-
-const work = { perSecond: 300, keys: 400, millis: [20, 250] } as const
 
 export const storm: Scenario = {
   name: "storm",
@@ -13,9 +12,7 @@ export const storm: Scenario = {
   orderly: false,
   play: Effect.fnUntraced(function* (arena) {
     const { chance } = arena
-    const brokers = arena.kafka.proxied
-    const proxy = arena.kafka.nodes[0]!.proxy!
-    yield* Effect.addFinalizer(() => proxy.heal)
+    const { brokers, proxy } = yield* behindProxy(arena)
     const come = arena.member({ brokers })
     for (let i = 0; i < 4; i++) yield* come
     yield* arena.load(work)
