@@ -234,6 +234,29 @@ describe("shutdown", () => {
     })
   )
 
+  it.effect(
+    "D10: it comes back when hardly any time is left: the flush goes before the grace of who ignores his interruption",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* given([3], {
+          shutdownTimeout: 3_001,
+          interruptGrace: 1_000,
+          flushReserve: 2_000,
+          desk: stubborn()
+        })
+        yield* s.session.revoking([at(0, 1)], { exact: false })
+        yield* pass(5_000)
+        yield* s.desk.finish(0, 0)
+        const closing = yield* Effect.forkChild(s.close)
+        yield* pass(2_900)
+        yield* s.session.assign([{ partition: 0, epoch: 1, retained: true, committed: 0 }])
+        const { millis } = yield* whileTimePasses(Fiber.join(closing))
+        assert.deepStrictEqual(s.session.commits, ["0=1"])
+        assert.isAtMost(millis, 150)
+        yield* s.desk.finish(0, 1, 2)
+      })
+  )
+
   it.effect("D10: nobody says whose it is: after the clocks it ends without a commit; given to another: at once", () =>
     Effect.gen(function* () {
       for (const toAnother of [false, true]) {

@@ -66,8 +66,9 @@ export class Rebalance {
   private readonly events: RebalanceEvents
   private readonly drains = new Set<Drain>()
   private readonly replies = new Set<Reply>()
-  /** of the close, once there is one */
+  /** of the close, once there is one: its drain clock, and when its flushes begin at the latest */
   private closeDeadline = Number.POSITIVE_INFINITY
+  private flushBy = Number.POSITIVE_INFINITY
 
   constructor(
     run: RunState,
@@ -139,11 +140,12 @@ export class Rebalance {
     this.answer(reply)
   }
 
-  /** The consumer closes: nothing starts any more, what runs may finish until `drainUntil`, in ticks. */
-  close(drainUntil: number): void {
+  /** The consumer closes: nothing starts any more, what runs may finish until `drainUntil`; all is over at `endsAt`. In ticks. */
+  close(drainUntil: number, endsAt: number): void {
     const { run } = this
     const event: PartitionEvent = run.settings.shutdown === "drain" ? "closeDrain" : "closeInterrupt"
     this.closeDeadline = drainUntil
+    this.flushBy = endsAt - run.settings.flushReserve
     run.closing = true
     const fresh: Array<PartitionEpoch> = []
     for (const epoch of [...run.epochs.values()]) {
@@ -260,7 +262,11 @@ export class Rebalance {
     if (drain.hurried) return this.flush(drain, "drainClock")
     this.check(drain)
     if (drain.phase !== "interrupting") return
-    this.events.after(this.run.settings.interruptGrace, () => {
+    const { interruptGrace } = this.run.settings
+    // a closing consumer may have got the partition back late: what is done goes before the grace of who ignores his interruption
+    const grace = drain.closing ? Math.min(interruptGrace, this.flushBy - this.run.ticks()) : interruptGrace
+    if (grace < 0) return this.flush(drain, "drainClock")
+    this.events.after(grace, () => {
       if (drain.phase !== "interrupting") return
       for (const epoch of [...drain.epochs]) this.pump.abandon(epoch)
       if (drain.phase === "interrupting") this.check(drain)

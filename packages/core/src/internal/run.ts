@@ -282,7 +282,7 @@ export class ConsumerRun {
             else {
               const drain = settings.shutdown === "drain"
               const drainFor = drain ? settings.shutdownTimeout - settings.interruptGrace - settings.flushReserve : 0
-              this.rebalance.close(began + drainFor)
+              this.rebalance.close(began + drainFor, endsAt)
             }
           } catch (cause) {
             this.failures.push(new ConsumerError({ reason: { _tag: "Defect", cause } }))
