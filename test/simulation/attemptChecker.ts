@@ -195,11 +195,12 @@ export class AttemptChecker {
       [...owner.epochs.values()].flatMap((epoch) => {
         if (epoch.topic !== at.topic || epoch.partition !== at.partition || epoch.state === "ended") return []
         const rec = epoch.delivered.find((one) => one.offset === at.offset)
-        return rec === undefined || epoch.certain.has(rec) ? [] : [{ owner, epoch, rec }]
+        return rec === undefined ? [] : [{ owner, epoch, rec }]
       })
     )
     const isDirected = found.some(({ epoch, rec }) => epoch.directed.has(rec))
     for (const { epoch, owner, rec } of found) {
+      if (epoch.certain.has(rec)) continue
       // a late one may have failed with its lateness
       if (owner.failsHard && owner.timeout === undefined && !isDirected) {
         this.judge.violation("C12", `${keyOf(rec)}@${rec.offset}#${epoch.epoch} is skipped, and nobody said so`)
@@ -230,10 +231,10 @@ export class AttemptChecker {
     if (owner.realm.state === "dead" || epoch.state === "ended") return
     rec.done = true
     rec.doneIn.add(epoch.epoch)
-    epoch.parkedUntil.delete(rec)
     counter.most++
     if (!certain) return
     counter.least++
+    epoch.parkedUntil.delete(rec)
     epoch.certain.set(rec, this.judge.world.now)
   }
 

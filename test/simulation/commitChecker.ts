@@ -110,7 +110,7 @@ export class CommitChecker {
         break
       }
       const sends = this.sends.get(`${owner.clientId} ${epoch.key}`) ?? []
-      if (sends.push({ epoch, offset: entry.offset }) > 200) sends.splice(0, 100)
+      if (sends.push({ epoch, offset: entry.offset }) > 2_000) sends.splice(0, 1_000)
       this.sends.set(`${owner.clientId} ${epoch.key}`, sends)
     }
   }

@@ -110,6 +110,9 @@ const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: D
     case "stubbornAck":
       attempt.stubborn = true
       return Effect.uninterruptible(Effect.andThen(sleep(moment() + chance.int(200, plan.stubborn)), ack))
+    case "ackStubborn":
+      attempt.stubborn = true
+      return Effect.uninterruptible(Effect.andThen(ack, sleep(moment() + chance.int(200, plan.stubborn))))
     case "ack":
       return Effect.andThen(Effect.andThen(ack, ack), sleep(moment()))
     case "ackFail":

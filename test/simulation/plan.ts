@@ -22,6 +22,7 @@ export type Behaviour =
   | "self"
   | "stubborn"
   | "stubbornAck"
+  | "ackStubborn"
   | "ack"
   | "ackFail"
   | "finalizer"
@@ -155,6 +156,7 @@ export const planOf = (seed: number): Plan => {
       self: on(0.3, 1, 2),
       stubborn: zombies ? 3 : on(0.25, 1, 2),
       stubbornAck: on(0.25, 1, 3),
+      ackStubborn: zombies ? 3 : on(0.2, 1, 2),
       ack: on(0.3, 1, 3),
       ackFail: on(0.2, 1, 2),
       finalizer: on(0.3, 1, 3),

@@ -325,8 +325,12 @@ export class SessionChecker {
     for (const epoch of owner.opening) {
       if (epoch.begunAt !== undefined || epoch.state === "ended") owner.opening.delete(epoch)
       else if (epoch.state === "given" && epoch.log === this.judge.truth.logs.get(epoch.key)) {
+        if (this.judge.leaderless.has(epoch.key)) {
+          epoch.givenAt = this.judge.world.now
+          epoch.frozenBefore = owner.realm.frozenFor
+        }
         const waits = owner.realm.awakeSince(epoch.givenAt, epoch.frozenBefore, this.judge.world.now)
-        if (waits <= openingPatience || this.judge.leaderless.has(epoch.key) || epoch.log.gone) continue
+        if (waits <= openingPatience || epoch.log.gone) continue
         if (owner.closing !== undefined || epoch.mayEnd !== undefined || !this.judge.isCalm(owner)) continue
         owner.opening.delete(epoch)
         this.judge.violation("I11", `${epoch.key}#${epoch.epoch} does not begin for ${waits} ms, and nothing keeps it`)
