@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config"
+import { BaseSequencer, type TestSpecification } from "vitest/node"
 
 const brokerTests = [
   "packages/*/test/**/*.broker.test.ts",
@@ -9,6 +10,17 @@ const brokerTests = [
 const measuringTests = ["commits", "shutdown", "thousandPartitions"].map(
   (name) => `test/integration/${name}.broker.test.ts`
 )
+
+/** They take a minute each, most of which they wait: begun last they would be waited for alone. */
+const longest = /\/(outage|rolling|kafka|redrive|groupProtocol|parallelConsumer|rebalance)\.broker\.test\.ts$/
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: Array<TestSpecification>): Promise<Array<TestSpecification>> {
+    const isLong = ({ moduleId }: TestSpecification) => longest.test(moduleId)
+    const sorted = await super.sort(files)
+    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))]
+  }
+}
 
 const onKafka = {
   globalSetup: ["test/kafka/globalSetup.ts"],
@@ -39,7 +51,9 @@ export default defineConfig({
           include: brokerTests,
           exclude: ["**/node_modules/**", ...measuringTests],
           // they wait more than they work: for sessions to end, for brokers to come back
-          maxWorkers: 3
+          maxWorkers: 3,
+          // as above
+          isolate: false
         }
       },
       {
@@ -52,6 +66,7 @@ export default defineConfig({
         }
       }
     ],
+    sequence: { sequencer: LongestFirst },
     coverage: {
       provider: "v8",
       include: ["packages/core/src/**/*.ts"],

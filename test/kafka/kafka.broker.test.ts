@@ -187,27 +187,34 @@ const visit = Effect.fnUntraced(function* (options: Kafka.KafkaOptions, value: s
 }, Effect.scoped)
 
 describe.runIf(inject("folder"))("a Kafka with a folder of its own", () => {
-  it.live("starts again on its records, unless it is to be fresh, and leaves nothing but its data", () =>
-    Effect.gen(function* () {
-      const folder = join(yield* temporary, "new")
-      assert.deepStrictEqual(yield* visit({ folder, heap: "256m" }, "one"), ["one"])
-      assert.deepStrictEqual(readdirSync(folder), ["node-1"])
-      assert.deepStrictEqual(yield* visit({ folder, heap: "256m" }, "two"), ["one", "two"])
-      assert.deepStrictEqual(yield* visit({ folder, heap: "256m", fresh: true }, "three"), ["three"])
-    })
+  it.live(
+    "starts again on its records, unless it is to be fresh, and leaves nothing but its data",
+    () =>
+      Effect.gen(function* () {
+        const folder = join(yield* temporary, "new")
+        assert.deepStrictEqual(yield* visit({ folder, heap: "256m" }, "one"), ["one"])
+        assert.deepStrictEqual(readdirSync(folder), ["node-1"])
+        assert.deepStrictEqual(yield* visit({ folder, heap: "256m" }, "two"), ["one", "two"])
+        assert.deepStrictEqual(yield* visit({ folder, heap: "256m", fresh: true }, "three"), ["three"])
+      }),
+    // the next one waits most of its time
+    { concurrent: true }
   )
 
-  it.live("is refused to a second process, and waits for a first one that was killed", () =>
-    Effect.gen(function* () {
-      const folder = yield* temporary
-      const { address, child } = yield* owner({ folder })
-      yield* roundTrip(client({ brokers: [address] }), "visited", "one")
-      const refused = yield* Effect.flip(Effect.scoped(Kafka.start({ folder })))
-      assert.strictEqual(refused.usedBy, address)
-      child.kill("SIGKILL")
-      assert.deepStrictEqual(yield* visit({ folder }, "two"), ["one", "two"])
-      assert.isFalse(yield* accepts(address))
-    })
+  it.live(
+    "is refused to a second process, and waits for a first one that was killed",
+    () =>
+      Effect.gen(function* () {
+        const folder = yield* temporary
+        const { address, child } = yield* owner({ folder })
+        yield* roundTrip(client({ brokers: [address] }), "visited", "one")
+        const refused = yield* Effect.flip(Effect.scoped(Kafka.start({ folder })))
+        assert.strictEqual(refused.usedBy, address)
+        child.kill("SIGKILL")
+        assert.deepStrictEqual(yield* visit({ folder }, "two"), ["one", "two"])
+        assert.isFalse(yield* accepts(address))
+      }),
+    { concurrent: true }
   )
 })
 
