@@ -81,14 +81,14 @@ export const missingOf = (
 }
 
 const says = (cell: Cell | undefined): string => {
-  if (cell === undefined) return "none"
+  if (cell === undefined) return "-"
   const parts = [`${cell.run} run`]
   if (cell.failed > 0) parts.push(`${cell.failed} failed`)
   if (cell.skipped.length > 0) parts.push(`${cell.skipped.length} skipped`)
   return parts.join(", ")
 }
 
-/** As lines of text: a row for each suite, a column for each client, then why what was skipped was. */
+/** As lines of text: a row for each suite, a column for each client, then what is only for some, and why what was skipped was. */
 export const linesOf = (cells: ReadonlyArray<Cell>, clients: ReadonlyArray<string>): ReadonlyArray<string> => {
   const suites = [...new Set(cells.map(({ suite }) => suite))]
   const rows = [
@@ -106,6 +106,10 @@ export const linesOf = (cells: ReadonlyArray<Cell>, clients: ReadonlyArray<strin
       reasons.set(key, [...(reasons.get(key) ?? []), test])
     }
   }
+  const only = suites.flatMap((suite) => {
+    const own = clients.filter((client) => cells.some((cell) => cell.suite === suite && cell.client === client))
+    return own.length === clients.length ? [] : [`only for ${own.join(", ")}: ${suite}`]
+  })
   return [
     ...rows.map((row) =>
       row
@@ -113,6 +117,7 @@ export const linesOf = (cells: ReadonlyArray<Cell>, clients: ReadonlyArray<strin
         .join("  ")
         .trimEnd()
     ),
+    ...only,
     ...[...reasons].map(
       ([key, tests]) => `skipped: ${key} (${tests.length === 1 ? tests[0]! : `${tests.length} tests`})`
     )

@@ -47,8 +47,9 @@ describe("the table of suites and clients", () => {
   it("has a row for each suite, a column for each client, and the reasons of skips", () => {
     assert.deepStrictEqual(linesOf(cellsOf(report, clients), clients), [
       "suite   one                         two",
-      "groups  1 run                       none",
+      "groups  1 run                       -",
       "topics  2 run, 1 failed, 1 skipped  0 run, 2 skipped",
+      "only for one: groups",
       "skipped: one: topics: they cannot (stay)",
       "skipped: two: topics: left out of this run (2 tests)"
     ])

@@ -45,6 +45,8 @@ export interface Client {
   readonly logs: boolean
   /** Where it is exported as `client`, for programs in a process of their own. */
   readonly module: string
+  /** Why it has no consumer protocol (KIP-848). */
+  readonly classicOnly: string | undefined
   /** Why nothing of it can be tried here. */
   readonly unsupported: string | undefined
 }
@@ -56,13 +58,15 @@ const register = (client: Client, what: string, reason: string | undefined, test
   describe(`${nameOf(client)}: ${what}`, skipping(client.unsupported ?? reason), tests)
 }
 
-/** Registers tests of a client, or reports them as skipped where it cannot run. */
-export const suiteOf = (client: Client, what: string, tests: () => void): void =>
-  register(client, what, undefined, tests)
+/** Registers tests of a client, or reports them as skipped where it cannot run, or for this reason. */
+export const suiteOf = (client: Client, what: string, tests: () => void, reason?: string): void =>
+  register(client, what, reason, tests)
 
 /** As `suiteOf`, for tests that need a Kafka that they may kill or configure. */
-export const ownSuiteOf = (client: Client, what: string, tests: () => void): void =>
-  register(client, what, inject("own") ? undefined : "needs a Kafka of its own, and none can be started here", tests)
+export const ownSuiteOf = (client: Client, what: string, tests: () => void, reason?: string): void => {
+  const none = inject("own") ? undefined : "needs a Kafka of its own, and none can be started here"
+  register(client, what, reason ?? none, tests)
+}
 
 /** The client with a hand on what its sessions say to brokers. */
 export const instrumented = (client: Client, brokers: ReadonlyArray<string>): Layer.Layer<KafkaClient> =>

@@ -141,6 +141,10 @@ export const required: ReadonlyArray<Required> = [
     ]
   },
   {
+    promise: "C23: two clients in one group",
+    tests: [["mixed", "partitions are split, handed over to "]]
+  },
+  {
     promise: "SASL and TLS",
     tests: [
       ["security", "SASL %s"],

@@ -30,5 +30,6 @@ export const client: Client = {
   unknownCodec: [2, "snappy"],
   logs: true,
   module: import.meta.url,
+  classicOnly: "kafkajs speaks the classic protocol only",
   unsupported: undefined
 }

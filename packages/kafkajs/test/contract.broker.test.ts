@@ -2,3 +2,4 @@ import { contract } from "../../driver/test/suites/contract.ts"
 import { client } from "./client.ts"
 
 contract(client)
+contract(client, "incremental")

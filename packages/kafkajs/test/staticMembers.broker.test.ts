@@ -9,8 +9,9 @@ import { staticMembers } from "../../driver/test/suites/staticMembers.ts"
 import { client } from "./client.ts"
 
 staticMembers(client, "classic")
+staticMembers(client, "consumer")
 
-suiteOf(client, "the consumer protocol", () => {
+suiteOf(client, "a client without the consumer protocol", () => {
   it.live("is refused when the layer is built", () =>
     Effect.gen(function* () {
       const session = ConsumerSession.layer({ groupId: "group", topics: ["topic"], groupProtocol: "consumer" })

@@ -15,5 +15,6 @@ export const client: Client = {
   unknownCodec: [5, "number 5"],
   logs: false,
   module: import.meta.url,
+  classicOnly: undefined,
   unsupported
 }

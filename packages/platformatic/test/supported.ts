@@ -8,5 +8,3 @@ export const unsupportedOn = (version: string, ci: boolean): string | undefined 
 }
 
 export const unsupported: string | undefined = unsupportedOn(process.versions.node, onCi)
-
-export const isSupported: boolean = unsupported === undefined

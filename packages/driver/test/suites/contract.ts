@@ -8,19 +8,25 @@ import { holdSync } from "../instrumented.ts"
 export const contract = (client: Client, protocol: ContractOptions<never, never>["protocol"] = "eager"): void => {
   const brokers = inject("brokers")
 
-  suiteOf(client, protocol === "incremental" ? "contract, consumer protocol" : "contract", () => {
-    contractSuite(nameOf(client), {
-      layer: instrumented(client, brokers),
-      harness: {
-        ...onKafka(brokers),
-        holdSync,
-        evict: (session) => evict(client, brokers, session),
-        breakConnections: (session) => breakConnections(client, session)
-      },
-      protocol,
-      settings: { sessionTimeout: 3000, heartbeatInterval: 200 },
-      quiet: 500,
-      concurrent: true
-    })
-  })
+  const incremental = protocol === "incremental"
+  suiteOf(
+    client,
+    incremental ? "contract, consumer protocol" : "contract",
+    () => {
+      contractSuite(nameOf(client), {
+        layer: instrumented(client, brokers),
+        harness: {
+          ...onKafka(brokers),
+          holdSync,
+          evict: (session) => evict(client, brokers, session),
+          breakConnections: (session) => breakConnections(client, session)
+        },
+        protocol,
+        settings: { sessionTimeout: 3000, heartbeatInterval: 200 },
+        quiet: 500,
+        concurrent: true
+      })
+    },
+    incremental ? client.classicOnly : undefined
+  )
 }
