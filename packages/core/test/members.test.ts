@@ -296,6 +296,28 @@ describe("members: their end", () => {
     })
   )
 
+  it.effect("a run that is interrupted while the others end with one that has failed has failed all the same", () =>
+    Effect.gen(function* () {
+      const { a } = yield* consuming(2, { shutdown: "drain", concurrency: 1 })
+      const failure = yield* Effect.forkChild(Effect.exit(a.consumer.failure))
+      yield* a.desk.end(1, 0, Exit.fail(new Boom()))
+      yield* pass(1_000)
+      const interrupting = yield* Effect.forkChild(Fiber.interrupt(a.fiber()))
+      yield* a.desk.finish(0, 0)
+      yield* Fiber.join(interrupting)
+      yield* turns
+      const failed = failure.pollUnsafe()
+      assert.isDefined(failed)
+      assert.deepInclude(errorsOf(Exit.isSuccess(failed) ? failed.value : failed)[0], {
+        _tag: "Stopped",
+        partition: 1,
+        offset: 0n
+      })
+      yield* a.run
+      assert.deepStrictEqual(errorsOf(a.fiber().pollUnsafe()), [{ _tag: "Ended" }])
+    })
+  )
+
   it.effect("a drain after a failure takes one shutdownTimeout for all, not one after another", () =>
     Effect.gen(function* () {
       const { a } = yield* consuming(2, { shutdown: "drain", concurrency: 2 })

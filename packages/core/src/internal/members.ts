@@ -112,6 +112,11 @@ const shapeOf = (name: string, members: ReadonlyArray<Member>, clock: Clock.Cloc
               running = false
               if (Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)) {
                 Deferred.doneUnsafe(failed, Exit.failCause(exit.cause))
+                return
+              }
+              // interrupted while the others ended with one that has failed: that one does not run again, and so does none
+              for (const { failed: its } of views()) {
+                if (its !== undefined) Deferred.doneUnsafe(failed, Exit.fail(its.error))
               }
             })
         )
