@@ -266,12 +266,17 @@ export class Process {
       checker.violation("I9", `${this.name} ended by ${failure}`)
     }
     if (this.state === "interrupting" || this.state === "running")
-      this.state = failure === undefined ? "idle" : "failed"
+      this.state = failure === undefined && !this.hasFailed ? "idle" : "failed"
     if (this.state !== "idle" || !this.runsAgain) return
     this.runsAgain = false
     this.stage.world.after(this.realm, 1, () => {
       if (this.state === "idle") this.rerun()
     })
+  }
+
+  /** Also where the run was interrupted while its members ended with one of them. */
+  private get hasFailed(): boolean {
+    return this.look().health.reasons.some(({ code }) => code === "failed" || code === "committerDead")
   }
 
   /** After a run: nothing may be left of it but who ignores his interruption. */
