@@ -9,6 +9,7 @@ import type * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import type { Broker, Connector, ConsumerGroupHeartbeat, ConsumerGroupHeartbeatAnswer } from "../src/Broker.ts"
 import { Cluster, makeSession } from "../src/Driver.ts"
+import { versionIn } from "../src/Protocol.ts"
 
 const topic = "orders"
 const id = "1".repeat(32)
@@ -32,6 +33,8 @@ class Coordinator {
   finding: Promise<void> | undefined
   /** the next answer to a heartbeat does not arrive */
   lost = false
+  /** the library has no version of the request that the broker has */
+  versionless = false
   readonly groupProtocols: Connector["groupProtocols"]
   readonly staticMembership: boolean
 
@@ -42,6 +45,7 @@ class Coordinator {
 
   async heartbeat(beat: ConsumerGroupHeartbeat): Promise<ConsumerGroupHeartbeatAnswer> {
     this.beats.push(beat)
+    if (this.versionless) versionIn(undefined, { name: "ConsumerGroupHeartbeat", min: 1, max: 1 })
     const { code, target } = this
     const refused = { errorMessage: undefined, memberEpoch: 0, heartbeatInterval: 0, assignment: undefined }
     await this.beatGate
@@ -518,6 +522,17 @@ describe("what a heartbeat may be answered with", () => {
       yield* until("ended", () => member.ended !== undefined)
       assert.strictEqual(member.ended!.reason, reason)
       assert.include(member.ended!.detail, detail)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("nothing, since the broker has never heard of it: ends the session, and says what to do", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.versionless = true
+      const member = yield* join(coordinator)
+      yield* until("ended", () => member.ended !== undefined)
+      assert.strictEqual(member.ended!.reason, "UnsupportedClient")
+      assert.include(member.ended!.detail, 'use groupProtocol "classic"')
     }).pipe(Effect.scoped)
   )
 
