@@ -252,7 +252,8 @@ const handlerLayer = <Self, E, R, RP>(
   consumerLayer(tag, { ...options, topics: handler.topics }, options.onFailure, (consumer) =>
     // a layer cannot fail after it was built: who wants to know races `failure`, as `launch` does
     Effect.forkScoped(
-      Effect.catchCause(consumer.run<E, R, RP>(handler, ...([options] as unknown as OnFailureArgs<E, RP>)), (cause) =>
+      // whether they may be left out depends on E, which is open here; they are there
+      Effect.catchCause(consumer.run<E, R, RP>(handler, ...([options] as OnFailureArgs<E, RP>)), (cause) =>
         Cause.hasInterruptsOnly(cause)
           ? Effect.void
           : Effect.logError(`the consumer ${consumer.name} has ended: ${messageOf(cause)}`)

@@ -119,8 +119,9 @@ export const Handler: {
     f: (record: Delivery) => Eff
   ) {
     type Made = Handler.Of<Eff>
-    const names = topicNames("topics", typeof topics === "string" ? [topics] : topics) as Made["topics"]
-    return build({ topics: names, handle: f as unknown as Made["handle"], timeoutMillis: () => undefined }) as Made
+    const names = topicNames("topics", typeof topics === "string" ? [topics] : topics)
+    // that `Handler.Of` takes directives and the Scope out of what Eff has is not seen through a type parameter
+    return build({ topics: names, handle: f as Made["handle"], timeoutMillis: () => undefined })
   },
   merge<const Hs extends readonly [Handler.Any, ...Array<Handler.Any>]>(...handlers: Hs) {
     type Made = Handler<Handler.Error<Hs[number]>, Handler.Services<Hs[number]>>
@@ -132,10 +133,11 @@ export const Handler: {
       }
     }
     return build({
-      topics: [...byTopic.keys()] as unknown as Made["topics"],
+      topics: topicNames("topics", [...byTopic.keys()]),
       // a topic of none of them is not in `topics`, so that nobody consumes it for this handler
       handle: (record) => byTopic.get(record.topic)!.handle(record),
       timeoutMillis: (topic) => byTopic.get(topic)?.timeoutMillis(topic)
+      // the map forgets which of them it was, and with it how that one fails and what it needs
     }) as Made
   },
   timeout(duration) {

@@ -31,6 +31,17 @@ interface Ready extends Laned {
   readonly before: Slot | undefined
 }
 
+/** In `taken` until something was taken. */
+const nothing: ConsumerRecord = {
+  topic: "",
+  partition: -1,
+  offset: -1n,
+  timestamp: -1n,
+  key: null,
+  value: null,
+  headers: []
+}
+
 export class Backlog {
   /** of this topic-partition, over epochs and runs; undefined when records are not ordered */
   readonly lanes: Lanes | undefined
@@ -39,7 +50,7 @@ export class Backlog {
   /** by seq: records whose header filter or order function died; their attempts fail with it */
   defects: Map<number, unknown> | undefined = undefined
   readonly taken = {
-    record: undefined as unknown as ConsumerRecord,
+    record: nothing,
     seq: 0,
     at: 0,
     lane: undefined as Lane | undefined,

@@ -79,7 +79,8 @@ export const byKey: LaneOf = ({ key }) =>
   key === null
     ? undefined
     : key.byteLength <= fewBytes
-      ? String.fromCharCode.apply(null, key as unknown as Array<number>)
+      ? // `apply` takes whatever is like an array, its type names arrays only; a spread would take six times as long
+        String.fromCharCode.apply(null, key as unknown as Array<number>)
       : latin1.decode(key)
 
 /** The lanes of one topic-partition. */

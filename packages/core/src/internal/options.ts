@@ -77,9 +77,10 @@ const isName = (name: unknown): name is string =>
 const instanceName = (option: string, value: unknown): string =>
   isName(value) ? value : refuse(option, value, "a name of 1 to 249 characters out of a-z A-Z 0-9 . _ -")
 
-export const topicNames = (option: string, value: ReadonlyArray<string>): ReadonlyArray<string> => {
-  const names = [...new Set(value)]
-  if (names.length === 0) refuse(option, value, "at least one topic name")
+export const topicNames = (option: string, value: ReadonlyArray<string>): readonly [string, ...Array<string>] => {
+  const [first, ...others] = new Set(value)
+  if (first === undefined) return refuse(option, value, "at least one topic name")
+  const names: readonly [string, ...Array<string>] = [first, ...others]
   for (const name of names) {
     if (!isName(name)) refuse(option, name, "topic names of 1 to 249 characters out of a-z A-Z 0-9 . _ -")
   }
