@@ -2,6 +2,7 @@
  * The records that are read: so many, with values of 100 bytes, spread evenly over the partitions unless the bench says otherwise.
  */
 import kafkajs from "kafkajs"
+import { setTimeout } from "node:timers/promises"
 
 const { Kafka, logLevel } = kafkajs
 
@@ -13,7 +14,16 @@ export const recordBytes = 100
 export const createTopic = async (brokers: ReadonlyArray<string>, topic: string, partitions: number): Promise<void> => {
   const admin = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING }).admin()
   await admin.connect()
-  await admin.createTopics({ topics: [{ topic, numPartitions: partitions }], waitForLeaders: true })
+  await admin.createTopics({ topics: [{ topic, numPartitions: partitions }], waitForLeaders: false })
+  // a broker hears of a topic a moment after it was created; kafkajs's own wait for that fails when it is asked too early
+  for (let left = 200; ; left--) {
+    const found = await admin.fetchTopicMetadata({ topics: [topic] }).catch((error: unknown) => {
+      if (left === 0) throw error
+      return undefined
+    })
+    if (found?.topics.every((one) => one.partitions.every(({ leader }) => leader >= 0)) === true) break
+    await setTimeout(50)
+  }
   await admin.disconnect()
 }
 
