@@ -16,7 +16,7 @@ export const createTopic = async (brokers: ReadonlyArray<string>, topic: string,
   await admin.connect()
   await admin.createTopics({ topics: [{ topic, numPartitions: partitions }], waitForLeaders: false })
   // a broker hears of a topic a moment after it was created; kafkajs's own wait for that fails when it is asked too early
-  for (let left = 200; ; left--) {
+  for (let left = 200; left >= 0; left--) {
     const found = await admin.fetchTopicMetadata({ topics: [topic] }).catch((error: unknown) => {
       if (left === 0) throw error
       return undefined
