@@ -51,7 +51,7 @@ export default defineConfig({
           include: brokerTests,
           exclude: ["**/node_modules/**", ...measuringTests],
           // they wait more than they work: for sessions to end, for brokers to come back
-          maxWorkers: 3,
+          maxWorkers: 4,
           // as above
           isolate: false
         }

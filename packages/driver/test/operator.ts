@@ -1,11 +1,13 @@
 /** What an operator sees of the broker and does to it, by plain kafkajs: it does not depend on the client under test. */
 import type { TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
+import type { SessionSettings } from "@concurrent-kafka/core/ConsumerSession"
+import type { KafkaClient, KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import kafkajs, { type Admin, type Kafka, type Producer, type ProducerConfig } from "kafkajs"
 import { checkOptions, leaderOf } from "../src/Driver.ts"
 import { client } from "../../kafkajs/test/client.ts"
-import { unique } from "./members.ts"
+import { join, type Member, type MemberOptions, settingsOf, unique, until } from "./members.ts"
 
 export const plain = (brokers: ReadonlyArray<string>): Kafka =>
   new kafkajs.Kafka({
@@ -146,4 +148,24 @@ export const writer = (
           await new Promise((resolve) => setTimeout(resolve, 20))
         }
       })
+  })
+
+/** A topic, and a member that has all of its partitions. */
+export const alone = (
+  brokers: ReadonlyArray<string>,
+  partitions: number,
+  rest: Partial<SessionSettings> = {},
+  options: MemberOptions = {}
+): Effect.Effect<
+  { readonly kafka: World; readonly topic: string; readonly settings: SessionSettings; readonly a: Member },
+  KafkaClientError,
+  KafkaClient | Scope.Scope
+> =>
+  Effect.gen(function* () {
+    const kafka = yield* world(brokers)
+    const topic = yield* kafka.topic(partitions)
+    const settings = settingsOf(unique("group"), [topic], rest)
+    const a = yield* join(settings, options)
+    yield* until("a has all", () => a.owned.length === partitions)
+    return { kafka, topic, settings, a }
   })

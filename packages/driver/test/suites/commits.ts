@@ -5,7 +5,7 @@ import { inject } from "vitest"
 import { type Client, instrumented, suiteOf } from "../client.ts"
 import { controlOf, holdSync } from "../instrumented.ts"
 import { join, settingsOf, unique, until } from "../members.ts"
-import { world } from "../operator.ts"
+import { alone, world } from "../operator.ts"
 
 export const commits = (client: Client): void => {
   const brokers = inject("brokers")
@@ -46,10 +46,7 @@ export const commits = (client: Client): void => {
         "a commit that is answered with %d is retriable, and the coordinator is looked up anew",
         ([code, name]) =>
           Effect.gen(function* () {
-            const kafka = yield* world(brokers)
-            const topic = yield* kafka.topic(1)
-            const a = yield* join(settingsOf(unique("group"), [topic]))
-            yield* until("a has all", () => a.owned.length === 1)
+            const { a } = yield* alone(brokers, 1)
             const control = controlOf(a.session)
             const before = control.coordinator
             control.commitAnswer = code
@@ -62,11 +59,7 @@ export const commits = (client: Client): void => {
 
       it.effect("a hundred entries with their own results in one request", () =>
         Effect.gen(function* () {
-          const kafka = yield* world(brokers)
-          const topic = yield* kafka.topic(100)
-          const settings = settingsOf(unique("group"), [topic])
-          const a = yield* join(settings)
-          yield* until("a has all", () => a.owned.length === 100)
+          const { a, kafka, settings, topic } = yield* alone(brokers, 100)
           const control = controlOf(a.session)
           const sent = control.requests.filter((name) => name === "offsetCommit").length
           const outcomes = yield* a.session.commit(
@@ -97,11 +90,7 @@ export const commits = (client: Client): void => {
 
       it.effect("a commit that is retriable may have been stored: found by the next assignment, it is our own", () =>
         Effect.gen(function* () {
-          const kafka = yield* world(brokers)
-          const topic = yield* kafka.topic(1)
-          const settings = settingsOf(unique("group"), [topic])
-          const a = yield* join(settings)
-          yield* until("a has all", () => a.owned.length === 1)
+          const { a, kafka, settings, topic } = yield* alone(brokers, 1)
           const { epoch } = a.partition(0)
           // the replicas of the offsets are late; the broker has written all the same
           controlOf(a.session).commitAnswer = 15
@@ -115,10 +104,7 @@ export const commits = (client: Client): void => {
 
       it.effect("what a coordinator answers to a commit is its outcome, and the session goes on", () =>
         Effect.gen(function* () {
-          const kafka = yield* world(brokers)
-          const topic = yield* kafka.topic(1)
-          const a = yield* join(settingsOf(unique("group"), [topic]))
-          yield* until("a has all", () => a.owned.length === 1)
+          const { a } = yield* alone(brokers, 1)
           const { epoch } = a.partition(0)
           const answers = [
             [-1, "retriable", "UNKNOWN_SERVER_ERROR"],
@@ -146,11 +132,7 @@ export const commits = (client: Client): void => {
         "what is more than a broker can store at once is refused for every entry, and taken in two halves",
         () =>
           Effect.gen(function* () {
-            const kafka = yield* world(brokers)
-            const topic = yield* kafka.topic(300)
-            const settings = settingsOf(unique("group"), [topic])
-            const a = yield* join(settings)
-            yield* until("a has all", () => a.owned.length === 300)
+            const { a, kafka, settings, topic } = yield* alone(brokers, 300)
             const entries = a.owned.map(({ epoch, partition }) => ({
               topic,
               partition,

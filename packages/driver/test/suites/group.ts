@@ -8,7 +8,7 @@ import { inject } from "vitest"
 import { type Client, evict, instrumented, suiteOf } from "../client.ts"
 import { controlOf, holdSync } from "../instrumented.ts"
 import { join, numbers, settingsOf, unique, until } from "../members.ts"
-import { world } from "../operator.ts"
+import { alone, world } from "../operator.ts"
 
 export const group = (client: Client): void => {
   const brokers = inject("brokers")
@@ -42,11 +42,7 @@ export const group = (client: Client): void => {
 
       it.effect("heartbeats have a clock of their own: a rebalance is noticed while a long poll waits", () =>
         Effect.gen(function* () {
-          const kafka = yield* world(brokers)
-          const topic = yield* kafka.topic(2)
-          const settings = settingsOf(unique("group"), [topic], { maxWait: 8000, heartbeatInterval: 300 })
-          const a = yield* join(settings)
-          yield* until("a has all", () => a.owned.length === 2)
+          const { a, settings } = yield* alone(brokers, 2, { maxWait: 8000, heartbeatInterval: 300 })
           const began = performance.now()
           const b = yield* join(settings)
           yield* until("both have one", () => a.owned.length === 1 && b.owned.length === 1)
@@ -102,11 +98,7 @@ export const group = (client: Client): void => {
         "a committed offset, or map beside it, that is not ours any more makes a new epoch of a retained partition",
         () =>
           Effect.gen(function* () {
-            const kafka = yield* world(brokers)
-            const topic = yield* kafka.topic(4)
-            const settings = settingsOf(unique("group"), [topic])
-            const a = yield* join(settings)
-            yield* until("a has all", () => a.owned.length === 4)
+            const { a, kafka, settings, topic } = yield* alone(brokers, 4)
             const before = new Map(a.owned.map(({ epoch, partition }) => [partition, epoch]))
             for (const partition of [0, 1, 2, 3]) yield* a.commit(partition, 10n, "ours")
             // somebody commits for partitions 0 and 1 with our own membership, behind the driver's back
@@ -168,10 +160,10 @@ export const group = (client: Client): void => {
 
       it.effect("an event loop that stands still for longer than the session: lost, and then new epochs", () =>
         Effect.gen(function* () {
-          const kafka = yield* world(brokers)
-          const topic = yield* kafka.topic(2)
-          const a = yield* join(settingsOf(unique("group"), [topic], { sessionTimeout: 1500, heartbeatInterval: 300 }))
-          yield* until("a has all", () => a.owned.length === 2)
+          const { a, kafka, topic } = yield* alone(brokers, 2, {
+            sessionTimeout: 1500,
+            heartbeatInterval: 300
+          })
           const before = a.owned.map(({ epoch }) => epoch)
           const stale = { ...a.partition(0), offset: 1n, metadata: "" }
           const end = performance.now() + 3000

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import { inject } from "vitest"
 import { type Client, suiteOf } from "../client.ts"
 import { join, numbers, settingsOf, unique, until } from "../members.ts"
-import { world } from "../operator.ts"
+import { alone, world } from "../operator.ts"
 
 export const positions = (client: Client): void => {
   const brokers = inject("brokers")
@@ -46,11 +46,7 @@ export const positions = (client: Client): void => {
 
       it.effect("a pause stops one partition and no other, and survives a rebalance", () =>
         Effect.gen(function* () {
-          const kafka = yield* world(brokers)
-          const topic = yield* kafka.topic(2)
-          const settings = settingsOf(unique("group"), [topic])
-          const member = yield* join(settings)
-          yield* until("assigned", () => member.owned.length === 2)
+          const { a: member, kafka, settings, topic } = yield* alone(brokers, 2)
           member.session.pauseUnsafe([member.partition(0)])
           yield* kafka.send(topic, 0, ["x"])
           yield* until("the chunk under way", () => member.records.length === 1)

@@ -57,6 +57,27 @@ export const security = (client: Client): void => {
   ownSuiteOf(client, "a Kafka with listeners that ask who is there", () => {
     layer(Secured.layer, { excludeTestServices: true, timeout: 90_000 })((it) => {
       const password = (kafka: Kafka.Kafka) => Redacted.make(kafka.sasl!.password)
+      const asUser = (kafka: Kafka.Kafka) =>
+        client.layer({
+          brokers: kafka.sasl!.brokers,
+          sasl: { mechanism: "plain", username: kafka.sasl!.username, password: password(kafka) }
+        })
+      /** What that user may do, or not. */
+      const rule = (
+        kafka: Kafka.Kafka,
+        resourceType: number,
+        resourceName: string,
+        operation: number,
+        permissionType: number
+      ) => ({
+        resourceType,
+        resourceName,
+        resourcePatternType: ResourcePatternTypes.LITERAL,
+        principal: `User:${kafka.sasl!.username}`,
+        host: "*",
+        operation,
+        permissionType
+      })
 
       it.effect.each(["plain", "scram-sha-256", "scram-sha-512"] as const)("SASL %s", (mechanism) =>
         Effect.gen(function* () {
@@ -157,12 +178,7 @@ export const security = (client: Client): void => {
             yield* member.commit(0, 1n, "marker-metadata")
             yield* Effect.sleep(800)
           }).pipe(
-            Effect.provide(
-              client.layer({
-                brokers: kafka.sasl!.brokers,
-                sasl: { mechanism: "plain", username: kafka.sasl!.username, password: password(kafka) }
-              })
-            ),
+            Effect.provide(asUser(kafka)),
             Effect.scoped,
             Effect.provide(Layer.mergeAll(Logger.layer([recorder]), Layer.succeed(References.MinimumLogLevel, "Trace")))
           )
@@ -185,18 +201,12 @@ export const security = (client: Client): void => {
             yield* operator.topic(1),
             yield* operator.topic(1)
           ]
-          const rule = (resourceName: string, permissionType: number) => ({
-            resourceType: AclResourceTypes.TOPIC,
-            resourceName,
-            resourcePatternType: ResourcePatternTypes.LITERAL,
-            principal: `User:${kafka.sasl!.username}`,
-            host: "*",
-            operation: AclOperationTypes.DESCRIBE,
-            permissionType
-          })
           yield* operator.promise(() =>
             operator.admin.createAcls({
-              acl: [rule(unseen, AclPermissionTypes.DENY), rule(unwritable, AclPermissionTypes.ALLOW)]
+              acl: [
+                rule(kafka, AclResourceTypes.TOPIC, unseen, AclOperationTypes.DESCRIBE, AclPermissionTypes.DENY),
+                rule(kafka, AclResourceTypes.TOPIC, unwritable, AclOperationTypes.DESCRIBE, AclPermissionTypes.ALLOW)
+              ]
             })
           )
           yield* Effect.gen(function* () {
@@ -207,15 +217,7 @@ export const security = (client: Client): void => {
             assert.deepStrictEqual(error.unconfirmed, [0, 2])
             const member = yield* join(settingsOf(unique("group"), [free]))
             yield* until("the record", () => member.records.length === 1)
-          }).pipe(
-            Effect.scoped,
-            Effect.provide(
-              client.layer({
-                brokers: kafka.sasl!.brokers,
-                sasl: { mechanism: "plain", username: kafka.sasl!.username, password: password(kafka) }
-              })
-            )
-          )
+          }).pipe(Effect.scoped, Effect.provide(asUser(kafka)))
         }).pipe(Effect.scoped)
       )
 
@@ -226,22 +228,13 @@ export const security = (client: Client): void => {
           const [unseen, unread, free] = [yield* operator.topic(1), yield* operator.topic(1), yield* operator.topic(1)]
           yield* operator.send(unread, 0, ["one"])
           const group = unique("forbidden")
-          const rule = (resourceType: number, resourceName: string, operation: number, permissionType: number) => ({
-            resourceType,
-            resourceName,
-            resourcePatternType: ResourcePatternTypes.LITERAL,
-            principal: `User:${kafka.sasl!.username}`,
-            host: "*",
-            operation,
-            permissionType
-          })
           const { ALLOW, DENY } = AclPermissionTypes
           yield* operator.promise(() =>
             operator.admin.createAcls({
               acl: [
-                rule(AclResourceTypes.TOPIC, unseen, AclOperationTypes.DESCRIBE, DENY),
-                rule(AclResourceTypes.TOPIC, unread, AclOperationTypes.DESCRIBE, ALLOW),
-                rule(AclResourceTypes.GROUP, group, AclOperationTypes.READ, DENY)
+                rule(kafka, AclResourceTypes.TOPIC, unseen, AclOperationTypes.DESCRIBE, DENY),
+                rule(kafka, AclResourceTypes.TOPIC, unread, AclOperationTypes.DESCRIBE, ALLOW),
+                rule(kafka, AclResourceTypes.GROUP, group, AclOperationTypes.READ, DENY)
               ]
             })
           )
@@ -254,15 +247,7 @@ export const security = (client: Client): void => {
               yield* until("the inbox has failed", () => member.ended !== undefined)
               assert.deepInclude(member.ended, { reason: "Authorization" })
             }
-          }).pipe(
-            Effect.scoped,
-            Effect.provide(
-              client.layer({
-                brokers: kafka.sasl!.brokers,
-                sasl: { mechanism: "plain", username: kafka.sasl!.username, password: password(kafka) }
-              })
-            )
-          )
+          }).pipe(Effect.scoped, Effect.provide(asUser(kafka)))
         }).pipe(Effect.scoped)
       )
     })

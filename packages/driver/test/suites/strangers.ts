@@ -6,7 +6,7 @@ import kafkajs from "kafkajs"
 import { inject } from "vitest"
 import { type Client, instrumented, suiteOf } from "../client.ts"
 import { join, settingsOf, unique, until } from "../members.ts"
-import { world } from "../operator.ts"
+import { alone, world } from "../operator.ts"
 
 export const strangers = (client: Client): void => {
   const brokers = inject("brokers")
@@ -15,11 +15,7 @@ export const strangers = (client: Client): void => {
     layer(instrumented(client, brokers), { excludeTestServices: true, timeout: 60_000 })((it) => {
       it.effect("a plain kafkajs consumer shares the group: every partition has one owner", () =>
         Effect.gen(function* () {
-          const kafka = yield* world(brokers)
-          const topic = yield* kafka.topic(4)
-          const settings = settingsOf(unique("group"), [topic])
-          const a = yield* join(settings)
-          yield* until("a has all", () => a.owned.length === 4)
+          const { a, kafka, settings, topic } = yield* alone(brokers, 4)
           let theirs: ReadonlyArray<number> = []
           const consumer = yield* Effect.acquireRelease(
             Effect.sync(() =>

@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import { inject } from "vitest"
 import { type Client, suiteOf } from "../client.ts"
 import { join, settingsOf, unique, until } from "../members.ts"
-import { createTopic, world } from "../operator.ts"
+import { alone, createTopic, world } from "../operator.ts"
 
 export const topics = (client: Client): void => {
   const brokers = inject("brokers")
@@ -51,10 +51,7 @@ export const topics = (client: Client): void => {
         "deleted: when a commit of one partition is refused for it, nothing is sent for the others any more",
         () =>
           Effect.gen(function* () {
-            const kafka = yield* world(brokers)
-            const topic = yield* kafka.topic(3)
-            const a = yield* join(settingsOf(unique("group"), [topic]))
-            yield* until("assigned", () => a.owned.length === 3)
+            const { a, kafka, topic } = yield* alone(brokers, 3)
             yield* kafka.promise(() => kafka.admin.deleteTopics({ topics: [topic] }))
             let refused = yield* a.commit(0, 1n)
             while (refused.outcome === "committed") refused = yield* a.commit(0, 1n)
