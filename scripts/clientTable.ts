@@ -27,7 +27,7 @@ export interface Cell {
 
 /** Suites of clients are named so. */
 const named = /^([\w-]+): (.+)$/
-const noReason = "left out of this run"
+const noReason = "left out of this run, by a pattern or for want of a Kafka"
 
 /** One for each suite of each client, in the order in which they were found. */
 export const cellsOf = (report: Report, clients: ReadonlyArray<string>): ReadonlyArray<Cell> => {

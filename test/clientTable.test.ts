@@ -51,7 +51,7 @@ describe("the table of suites and clients", () => {
       "topics  2 run, 1 failed, 1 skipped  0 run, 2 skipped",
       "only for one: groups",
       "skipped: one: topics: they cannot (stay)",
-      "skipped: two: topics: left out of this run (2 tests)"
+      "skipped: two: topics: left out of this run, by a pattern or for want of a Kafka (2 tests)"
     ])
   })
 
