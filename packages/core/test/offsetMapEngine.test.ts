@@ -74,7 +74,7 @@ describe("what is done behind a gap", () => {
         assert.strictEqual(w.committed(), 12_000)
         assert.strictEqual(w.kafka.committedUnsafe("g", "t", 0)!.metadata, "")
       }),
-    30_000
+    120_000
   )
 
   it.effect("I3: a second life runs what was in flight and what finished after the last map, and nothing else", () =>
@@ -296,7 +296,7 @@ describe("what is done behind a gap", () => {
           yield* pass(1_000)
           assert.deepStrictEqual(b.desk.started, ["0:5", "0:6", "0:7"])
         }),
-      30_000
+      120_000
     )
   }
 })
@@ -350,7 +350,7 @@ describe("maps that are too large", () => {
         assert.strictEqual(lastEntry(s).offset, 1_600n * 50n)
         assert.deepStrictEqual((yield* s.consumer.snapshot).outcomes, ended({ handled: 1_600 }))
       }),
-    30_000
+    120_000
   )
 
   it.effect("D16: at a revoke the map that is too large is cut, not left out", () =>
@@ -402,7 +402,7 @@ describe("maps that are too large", () => {
         assert.strictEqual(refused().length, before, "learned once for the session, not by each partition")
         assert.isAbove(said(0, 16, w.kafka.committedUnsafe("g", "t", 0)!.metadata).length, 2)
       }),
-    30_000
+    120_000
   )
 
   it.effect("D19: a broker that takes no metadata at all", () =>
