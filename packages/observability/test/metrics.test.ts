@@ -1,11 +1,15 @@
 import { FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
+import type { PartitionSnapshot } from "@concurrent-kafka/core/Snapshot"
 import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
+import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
 import { Boom, Desk, pass, type World, world } from "../../core/test/harness.ts"
 import { Letters } from "../../core/test/letters.ts"
 import { at, outcomes, scripted } from "../../core/test/script.ts"
+import { seriesOf } from "../src/internal/series.ts"
 import { Observability } from "../src/index.ts"
 import { samplesOf, valueOf } from "./exposition.ts"
 import { type Endpoints, endpoints } from "./http.ts"
@@ -295,6 +299,40 @@ describe("metrics", () => {
       assert.strictEqual(valueOf(text, `${ours}permits`), 6)
       assert.strictEqual(valueOf(text, `${ours}assigned_partitions`), 3)
       yield* member.desk.finishAll()
+    })
+  )
+
+  it.effect("what two members show of one partition counts once, as the newer owner has it", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+      // what it lags behind is not known before the first chunk
+      const text = (partitions: (old: PartitionSnapshot) => ReadonlyArray<PartitionSnapshot>) =>
+        Effect.map(s.consumer.snapshot, (snapshot) => {
+          const registry = seriesOf(
+            [{ ...snapshot, partitions: partitions(snapshot.partitions[0]!) }],
+            undefined,
+            200,
+            Context.empty()
+          )
+          return PrometheusMetrics.formatUnsafe(Context.make(Metric.MetricRegistry, registry))
+        })
+      const unknown = yield* text((old) => [old])
+      assert.isUndefined(valueOf(unknown, `${ours}partition_lag_offsets`))
+      assert.isUndefined(valueOf(unknown, `${ours}topic_lag_offsets`))
+      assert.strictEqual(valueOf(unknown, `${ours}partition_uncommitted_offsets`), 0)
+      yield* s.session.chunk(0, 1, 0, 10)
+      for (const turned of [false, true]) {
+        const both = yield* text((old) => {
+          const newer = { ...old, epoch: 2, committed: 4n, committable: 4n, buffered: 0, running: 1 }
+          return turned ? [newer, old] : [old, newer]
+        })
+        assert.strictEqual(valueOf(both, `${ours}topic_lag_offsets`), 6)
+        assert.strictEqual(valueOf(both, `${ours}partition_lag_offsets`), 6)
+        assert.strictEqual(valueOf(both, `${ours}in_flight_records`), 1)
+        assert.strictEqual(valueOf(both, `${ours}assigned_partitions`), 1)
+      }
+      yield* s.desk.finishAll()
     })
   )
 

@@ -57,7 +57,7 @@ export const consumerFamilies = {
 /** with OpenTelemetry's attributes as labels, and `consumer` */
 export const messagingFamilies = {
   consumed: Metric.counter("messaging_client_consumed_messages_total", {
-    description: "Records given to a handler, each counted once.",
+    description: "Records given to a handler, retries aside.",
     incremental: true
   }),
   handlerTime: histogram(
