@@ -53,6 +53,17 @@ describe("concurrent-kafka-sticky", () => {
     assert.strictEqual(size(result.get("b")), 6)
   })
 
+  it("takes from each no more than it has too much, and gives nobody another's for its own", () => {
+    const owners = [0, 1, 2, 3].map((i) => Array.from({ length: 6 }, (_, p) => i * 6 + p))
+    const members = owners.map((t, i) => member(`m${i}`, ["t"], { generation: 3, owned: { t } }))
+    const result = assignSticky([...members, member("m4", ["t"]), member("m5", ["t"])], () => 24)
+    owners.forEach((own, i) => {
+      const now = result.get(`m${i}`)!["t"]!
+      assert.strictEqual(now.length, 4)
+      assert.includeMembers(own, [...now])
+    })
+  })
+
   it("the highest generation wins where two claim the same, whatever their order", () => {
     const old = { generation: 4, owned: { t: [0, 1] } }
     const recent = { generation: 5, owned: { t: [0, 1] } }
@@ -144,11 +155,11 @@ describe("user data", () => {
 })
 
 describe("as the protocol wants it", () => {
-  it("offers the sticky assigner first, then the one that plain kafkajs members have", () => {
+  it("offers the sticky assigner first, then the one that plain kafkajs members have, then that of cooperative ones", () => {
     const offered = protocols(["t"], { generation: 1, owned: {} })
     assert.deepStrictEqual(
       offered.map(({ name }) => name),
-      ["concurrent-kafka-sticky", "RoundRobinAssigner"]
+      ["concurrent-kafka-sticky", "RoundRobinAssigner", "concurrent-kafka-cooperative"]
     )
   })
 
@@ -195,7 +206,8 @@ describe("as the protocol wants it", () => {
       MemberMetadata.encode({ version: 0, topics, userData })
     )
     const later = Buffer.concat([MemberMetadata.encode({ version: 3, topics, userData }), Buffer.alloc(9)])
-    assert.deepStrictEqual(decodeSubscription(later), { topics, userData })
+    const { topics: theirTopics, userData: theirData } = decodeSubscription(later)
+    assert.deepStrictEqual([theirTopics, theirData], [topics, userData])
     for (const assignment of [{}, { t: [] }, { t: [0, 7, 70_000], "\u00e4.b": [1] }] as ReadonlyArray<Assignment>) {
       const theirs = MemberAssignment.encode({
         version: 0,

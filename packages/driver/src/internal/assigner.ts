@@ -1,17 +1,23 @@
 /**
- * `concurrent-kafka-sticky`: every member keeps what it owns as far as balance allows.
+ * `concurrent-kafka-sticky` and `concurrent-kafka-cooperative`: every member keeps what it owns as far as balance allows.
  *
- * What a member owns is told in the user data of its JoinGroup, as JSON with a version and the generation it was owned in:
- * - the highest generation wins where two members claim a partition (one of them has slept through a generation);
- * - user data that cannot be read, or of another version, owns nothing.
+ * What a member owns is told in its JoinGroup with the generation that it was owned in: with the first name in the user data, as JSON with
+ * a version; with the second in the subscription itself, where the protocol has a place for it.
+ * - The highest generation wins where two members claim a partition (one of them has slept through a generation).
+ * - What cannot be read, or is user data of another version, owns nothing.
+ *
+ * Members of the first kind know the second one too: a group where some are cooperative has that in common, so that it can change from one
+ * to the other member by member.
  *
  * A claim decides only about who is given a partition. Whether the owner may go on where it was is decided by the session
  * from generations and committed offsets; here nothing is trusted for that.
  */
 import type { MemberOfGroup } from "../Broker.ts"
-import { type Assignment, decodeSubscription, encodeAssignment, encodeSubscription } from "./groupData.ts"
+import { type Assignment, decodeSubscription, encodeAssignment, encodeOwning, encodeSubscription } from "./groupData.ts"
+import { another, withhold } from "./withholding.ts"
 
 export const stickyName = "concurrent-kafka-sticky"
+export const cooperativeName = "concurrent-kafka-cooperative"
 export const roundRobinName = "RoundRobinAssigner"
 
 export interface Claim {
@@ -46,20 +52,25 @@ interface Subscriber extends Claim {
 
 const subscriber = (member: MemberOfGroup): Subscriber => {
   try {
-    const { topics, userData } = decodeSubscription(member.memberMetadata)
-    return { memberId: member.memberId, topics: new Set(topics), ...decodeClaim(userData) }
+    const { generation, owned, topics, userData } = decodeSubscription(member.memberMetadata)
+    const claim = userData?.length === 0 ? { generation, owned } : decodeClaim(userData)
+    return { memberId: member.memberId, topics: new Set(topics), ...claim }
   } catch {
     return { memberId: member.memberId, topics: new Set(), ...nothing }
   }
 }
 
-/** Both assigners in the order of preference, as JoinGroup wants them. */
-export const protocols = (
-  topics: ReadonlyArray<string>,
-  claim: Claim
-): ReadonlyArray<{ readonly name: string; readonly metadata: Buffer }> => [
+/** As JoinGroup wants them, in the order of preference. */
+export type Protocols = ReadonlyArray<{ readonly name: string; readonly metadata: Buffer }>
+
+export const cooperativeProtocols = (topics: ReadonlyArray<string>, { generation, owned }: Claim): Protocols => [
+  { name: cooperativeName, metadata: encodeOwning(topics, owned, generation) }
+]
+
+export const protocols = (topics: ReadonlyArray<string>, claim: Claim): Protocols => [
   { name: stickyName, metadata: encodeSubscription(topics, encodeClaim(claim)) },
-  { name: roundRobinName, metadata: encodeSubscription(topics, Buffer.alloc(0)) }
+  { name: roundRobinName, metadata: encodeSubscription(topics, Buffer.alloc(0)) },
+  ...cooperativeProtocols(topics, claim)
 ]
 
 /** All topics that any member is subscribed to. */
@@ -92,7 +103,7 @@ export const assignSticky = (
     for (const [topic, partitions] of Object.entries(member.owned)) {
       if (!member.topics.has(topic)) continue
       for (const partition of partitions) {
-        if (partition >= (count.get(topic) ?? 0)) continue
+        if (partition < 0 || partition >= (count.get(topic) ?? 0)) continue
         const key = `${topic}/${partition}`
         const other = claims.get(key)
         if (other === undefined || member.generation > other.member.generation)
@@ -115,18 +126,23 @@ export const assignSticky = (
     }
   }
 
-  for (let moved = true; moved;) {
-    moved = false
-    for (const rich of [...members].sort((a, b) => b.has.length - a.has.length)) {
+  // one at a time from whoever has most then: who gave up several at once would give more than it has to, and be given others for it
+  const moveOne = (): boolean => {
+    for (const rich of members.toSorted((a, b) => b.has.length - a.has.length)) {
+      const seen = new Set<string>()
       for (let i = rich.has.length - 1; i >= 0; i--) {
-        const poor = least(rich.has[i]!.topic)
-        if (poor !== undefined && rich.has.length - poor.has.length >= 2) {
-          poor.has.push(...rich.has.splice(i, 1))
-          moved = true
-        }
+        const { topic } = rich.has[i]!
+        if (seen.has(topic)) continue
+        seen.add(topic)
+        const poor = least(topic)
+        if (poor === undefined || rich.has.length - poor.has.length < 2) continue
+        poor.has.push(...rich.has.splice(i, 1))
+        return true
       }
     }
+    return false
   }
+  while (moveOne());
 
   return new Map(
     members.map((member) => {
@@ -172,6 +188,14 @@ export const assign = (
   if (protocol === stickyName) {
     const result = assignSticky(members.map(subscriber), partitionsOf)
     return [...result].map(([memberId, assignment]) => ({ memberId, memberAssignment: encodeAssignment(assignment) }))
+  }
+  if (protocol === cooperativeName) {
+    const subscribers = members.map(subscriber)
+    const { again, assignments } = withhold(subscribers, assignSticky(subscribers, partitionsOf), partitionsOf)
+    return [...assignments].map(([memberId, assignment]) => ({
+      memberId,
+      memberAssignment: encodeAssignment(assignment, again ? another : undefined)
+    }))
   }
   if (protocol === roundRobinName) {
     const result = assignInTurn(members, ownTopics, partitionsOf)

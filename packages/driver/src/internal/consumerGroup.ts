@@ -22,7 +22,6 @@
  *
  * What is held without a break needs no look at its committed offset when others come: nobody else could commit for it.
  */
-import type { AssignedPartition } from "@concurrent-kafka/core/ConsumerSession"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -30,7 +29,7 @@ import { randomUUID } from "node:crypto"
 import type { ConsumerGroupHeartbeatAnswer, TopicIdPartitions } from "../Broker.ts"
 import { fromCode, isFatal } from "./classify.ts"
 import { codeName } from "./codes.ts"
-import { fenced, hold, readCommitted } from "./handover.ts"
+import { announceAll, endGone, fenced, hold, readCommitted } from "./handover.ts"
 import { keyOf } from "./offsets.ts"
 import { ask, backoff, epochOf, makeOwned, type Owned, type SessionState } from "./state.ts"
 
@@ -272,25 +271,12 @@ const changes = (state: SessionState, wanted: Wanted): Effect.Effect<never, Kafk
     }
   })
 
-/**
- * Gives up what is not ours any more; the next heartbeat says so.
- *
- * The broker takes back a topic that was deleted as it does one that goes to another member. Of that one nothing may be committed any
- * more: a commit names the topic, and would be taken for the next one of that name. So it is asked first what has become of them.
- */
+/** Gives up what is not ours any more; the next heartbeat says so. */
 const release = (state: SessionState, wanted: Wanted, known: ReadonlySet<string>): Effect.Effect<void> =>
   Effect.gen(function* () {
-    const topics = [...new Set(going(state, wanted).map(({ topic }) => topic))]
-    // without an answer nothing can be committed either
-    yield* Effect.ignore(ask(() => state.cluster.refresh(topics)))
+    yield* endGone(state, () => going(state, wanted))
     // thrown out meanwhile: there is nothing any more
     if (wanted.assignment === undefined) return
-    for (const one of going(state, wanted)) {
-      const why = gone(state, one)
-      if (why === undefined) continue
-      state.gone(why, (o) => o === one)
-      state.look.openUnsafe()
-    }
     const leaving = going(state, wanted)
     const end = yield* hold(state, leaving.filter(({ announced }) => announced).map(epochOf), true)
     if (end === "evicted") return
@@ -303,19 +289,11 @@ const release = (state: SessionState, wanted: Wanted, known: ReadonlySet<string>
       untold ||= now !== one
       state.owned.delete(key)
     }
-    if (untold) assigned(state, known, new Set())
+    if (untold) announceAll(state, known, new Set())
     state.beat.openUnsafe()
     // what came meanwhile is looked at now
     state.rejoin.openUnsafe()
   })
-
-/** What the metadata say of a partition that the broker has taken back. */
-const gone = (state: SessionState, { partition, topic, topicId }: Owned): "deleted" | "recreated" | undefined => {
-  const found = state.cluster.metadata.topics.get(topic)
-  if (found?.code === "UNKNOWN_TOPIC_OR_PARTITION") return "deleted"
-  if (found?.code !== "NONE") return undefined
-  return found.id !== topicId || !found.leaders.has(partition) ? "recreated" : undefined
-}
 
 /** Reads where what has come begins, and announces it. */
 const acquire = (state: SessionState, wanted: Wanted, known: Set<string>): Effect.Effect<void, KafkaClientError> =>
@@ -339,28 +317,11 @@ const acquire = (state: SessionState, wanted: Wanted, known: Set<string>): Effec
       one.committed = committed.get(key)
       one.announced = true
     }
-    assigned(state, known, new Set(fresh))
+    announceAll(state, known, new Set(fresh))
     // what was claimed meanwhile comes next
     state.rejoin.openUnsafe()
     state.wakeFetch()
   })
-
-/** All of ours of which it is known where it begins. */
-const assigned = (state: SessionState, known: ReadonlySet<string>, fresh: ReadonlySet<Owned>): void => {
-  const all: Array<AssignedPartition> = []
-  for (const owned of state.owned.values()) {
-    if (!owned.announced) continue
-    all.push({
-      ...epochOf(owned),
-      retained: !fresh.has(owned),
-      committed: owned.committed,
-      topicCommitted: owned.committed !== undefined || known.has(owned.topic)
-    })
-  }
-  state.phase = "member"
-  state.announcedGeneration = state.generation
-  state.offer({ _tag: "Assigned", all })
-}
 
 /** There is something for us that has no name here, or was gone. When it has one, the answer of the next heartbeat brings it. */
 const lookUp = (state: SessionState, wanted: Wanted): Effect.Effect<void, KafkaClientError> =>

@@ -3,7 +3,7 @@
  * what the group has committed is read before those that come are announced.
  */
 import type { TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
-import type { Committed, EpochPartition } from "@concurrent-kafka/core/ConsumerSession"
+import type { AssignedPartition, Committed, EpochPartition } from "@concurrent-kafka/core/ConsumerSession"
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -11,7 +11,7 @@ import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import { fromCode } from "./classify.ts"
 import { fetchCommitted, keyOf } from "./offsets.ts"
-import { persist, type SessionState } from "./state.ts"
+import { ask, epochOf, type Owned, persist, type SessionState } from "./state.ts"
 
 /** Another member has our instance id. It ends us, and we do not take it back: two of them would throw each other out for ever. */
 export const fenced = ({ settings: { groupId, instanceId } }: SessionState): KafkaClientError =>
@@ -56,6 +56,50 @@ export const hold = (
       )
     )
   })
+
+/**
+ * Ends what is not there any more of what should be given up, before anything of it is committed.
+ *
+ * A topic that was deleted is taken back as one is that goes to another member. Of that one nothing may be committed any more: a commit
+ * names the topic, and would be taken for the next one of that name. So the brokers are asked first what has become of them.
+ */
+export const endGone = (state: SessionState, leaving: () => ReadonlyArray<Owned>): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    // without an answer nothing can be committed either
+    yield* Effect.ignore(ask(() => state.cluster.refresh([...new Set(leaving().map(({ topic }) => topic))])))
+    for (const one of leaving()) {
+      const why = whyGone(state, one)
+      if (why === undefined) continue
+      state.gone(why, (o) => o === one)
+      state.look.openUnsafe()
+    }
+  })
+
+/** What the metadata say of a partition that is taken back; without topic ids a topic that was created again cannot be told. */
+const whyGone = (state: SessionState, { partition, topic, topicId }: Owned): "deleted" | "recreated" | undefined => {
+  const found = state.cluster.metadata.topics.get(topic)
+  if (found?.code === "UNKNOWN_TOPIC_OR_PARTITION") return "deleted"
+  if (found?.code !== "NONE") return undefined
+  const isOther = topicId !== undefined && found.id !== undefined && found.id !== topicId
+  return isOther || !found.leaders.has(partition) ? "recreated" : undefined
+}
+
+/** `Assigned`, of all of ours of which it is known where it begins. */
+export const announceAll = (state: SessionState, known: ReadonlySet<string>, fresh: ReadonlySet<Owned>): void => {
+  const all: Array<AssignedPartition> = []
+  for (const owned of state.owned.values()) {
+    if (!owned.announced) continue
+    all.push({
+      ...epochOf(owned),
+      retained: !fresh.has(owned),
+      committed: owned.committed,
+      topicCommitted: owned.committed !== undefined || known.has(owned.topic)
+    })
+  }
+  state.phase = "member"
+  state.announcedGeneration = state.generation
+  state.offer({ _tag: "Assigned", all })
+}
 
 export interface CommittedOffsets {
   /** by topic and partition, as `keyOf` has it */

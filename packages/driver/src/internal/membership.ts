@@ -1,5 +1,6 @@
 /**
- * The membership under the classic protocol: one generation after the other, until it is interrupted.
+ * The membership under the classic protocol: one generation after the other, until it is interrupted. Here is the eager one, and what the
+ * cooperative one (`cooperative.ts`) does as well: joining, leading, heartbeats.
  *
  * A generation, in order:
  * 1. *hold*: when something is owned, `Revoking` is offered and waited for, while heartbeats keep the old generation alive;
@@ -12,19 +13,22 @@
  * Invariants:
  * - Nothing is called retained over a generation that this member has not held it in ("a missed generation gives new epochs").
  * - Nothing is committed between JoinGroup and `Assigned` ("commits wait for the new assignment").
+ * - In a group with cooperative members, too, nobody else gets what this one claims: it joins again without what it was not given ("a
+ *   group changes from eager to cooperative members, and back, one by one").
  * - A member id is never thrown away unless the coordinator has forgotten it, or a ghost would hold up the group.
  * - Who has lost its instance id to another member ends, and does not take it back ("D36: an instance id that is used twice").
  */
 import type { AssignedPartition } from "@concurrent-kafka/core/ConsumerSession"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Effect from "effect/Effect"
-import { assign, protocols, roundRobinName, stickyName, subscribedTopics } from "./assigner.ts"
+import * as Assigner from "./assigner.ts"
 import { fromCode, isFatal } from "./classify.ts"
 import { codeName } from "./codes.ts"
-import { type Assignment, decodeAssignment } from "./groupData.ts"
+import { type Assignment, readAssignment } from "./groupData.ts"
 import { fenced, hold, readCommitted } from "./handover.ts"
 import { keyOf } from "./offsets.ts"
 import { ask, backoff, epochOf, makeOwned, type Owned, type SessionState, written } from "./state.ts"
+import { isAnother } from "./withholding.ts"
 
 const source = "group"
 
@@ -44,11 +48,29 @@ export interface Leadership {
   layout: Layout | undefined
 }
 
+/** How a member takes part in the generations of its group. */
+export interface Way {
+  /** What it offers, with what it claims. */
+  readonly protocols: (state: SessionState) => Assigner.Protocols
+  /** What it was given becomes its own. Returns what it has claimed and was not given. */
+  readonly take: (state: SessionState, assignment: Assignment) => ReadonlyArray<Owned>
+}
+
+/** A generation that this member is in. */
+export interface Joined {
+  readonly protocol: string
+  readonly leaving: ReadonlyArray<Owned>
+  /** something was withheld: another generation has to follow */
+  readonly another: boolean
+}
+
+const eager: Way = {
+  protocols: (state) => Assigner.protocols(state.settings.topics, claimOf(state)),
+  take: (state, assignment) => reconcile(state, assignment)
+}
+
 export const membership = (state: SessionState, leadership: Leadership): Effect.Effect<never, KafkaClientError> =>
   Effect.gen(function* () {
-    let failures = 0
-    /** joins in a row that only lead to the next */
-    let repeated = 0
     let held = false
     while (true) {
       state.rejoin.closeUnsafe()
@@ -57,8 +79,41 @@ export const membership = (state: SessionState, leadership: Leadership): Effect.
         yield* hold(state, state.announced(), false)
         held = true
       }
+      const { another, leaving, protocol } = yield* joining(state, leadership, eager)
+      // heartbeats go on while the committed offsets are read; a new rebalance meanwhile makes them worthless
+      const announced = yield* Effect.raceFirst(announce(state), Effect.as(state.rejoin.await, false))
+      if (!announced) continue
+      held = false
+      // what was claimed and not given again goes to nobody before it is claimed no more
+      if (leaving.length > 0 && protocol === Assigner.cooperativeName) continue
+      yield* nextRebalance(state, another)
+    }
+  })
+
+/**
+ * Until the group rebalances. A generation that withheld something is followed by another one, which begins with who has given that up.
+ * Should that one be gone without anybody noticing, as a static member is, any other begins it.
+ */
+export const nextRebalance = (state: SessionState, another: boolean): Effect.Effect<unknown> => {
+  const { heartbeatInterval, revokeTimeout } = state.settings
+  const next = state.rejoin.await
+  return another ? Effect.timeoutOption(next, revokeTimeout + 3 * heartbeatInterval) : next
+}
+
+/** Joins until it is in a generation and has heard what it was given. */
+export const joining = (
+  state: SessionState,
+  leadership: Leadership,
+  way: Way
+): Effect.Effect<Joined, KafkaClientError> =>
+  Effect.gen(function* () {
+    let failures = 0
+    /** joins in a row that only lead to the next */
+    let repeated = 0
+    while (true) {
+      state.rejoin.closeUnsafe()
       state.phase = "joining"
-      const step = yield* Effect.result(join(state, leadership))
+      const step = yield* Effect.result(join(state, leadership, way))
       if (step._tag === "Failure") {
         if (isFatal(step.failure)) return yield* step.failure
         state.failed(source, step.failure)
@@ -70,22 +125,22 @@ export const membership = (state: SessionState, leadership: Leadership): Effect.
         if (++repeated > 3) yield* Effect.sleep(backoff(repeated - 3))
         continue
       }
-      failures = 0
-      repeated = 0
       state.works(source)
-      // heartbeats go on while the committed offsets are read; a new rebalance meanwhile makes them worthless
-      const announced = yield* Effect.raceFirst(announce(state), Effect.as(state.rejoin.await, false))
-      if (!announced) continue
-      held = false
-      yield* state.rejoin.await
+      return step.success
     }
   })
 
-const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assigned" | "again", KafkaClientError> =>
+const join = (
+  state: SessionState,
+  leadership: Leadership,
+  way: Way
+): Effect.Effect<Joined | "again", KafkaClientError> =>
   Effect.gen(function* () {
     const { groupId, instanceId: groupInstanceId, rebalanceTimeout, sessionTimeout, topics } = state.settings
     const coordinator = yield* ask(() => state.findCoordinator())
     state.joinUnderWay = true
+    const groupProtocols = way.protocols(state)
+    const names = groupProtocols.map(({ name }) => name).join(", ")
     const joined = yield* ask(() =>
       state.cluster.use(coordinator, "join the group", (broker) =>
         broker.joinGroup({
@@ -94,7 +149,7 @@ const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assig
           rebalanceTimeout,
           memberId: state.memberId,
           groupInstanceId,
-          groupProtocols: protocols(topics, claimOf(state))
+          groupProtocols
         })
       )
     )
@@ -103,18 +158,18 @@ const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assig
       state.memberId = joined.memberId
       return "again"
     }
-    if (joinCode !== "NONE") return yield* refused(state, joinCode, "join")
+    if (joinCode !== "NONE") return yield* refused(state, joinCode, "join", names)
     state.memberId = joined.memberId
     state.generation = joined.generationId
 
     leadership.layout = undefined
-    let groupAssignment: NonNullable<ReturnType<typeof assign>> = []
+    let groupAssignment: NonNullable<ReturnType<typeof Assigner.assign>> = []
     if (joined.leaderId === joined.memberId) {
-      const all = subscribedTopics(joined.members)
+      const all = Assigner.subscribedTopics(joined.members)
       yield* ask(() => state.cluster.refresh(all))
       const layout = layoutOf(state, all)
       const sizeOf = (topic: string) => layout.get(topic)?.partitions ?? 0
-      const assigned = assign(joined.groupProtocol, joined.members, topics, sizeOf)
+      const assigned = Assigner.assign(joined.groupProtocol, joined.members, topics, sizeOf)
       // the coordinator chooses among what all have offered; nobody else's can come out
       if (assigned === undefined) return yield* fromCode("INCONSISTENT_GROUP_PROTOCOL", `lead group ${groupId}`)
       groupAssignment = assigned
@@ -138,9 +193,12 @@ const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assig
       )
     )
     const syncCode = codeName(synced.errorCode)
-    if (syncCode !== "NONE") return yield* refused(state, syncCode, "sync")
-    reconcile(state, yield* readAssignment(groupId, synced.memberAssignment))
-    return "assigned" as const
+    if (syncCode !== "NONE") return yield* refused(state, syncCode, "sync", names)
+    const { assignment, userData } = yield* readable(groupId, synced.memberAssignment, names)
+    const leaving = way.take(state, assignment)
+    // what heartbeats said of the generation before is answered by this one
+    state.rejoin.closeUnsafe()
+    return { protocol: joined.groupProtocol, leaving, another: isAnother(userData) }
   }).pipe(
     // left meanwhile: LeaveGroup would wait behind a request that the broker keeps until the others have joined
     Effect.onInterrupt(() => Effect.sync(() => state.dropCoordinator(state.coordinator))),
@@ -152,17 +210,26 @@ const join = (state: SessionState, leadership: Leadership): Effect.Effect<"assig
   )
 
 /** The leader has written it, and may be anybody who calls his assigner as one of ours. */
-const readAssignment = (groupId: string, data: Buffer): Effect.Effect<Assignment, KafkaClientError> =>
+const readable = (
+  groupId: string,
+  data: Buffer,
+  names: string
+): Effect.Effect<ReturnType<typeof readAssignment>, KafkaClientError> =>
   Effect.try({
-    try: () => decodeAssignment(data),
+    try: () => readAssignment(data),
     catch: () =>
       new KafkaClientError({
         reason: "ProtocolMismatch",
-        detail: `the leader of group ${groupId} assigns what cannot be read; all members need ${stickyName} or ${roundRobinName}`
+        detail: `the leader of group ${groupId} assigns what cannot be read; all members need one of ${names}`
       })
   })
 
-const refused = (state: SessionState, code: string, what: "join" | "sync"): Effect.Effect<"again", KafkaClientError> =>
+const refused = (
+  state: SessionState,
+  code: string,
+  what: "join" | "sync",
+  names: string
+): Effect.Effect<"again", KafkaClientError> =>
   Effect.suspend(() => {
     const { groupId } = state.settings
     switch (code) {
@@ -183,7 +250,7 @@ const refused = (state: SessionState, code: string, what: "join" | "sync"): Effe
         return Effect.fail(
           fromCode(
             code,
-            `group ${groupId} is used with other assigners or another protocol than ours (${stickyName}, ${roundRobinName}); ` +
+            `group ${groupId} is used with other assigners or another protocol than ours (${names}); ` +
               "all members need one in common"
           )
         )
@@ -193,7 +260,7 @@ const refused = (state: SessionState, code: string, what: "join" | "sync"): Effe
   })
 
 /** What we hold, announced or not: who is given it has nothing to do with whether it is retained. */
-const claimOf = (state: SessionState) => {
+export const claimOf = (state: SessionState) => {
   // without a prototype: a topic may be called "constructor"
   const owned: Record<string, Array<number>> = Object.create(null)
   let generation = -1
@@ -211,7 +278,7 @@ const claimOf = (state: SessionState) => {
  * The event order that leads there: our SyncGroup is late, the others get theirs and work, one leaves, the group
  * rebalances, and the sticky assigner gives back to us what we claim.
  */
-const reconcile = (state: SessionState, assignment: Assignment): void => {
+const reconcile = (state: SessionState, assignment: Assignment): ReadonlyArray<Owned> => {
   const { cluster, generation, owned } = state
   const keep = new Map<string, Owned>()
   for (const topic of state.settings.topics) {
@@ -227,10 +294,10 @@ const reconcile = (state: SessionState, assignment: Assignment): void => {
       }
     }
   }
+  const leaving = [...owned].filter(([key]) => !keep.has(key)).map(([, o]) => o)
   owned.clear()
   for (const [key, o] of keep) owned.set(key, o)
-  // what heartbeats said of the generation before is answered by this one
-  state.rejoin.closeUnsafe()
+  return leaving
 }
 
 /**
