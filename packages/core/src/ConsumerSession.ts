@@ -60,6 +60,14 @@ export interface MembershipOptions {
    * cannot.
    */
   readonly groupProtocol?: "classic" | "consumer" | undefined
+  /**
+   * How partitions are given out under the classic protocol. Default `"sticky"`: a rebalance is eager, all members drain and join again,
+   * and what they get back goes on. With `"cooperative-sticky"` (KIP-429) a member keeps what it has while the group rebalances, and only
+   * what goes to others is drained and revoked, in a second round; commits wait until the group has joined. A group changes from one to
+   * the other, and back, member by member. Under `groupProtocol: "consumer"` the broker assigns, and none can be given. Java:
+   * `partition.assignment.strategy`.
+   */
+  readonly assignor?: "sticky" | "cooperative-sticky" | undefined
 }
 
 /**
@@ -93,6 +101,8 @@ export interface SessionSettings {
   readonly instanceId?: string | undefined
   /** Not given: the client's own, which with real brokers is the classic one. */
   readonly groupProtocol?: "classic" | "consumer" | undefined
+  /** Not given: `"sticky"`. */
+  readonly assignor?: "sticky" | "cooperative-sticky" | undefined
 }
 
 /**

@@ -78,6 +78,8 @@ export interface Capabilities {
   readonly perPartitionCommitResult: boolean
   readonly staticMembership: boolean
   readonly groupProtocols: ReadonlyArray<"classic" | "consumer">
+  /** Of the classic protocol. */
+  readonly assignors: ReadonlyArray<"sticky" | "cooperative-sticky">
   /** Milliseconds after which a request without an answer is given up, and after which the broker can no longer apply it. */
   readonly requestTimeout: number
 }

@@ -69,6 +69,9 @@ const wrong: ReadonlyArray<readonly [option: string, options: object, accepted: 
   ["instanceId", { instanceId: "" }, "a name of 1 to 249 characters"],
   ["instanceId", { instanceId: "pod/1" }, "a name of 1 to 249 characters"],
   ["groupProtocol", { groupProtocol: "KIP-848" }, '"classic" or "consumer"'],
+  ["assignor", { assignor: "range" }, '"sticky" or "cooperative-sticky"'],
+  ["assignor", { assignor: "sticky", groupProtocol: "consumer" }, "there the broker assigns"],
+  ["assignor", { assignor: "cooperative-sticky", groupProtocol: "consumer" }, "there the broker assigns"],
   ["headerFilter.header", { headerFilter: { header: "", equals: "x" } }, "not empty"],
   ["headerFilter.equals", { headerFilter: { header: "h", equals: "" } }, "not empty"],
   ["health.readyNeeds", { health: { readyNeeds: ["sick"] } }, "stuck"],
@@ -139,6 +142,8 @@ describe("options", () => {
           headerFilter: () => true,
           health: { readyNeeds: ["stuck"], liveNeeds: [] }
         },
+        { assignor: "sticky" },
+        { assignor: "cooperative-sticky", groupProtocol: "classic" },
         { concurrency: "unbounded", headerFilter: { header: "h", equals: "v" } }
       ]) {
         const exit = yield* build(options)

@@ -42,6 +42,7 @@ const capabilities: Capabilities = {
   perPartitionCommitResult: true,
   staticMembership: false,
   groupProtocols: ["classic"],
+  assignors: ["sticky"],
   requestTimeout: 30_000
 }
 

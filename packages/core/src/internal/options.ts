@@ -104,7 +104,14 @@ export const validateSession = (options: SessionOptions): Effect.Effect<SessionS
       groupProtocol:
         options.groupProtocol === undefined
           ? undefined
-          : oneOf("groupProtocol", options.groupProtocol, "classic", ["classic", "consumer"])
+          : oneOf("groupProtocol", options.groupProtocol, "classic", ["classic", "consumer"]),
+      assignor:
+        options.assignor === undefined
+          ? undefined
+          : oneOf("assignor", options.assignor, "sticky", ["sticky", "cooperative-sticky"])
+    }
+    if (settings.groupProtocol === "consumer" && settings.assignor !== undefined) {
+      refuse("assignor", settings.assignor, 'nothing beside groupProtocol "consumer": there the broker assigns')
     }
     if (settings.heartbeatInterval * 3 > settings.sessionTimeout) {
       refuse(

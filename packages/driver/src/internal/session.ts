@@ -24,6 +24,7 @@ import { commitOutcome, fromCode, isFatal, topicMissing } from "./classify.ts"
 import type { Cluster } from "./cluster.ts"
 import { codeName } from "./codes.ts"
 import { consumerGroup } from "./consumerGroup.ts"
+import { cooperative } from "./cooperative.ts"
 import { fetcher } from "./fetcher.ts"
 import { heartbeats, type Leadership, membership } from "./membership.ts"
 import { byTopic, isolationLevel, keyOf, logOffsets } from "./offsets.ts"
@@ -33,15 +34,16 @@ import type { Broker, Connector } from "../Broker.ts"
 
 export const capabilities = (
   requestTimeout: number,
-  { groupProtocol }: SessionSettings,
+  { assignor, groupProtocol }: SessionSettings,
   { groupProtocols, staticMembership }: Pick<Connector, "groupProtocols" | "staticMembership">
 ): Capabilities => ({
   awaitedRevoke: true,
-  incremental: groupProtocol === "consumer",
+  incremental: groupProtocol === "consumer" || assignor === "cooperative-sticky",
   commitMetadata: true,
   perPartitionCommitResult: true,
   staticMembership,
   groupProtocols,
+  assignors: ["sticky", "cooperative-sticky"],
   requestTimeout
 })
 
@@ -174,7 +176,12 @@ const run = (state: SessionState, openCluster: () => Cluster): Effect.Effect<voi
       const member =
         state.settings.groupProtocol === "consumer"
           ? [consumerGroup(state)]
-          : [membership(state, leadership), heartbeats(state)]
+          : [
+              state.settings.assignor === "cooperative-sticky"
+                ? cooperative(state, leadership)
+                : membership(state, leadership),
+              heartbeats(state)
+            ]
       yield* Effect.all([...member, watcher(state, leadership), Deferred.await(state.failure)], {
         concurrency: "unbounded",
         discard: true

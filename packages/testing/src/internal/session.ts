@@ -31,6 +31,7 @@ export const capabilitiesOf = (client: ClientSettings): Capabilities => ({
   perPartitionCommitResult: client.perPartitionCommitResult,
   staticMembership: false,
   groupProtocols: ["classic", "consumer"],
+  assignors: ["sticky", "cooperative-sticky"],
   requestTimeout: client.requestTimeout
 })
 
@@ -56,8 +57,11 @@ export const logOffsets = (
   return all
 }
 
-const protocolOf = ({ groupProtocol }: SessionSettings): ClientSettings["protocol"] | undefined =>
-  groupProtocol === undefined ? undefined : groupProtocol === "consumer" ? "incremental" : "eager"
+/** What a session under cooperative rebalances is told is what one is told under KIP-848: who assigns makes no difference to it. */
+const protocolOf = ({ assignor, groupProtocol }: SessionSettings): ClientSettings["protocol"] | undefined => {
+  if (groupProtocol === "consumer" || assignor === "cooperative-sticky") return "incremental"
+  return groupProtocol === undefined && assignor === undefined ? undefined : "eager"
+}
 
 interface MetadataResponse {
   readonly error?: string | undefined

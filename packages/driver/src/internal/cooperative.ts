@@ -1,0 +1,118 @@
+/**
+ * The membership under the classic protocol with cooperative rebalances (KIP-429): a member keeps what it has while the group rebalances,
+ * and gives up only what goes to others.
+ *
+ * A generation, in order:
+ * 1. JoinGroup says what is owned. Records keep flowing; until SyncGroup is answered nothing is committed.
+ * 2. What was owned and is given again stays as it is; commits go out in the new generation.
+ * 3. Of what has come the committed offsets are read, then it is announced (`Assigned`): before what goes is drained, which it does not
+ *    have to wait for.
+ * 4. What was owned and is not given any more was withheld by the leader: nobody else has it. It is held (`Revoking`, exact) until the
+ *    engine has answered. Then the member joins again without it, and the next generation gives it to others.
+ * 5. Otherwise until the group rebalances.
+ *
+ * Invariants:
+ * - What is claimed is given to nobody else, and what is not claimed any more is not worked on ("only what moves is revoked, exactly, and
+ *   nothing comes twice").
+ * - Nothing is called retained, or committed, over a generation that this member has not seen the end of ("a missed generation retains
+ *   nothing").
+ * - A generation that withheld something is followed by another one, whoever has died meanwhile ("what a static member should have given
+ *   up before it went is given out").
+ *
+ * What is held without a break needs no look at its committed offset when others come: nobody else could commit for it.
+ */
+import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import * as Effect from "effect/Effect"
+import { cooperativeProtocols } from "./assigner.ts"
+import { announceAll, endGone, hold, readCommitted } from "./handover.ts"
+import { claimOf, joining, type Leadership, nextRebalance, type Way } from "./membership.ts"
+import { keyOf } from "./offsets.ts"
+import { epochOf, makeOwned, type Owned, type SessionState } from "./state.ts"
+
+export const cooperative = (state: SessionState, leadership: Leadership): Effect.Effect<never, KafkaClientError> =>
+  Effect.gen(function* () {
+    /** topics of which the group has committed something */
+    const known = new Set<string>()
+    while (true) {
+      const { another, leaving } = yield* joining(state, leadership, way)
+      // a new rebalance meanwhile: what has come is claimed by the next join, and read behind that
+      yield* Effect.raceFirst(acquire(state, known), state.rejoin.await)
+      if (leaving.length > 0) yield* release(state, leaving, known)
+      else yield* nextRebalance(state, another)
+    }
+  })
+
+const way: Way = {
+  // The generation that was heard of last, also of who owns nothing: a coordinator takes a follower that says what it has said before for
+  // one that has not heard the answer, and begins no generation.
+  protocols: (state) =>
+    cooperativeProtocols(state.settings.topics, { ...claimOf(state), generation: state.announcedGeneration }),
+
+  /**
+   * A generation that was missed in between may have given a partition to somebody else, and that one may have committed: then it goes
+   * without a word, and what comes back is another epoch. Otherwise what is not given any more is ours until we say so.
+   */
+  take: (state, assignment) => {
+    const { cluster, generation, owned } = state
+    const isUnbroken = ({ heldIn }: Owned) => generation === heldIn || generation === heldIn + 1
+    const given = new Set<string>()
+    for (const topic of state.settings.topics) {
+      for (const partition of assignment[topic] ?? []) {
+        const key = keyOf(topic, partition)
+        given.add(key)
+        const had = owned.get(key)
+        if (had !== undefined && isUnbroken(had)) had.heldIn = generation
+        else owned.set(key, makeOwned(topic, partition, generation, cluster.metadata.topics.get(topic)?.id))
+      }
+    }
+    const leaving: Array<Owned> = []
+    for (const [key, one] of owned) {
+      if (given.has(key)) continue
+      leaving.push(one)
+      if (one.announced && isUnbroken(one)) one.heldIn = generation
+      else owned.delete(key)
+    }
+    state.phase = "member"
+    state.announcedGeneration = generation
+    return leaving
+  }
+}
+
+/** Reads where what has come begins, and announces it with all that is there. */
+const acquire = (state: SessionState, known: Set<string>): Effect.Effect<void, KafkaClientError> =>
+  Effect.gen(function* () {
+    const { generation } = state
+    const fresh = [...state.owned.values()].filter(({ announced }) => !announced)
+    if (fresh.length > 0) {
+      const { committed, withOffset } = yield* readCommitted(state, fresh)
+      // thrown out meanwhile
+      if (state.generation !== generation) return
+      for (const topic of withOffset) known.add(topic)
+      for (const one of fresh) {
+        if (!state.isCurrent(one)) continue
+        one.committed = committed.get(keyOf(one.topic, one.partition))
+        one.topicId ??= state.cluster.metadata.topics.get(one.topic)?.id
+        one.announced = true
+      }
+    }
+    announceAll(state, known, new Set(fresh))
+    state.wakeFetch()
+  })
+
+/** Gives up what is not ours any more; the next join says so. */
+const release = (state: SessionState, leaving: ReadonlyArray<Owned>, known: ReadonlySet<string>): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    const keys = leaving.map(({ partition, topic }) => keyOf(topic, partition))
+    // in the epoch of now: the engine may have opened one anew
+    const current = () => keys.flatMap((key) => state.owned.get(key) ?? [])
+    yield* endGone(state, current)
+    const told = current()
+    const end = yield* hold(state, told.map(epochOf), true)
+    if (end === "evicted") return
+    let untold = end === "over"
+    for (const one of current()) {
+      untold ||= !told.includes(one)
+      state.owned.delete(keyOf(one.topic, one.partition))
+    }
+    if (untold) announceAll(state, known, new Set())
+  })

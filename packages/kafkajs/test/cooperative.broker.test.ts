@@ -1,0 +1,4 @@
+import { cooperative } from "../../driver/test/suites/cooperative.ts"
+import { client } from "./client.ts"
+
+cooperative(client)
