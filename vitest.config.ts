@@ -11,14 +11,30 @@ const measuringTests = ["commits", "shutdown", "thousandPartitions"].map(
   (name) => `test/integration/${name}.broker.test.ts`
 )
 
-/** They take a minute each, most of which they wait: begun last they would be waited for alone. */
-const longest = /\/(outage|rolling|kafka|redrive|groupProtocol|parallelConsumer|rebalance)\.broker\.test\.ts$/
+/**
+ * They take half a minute and more: begun last they would be waited for alone. Beside those that wait for a broker to come back, those
+ * that work are begun one after another, so that they do not make each other late.
+ */
+const longest = [
+  "packages/kafkajs/test/outage",
+  "packages/platformatic/test/outage",
+  "test/integration/rebalance",
+  "packages/kafkajs/test/rolling",
+  "test/kafka/kafka",
+  "packages/platformatic/test/rolling",
+  "test/integration/parallelConsumer",
+  "test/integration/outage",
+  "packages/cli/test/redrive",
+  "packages/platformatic/test/groupProtocol"
+]
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: Array<TestSpecification>): Promise<Array<TestSpecification>> {
-    const isLong = ({ moduleId }: TestSpecification) => longest.test(moduleId)
-    const sorted = await super.sort(files)
-    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))]
+    const rank = ({ moduleId }: TestSpecification) => {
+      const at = longest.findIndex((name) => moduleId.endsWith(`/${name}.broker.test.ts`))
+      return at < 0 ? longest.length : at
+    }
+    return (await super.sort(files)).toSorted((a, b) => rank(a) - rank(b))
   }
 }
 

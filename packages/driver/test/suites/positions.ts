@@ -16,8 +16,8 @@ export const positions = (client: Client): void => {
           const kafka = yield* world(brokers)
           const topic = yield* kafka.topic(2)
           yield* kafka.send(topic, 0, ["a"])
-          // partition 1 is idle and polled for two seconds at a time
-          const member = yield* join(settingsOf(unique("group"), [topic], { maxWait: 2000 }))
+          // partition 1 is idle and polled for six seconds at a time
+          const member = yield* join(settingsOf(unique("group"), [topic], { maxWait: 6000 }))
           yield* until("the first record", () => member.records.length === 1)
           const times: Array<number> = []
           for (let i = 0; i < 5; i++) {
@@ -40,7 +40,7 @@ export const positions = (client: Client): void => {
           member.session.beginUnsafe([{ ...reopened, offset: 0n }])
           yield* until("the first record again", () => member.records.length > before)
           times.push(performance.now() - began)
-          for (const ms of times) assert.isBelow(ms, 500)
+          for (const ms of times) assert.isBelow(ms, 3000)
         })
       )
 
