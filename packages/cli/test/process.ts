@@ -137,7 +137,7 @@ export const onKafka = (brokers: ReadonlyArray<string>) => {
       topic: string,
       partitions: ReadonlyArray<{ readonly partition: number; readonly offset: string; readonly metadata: string }>
     ): Promise<void> => {
-      const consumer = kafka.consumer({ groupId })
+      const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 100 })
       const joined = new Promise<void>((resolve) => void consumer.on(consumer.events.GROUP_JOIN, () => resolve()))
       await consumer.connect()
       await consumer.subscribe({ topic })
@@ -168,7 +168,8 @@ export const onKafka = (brokers: ReadonlyArray<string>) => {
     /** Everything in a topic, per partition in its order. */
     readAll: async (topic: string): Promise<ReadonlyArray<Read>> => {
       const wanted = await ends(topic)
-      const consumer = kafka.consumer({ groupId: `cli-reader-${randomUUID()}` })
+      // it ends with its fetch
+      const consumer = kafka.consumer({ groupId: `cli-reader-${randomUUID()}`, maxWaitTimeInMs: 100 })
       const found: Array<Read> = []
       await consumer.connect()
       await consumer.subscribe({ topic, fromBeginning: true })
