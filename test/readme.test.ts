@@ -146,7 +146,7 @@ describe("the examples", () => {
     assert.lengthOf(await typeErrors({ "wrong.ts": wrong }), 1)
   })
 
-  it("handle, commit, and end at SIGTERM: the first of the README", { timeout: 30_000 }, async () => {
+  it("handle, commit, and end at SIGTERM: the first of the README", { timeout: 120_000 }, async () => {
     const [first] = fences(readme)
     assert.strictEqual(first!.marker, "run")
     assert.isAtMost(first!.code.trim().split("\n").length, 25)
@@ -158,7 +158,7 @@ describe("the examples", () => {
     assert.strictEqual(code, 130, output)
   })
 
-  it("print what they say: the others that are run", { timeout: 30_000 }, async () => {
+  it("print what they say: the others that are run", { timeout: 120_000 }, async () => {
     for (const { code, file, index } of examples.filter(({ marker }) => marker === "run").slice(1)) {
       const ran = await node([write(fileOf(file, index), code)])
       const expected = [...code.matchAll(/console\.log\(.*\) \/\/ (.*)$/gm)].map(([, text]) => text)
