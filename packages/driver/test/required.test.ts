@@ -49,7 +49,7 @@ describe("what no client may leave untried", () => {
     ({ client, suite }) => {
       const files = read(`${client}/test`, (name) => name.endsWith(".broker.test.ts"))
       assert.include(files, `from "../../driver/test/suites/${suite}.ts"`)
-      assert.match(files, new RegExp(`^${suite}\\(client\\)$`, "m"))
+      assert.match(files, new RegExp(`^${suite}\\(client(, "classic")?\\)$`, "m"))
     }
   )
 })

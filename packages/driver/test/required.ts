@@ -74,6 +74,7 @@ export const required: ReadonlyArray<Required> = [
       ["commits", "a commit that is answered with %d is retriable"],
       ["group", "an eviction while nothing is held"],
       ["topics", "deleted: when a commit of one partition is refused for it"],
+      ["staticMembers", "D36: an instance id that is used twice: the first one ends"],
       ["outage", "a commit without an answer"]
     ]
   },
