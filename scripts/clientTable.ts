@@ -101,9 +101,9 @@ export const linesOf = (cells: ReadonlyArray<Cell>, clients: ReadonlyArray<strin
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
   const reasons = new Map<string, Array<string>>()
   for (const { client, skipped, suite } of cells) {
-    for (const { reason, test } of skipped) {
-      const key = `${client}: ${suite}: ${reason}`
-      reasons.set(key, [...(reasons.get(key) ?? []), test])
+    for (const [reason, tests] of Map.groupBy(skipped, ({ reason }) => reason)) {
+      const key = `skipped on ${client}, ${reason}`
+      reasons.set(key, [...(reasons.get(key) ?? []), `${tests.length} of "${suite}"`])
     }
   }
   const only = suites.flatMap((suite) => {
@@ -118,8 +118,6 @@ export const linesOf = (cells: ReadonlyArray<Cell>, clients: ReadonlyArray<strin
         .trimEnd()
     ),
     ...only,
-    ...[...reasons].map(
-      ([key, tests]) => `skipped: ${key} (${tests.length === 1 ? tests[0]! : `${tests.length} tests`})`
-    )
+    ...[...reasons].map(([key, suites]) => `${key}: ${suites.join(", ")}`)
   ]
 }

@@ -50,8 +50,8 @@ describe("the table of suites and clients", () => {
       "groups  1 run                       -",
       "topics  2 run, 1 failed, 1 skipped  0 run, 2 skipped",
       "only for one: groups",
-      "skipped: one: topics: they cannot (stay)",
-      "skipped: two: topics: left out of this run, by a pattern or for want of a Kafka (2 tests)"
+      'skipped on one, they cannot: 1 of "topics"',
+      'skipped on two, left out of this run, by a pattern or for want of a Kafka: 2 of "topics"'
     ])
   })
 
