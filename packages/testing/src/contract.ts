@@ -38,7 +38,7 @@ export interface ContractRecord {
 
 /**
  * What the suite needs from the cluster, beside the client. Without an optional member the tests that need it are reported as
- * skipped.
+ * skipped, with the reason in their `meta.skipped`.
  *
  * @since 0.1.0
  * @category models
@@ -88,8 +88,8 @@ export interface ContractHarness<R = never> {
 export interface ContractOptions<R, E> {
   readonly layer: Layer.Layer<KafkaClient | R, E>
   readonly harness: ContractHarness<R>
-  /** The group protocol of the client. */
-  readonly protocol: "eager" | "incremental"
+  /** How groups of the client rebalance: `"incremental"` under KIP-848, `"cooperative"` under the classic protocol (KIP-429). */
+  readonly protocol: "eager" | "incremental" | "cooperative"
   /** `false` for a client that cannot hold a rejoin. Default `true`. */
   readonly awaitedRevoke?: boolean | undefined
   /**

@@ -9,9 +9,10 @@ export const contract = (client: Client, protocol: ContractOptions<never, never>
   const brokers = inject("brokers")
 
   const incremental = protocol === "incremental"
+  const names = { eager: "contract", incremental: "contract, consumer protocol", cooperative: "contract, cooperative" }
   suiteOf(
     client,
-    incremental ? "contract, consumer protocol" : "contract",
+    names[protocol],
     () => {
       contractSuite(nameOf(client), {
         layer: instrumented(client, brokers),

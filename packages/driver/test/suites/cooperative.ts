@@ -8,7 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import { inject } from "vitest"
-import { type Client, evict, instrumented, suiteOf } from "../client.ts"
+import { type Client, evict, instrumented, skipping, suiteOf } from "../client.ts"
 import { controlOf, holdSync } from "../instrumented.ts"
 import { assertOnceEach, heldBy, join, type Member, numbers, settingsOf, unique, until } from "../members.ts"
 import { world } from "../operator.ts"
@@ -169,7 +169,7 @@ export const cooperative = (client: Client): void => {
           const b = yield* join(settingsFor(groupId, [topic]))
           // the leader gives up two at once, and joins again: the generation that a has joined is over before it has heard of it
           yield* until("the leader has given up two", () => heldBy(leader).length === 4)
-          yield* until("and joins again", () => controlOf(leader.session).requests.at(-1) === "joinGroup")
+          yield* until("b has heard that it joins again", () => controlOf(b.session).requests.at(-1) === "joinGroup")
           yield* release
           yield* until("all have four", () => [a, b, leader].every((member) => heldBy(member).length === 4))
           const [next] = a.of("Assigned").slice(assigned)
@@ -293,6 +293,48 @@ export const cooperative = (client: Client): void => {
           }
           yield* Scope.close(scope, Exit.void)
         })
+      )
+
+      it.effect(
+        "members under KIP-848 share a group with cooperative ones while it changes from one to the other, and back",
+        () =>
+          Effect.gen(function* () {
+            const kafka = yield* world(brokers)
+            const topic = yield* kafka.topic(4)
+            const groupId = unique("group")
+            const of = {
+              classic: settingsFor(groupId, [topic]),
+              consumer: settingsOf(groupId, [topic], { groupProtocol: "consumer" })
+            }
+            let scope = yield* Scope.make()
+            let there = yield* Scope.provide(join(of.classic), scope)
+            yield* until("the first has all", () => heldBy(there).length === 4)
+            for (const protocol of ["consumer", "classic", "consumer"] as const) {
+              const stayed = epochsOf(there)
+              const nextScope = yield* Scope.make()
+              const next = yield* Scope.provide(join(of[protocol]), nextScope)
+              yield* until("both have two", () => heldBy(there).length === 2 && heldBy(next).length === 2)
+              const [stay, come] = [heldBy(there), heldBy(next)]
+              assert.deepStrictEqual(
+                [...stay, ...come].toSorted((x, y) => x - y),
+                [0, 1, 2, 3]
+              )
+              assert.isTrue(there.of("Revoking").every(({ exact }) => exact))
+              assert.strictEqual(there.of("Lost").length, 0)
+              for (const partition of stay) {
+                assert.strictEqual(epochsOf(there).get(partition), stayed.get(partition))
+                yield* committing(there, partition, 1n)
+              }
+              for (const partition of come) yield* committing(next, partition, 1n)
+              yield* Scope.close(scope, Exit.void)
+              yield* until("the other has all", () => heldBy(next).length === 4)
+              assert.strictEqual(next.of("Lost").length + next.of("Connection").length, 0)
+              scope = nextScope
+              there = next
+            }
+            yield* Scope.close(scope, Exit.void)
+          }),
+        skipping(client.classicOnly)
       )
 
       it.effect(

@@ -60,7 +60,7 @@ declare module "vitest" {
 const lacking = {
   awaitedRevoke: "the client cannot hold a rejoin",
   incremental: "the group protocol takes everything back at each rebalance",
-  eager: "the group protocol has no SyncGroup",
+  eager: "the group protocol takes back only what moves",
   deleteTopic: "the harness cannot delete a topic",
   addPartitions: "the harness cannot add partitions",
   deleteRecordsBefore: "the harness cannot cut a log",
@@ -75,7 +75,9 @@ export type Need = keyof typeof lacking
 
 export interface Kit<R> {
   readonly harness: ContractHarness<R>
+  /** Revocations are exact, and the other partitions keep flowing. */
   readonly incremental: boolean
+  readonly protocol: ContractOptions<never, never>["protocol"]
   readonly awaitedRevoke: boolean
   readonly settings: Pick<
     SessionSettings,
@@ -182,6 +184,7 @@ export const makeKit = <R, E>(options: ContractOptions<R, E>): Kit<R> => {
         isolation: "read_committed",
         topicTimeout: undefined,
         groupProtocol: options.protocol === "incremental" ? "consumer" : "classic",
+        assignor: options.protocol === "cooperative" ? "cooperative-sticky" : undefined,
         ...settings,
         ...session
       })
@@ -250,8 +253,9 @@ export const makeKit = <R, E>(options: ContractOptions<R, E>): Kit<R> => {
       case "awaitedRevoke":
         return options.awaitedRevoke ?? true
       case "incremental":
+        return options.protocol !== "eager"
       case "eager":
-        return options.protocol === need
+        return options.protocol === "eager"
       default:
         return harness[need] !== undefined
     }
@@ -264,7 +268,8 @@ export const makeKit = <R, E>(options: ContractOptions<R, E>): Kit<R> => {
       const skipped = missing === undefined ? {} : { skip: true, meta: { skipped: lacking[missing] } }
       return { timeout: patience * 2, ...skipped }
     },
-    incremental: options.protocol === "incremental",
+    incremental: options.protocol !== "eager",
+    protocol: options.protocol,
     awaitedRevoke: options.awaitedRevoke ?? true,
     settings,
     patience,

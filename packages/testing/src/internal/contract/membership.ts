@@ -12,7 +12,8 @@ import * as Scope from "effect/Scope"
 import { assertInOrder, keyOf, range, type Suite } from "./kit.ts"
 
 export const membership = <R>(suite: Suite<R>): void => {
-  const { awaitedRevoke, consume, fill, fresh, harness, incremental, it, needs, open, patience, quiet } = suite
+  const { awaitedRevoke, consume, fill, fresh, harness, incremental, it, needs, open, patience, protocol, quiet } =
+    suite
   const { read, settings, topic: newTopic, until } = suite
   const timeout = patience * 2
   /** Where a test decides itself when something ends, no time of a member may end it before, however slow the machine is. */
@@ -25,7 +26,8 @@ export const membership = <R>(suite: Suite<R>): void => {
         const session = yield* open({ groupId: yield* fresh("group"), topics: [yield* fresh("topic")] })
         assert.strictEqual(session.capabilities.incremental, incremental)
         assert.strictEqual(session.capabilities.awaitedRevoke, awaitedRevoke)
-        assert.include(session.capabilities.groupProtocols, incremental ? "consumer" : "classic")
+        assert.include(session.capabilities.groupProtocols, protocol === "incremental" ? "consumer" : "classic")
+        if (protocol === "cooperative") assert.include(session.capabilities.assignors, "cooperative-sticky")
         assert.isTrue(session.capabilities.requestTimeout > 0)
         assert.isTrue(session.enabled)
         assert.strictEqual(session.generationUnsafe(), -1)
