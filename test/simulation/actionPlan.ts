@@ -64,7 +64,7 @@ export const ofTopics = (on: Sometimes) => ({
   marker: on(0.2, 1, 2),
   hole: on(0.2, 1, 2),
   retention: on(0.2, 1, 2),
-  truncate: on(0.2, 1, 2),
+  truncate: on(0.26, 1, 2),
   recreate: on(0.12, 1, 1),
   delete: on(0.1, 1, 1),
   grow: on(0.15, 1, 1),

@@ -120,7 +120,7 @@ export const planOf = (seed: number): Plan => {
     members: Array.from({ length: members }, () =>
       memberPlan(chance, { ...shape, mapped: mapped === "all" || (mapped === "some" && chance.chance(0.5)) })
     ),
-    maxMetadata: chance.pick([40, 200, 4096, 4096]),
+    maxMetadata: chance.pick([40, 40, 200, 4096, 4096]),
     filters: chance.chance(0.3),
     order,
     hotKey: chance.pick([0, 0, 0.5]),
@@ -139,7 +139,8 @@ export const planOf = (seed: number): Plan => {
       produce: chance.int(8, 20),
       ...ofTopics(on),
       ...ofMembers(on),
-      ...(troubled ? ofNetwork(on) : {}),
+      // who closes between two generations loses nothing of what is done, which can be asked where nothing else goes wrong
+      ...(troubled ? ofNetwork(on) : { closeWhileSuspended: 2 }),
       ...ofUsers(on),
       ...focus
     },

@@ -4,7 +4,7 @@
 import type { Api, Fault, FaultWeights } from "@concurrent-kafka/testing/Faults"
 import * as Effect from "effect/Effect"
 import type { Process } from "./member.ts"
-import type { Owner } from "./owner.ts"
+import type { EpochTruth, Owner } from "./owner.ts"
 import type { Prng } from "@concurrent-kafka/testing/Prng"
 import { groupId, type Stage } from "./stage.ts"
 import { Realm } from "@concurrent-kafka/testing/World"
@@ -265,16 +265,23 @@ export class Troubles {
     Effect.runSync(this.stage.cluster.rebalance(groupId))
   }
 
-  /** A member is closed when it has flushed, and nobody has told it yet what it keeps. */
+  /** A member is closed when it has flushed, and nobody has told it yet what it keeps: at once, or when more is done since. */
   closeWhileSuspended(process: Process): void {
     this.log("the group is asked to rebalance")
     Effect.runSync(this.stage.cluster.rebalance(groupId))
-    const isSuspended = ({ epochs, running }: Owner) =>
-      running.size > 0 && [...epochs.values()].some(({ state }) => state === "suspended")
+    const atOnce = this.chance.chance(0.3)
+    const suspendedAt = new Map<EpochTruth, number>()
+    const isDue = ({ epochs, running }: Owner) =>
+      [...epochs.values()].some((epoch) => {
+        if (epoch.state !== "suspended" || ![...running].some((attempt) => attempt.epoch === epoch)) return false
+        const since = suspendedAt.get(epoch) ?? this.stage.world.now
+        suspendedAt.set(epoch, since)
+        return atOnce || [...epoch.certain.values()].some((at) => at >= since)
+      })
     let tries = 0
     const look = () => {
       if (!process.isUp || ++tries > 800) return
-      if (process.owners.some(isSuspended)) process.close(false)
+      if (process.owners.some(isDue)) process.close(false)
       else this.stage.world.after(this.realm, 5, look)
     }
     look()
