@@ -67,7 +67,7 @@ export default defineConfig({
           include: brokerTests,
           exclude: ["**/node_modules/**", ...measuringTests],
           // they wait more than they work: for sessions to end, for brokers to come back
-          maxWorkers: 4,
+          maxWorkers: 3,
           // as above
           isolate: false
         }
