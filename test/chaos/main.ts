@@ -2,7 +2,8 @@
  * npm run chaos                        all scenarios, one after another
  * npm run chaos -- kill network        these
  * npm run chaos -- --json              a last line for programs
- * npm run chaos -- --client platformatic   with members on that client, or on it with the group protocol of KIP-848: consumer
+ * npm run chaos -- --client platformatic   with members on that client, or on it with the group protocol of KIP-848: consumer;
+ *                                      on kafkajs with cooperative rebalances: cooperative
  * npm run chaos -- --seed 7            with the chance of an earlier run
  * npm run chaos -- --write-table       puts the table of this run into the README beside this file
  */
@@ -55,7 +56,7 @@ const { positionals: names, values } = parseArgs({
     "write-table": { type: "boolean", default: false }
   }
 })
-const clients = ["kafkajs", "platformatic", "consumer"] as const
+const clients = ["kafkajs", "platformatic", "consumer", "cooperative"] as const
 const client = clients.find((one) => one === values.client)
 const seed = Number(values.seed)
 

@@ -17,8 +17,8 @@ import * as Ledger from "./ledger.ts"
 import * as Records from "./records.ts"
 
 export interface MemberOptions {
-  /** `consumer` is platformatic with the group protocol of KIP-848 */
-  readonly client: "kafkajs" | "platformatic" | "consumer"
+  /** `consumer` is platformatic with the group protocol of KIP-848, `cooperative` kafkajs with cooperative rebalances */
+  readonly client: "kafkajs" | "platformatic" | "consumer" | "cooperative"
   readonly brokers: ReadonlyArray<string>
   readonly topic: string
   /** where what keeps failing is sent; without it such a record stops the member */
@@ -151,13 +151,17 @@ const Client = Layer.effect(
   }))
 ).pipe(
   Layer.provideMerge(
-    (options.client === "kafkajs" ? KafkaJs : Platformatic).layer({ brokers: options.brokers, waitForBroker: true })
+    (options.client === "platformatic" || options.client === "consumer" ? Platformatic : KafkaJs).layer({
+      brokers: options.brokers,
+      waitForBroker: true
+    })
   )
 )
 
 const settings = {
   ...options.consumer,
-  groupProtocol: options.client === "consumer" ? "consumer" : "classic"
+  groupProtocol: options.client === "consumer" ? "consumer" : "classic",
+  assignor: options.client === "cooperative" ? "cooperative-sticky" : undefined
 } as const
 
 const retried = FailurePolicy.retry(Schedule.spaced("200 millis").pipe(Schedule.upTo({ times: 2 })))
