@@ -58,14 +58,27 @@ const register = (client: Client, what: string, reason: string | undefined, test
   describe(`${nameOf(client)}: ${what}`, skipping(client.unsupported ?? reason), tests)
 }
 
+const noneOfItsOwn = () => (inject("own") ? undefined : "needs a Kafka of its own, and none can be started here")
+
 /** Registers tests of a client, or reports them as skipped where it cannot run, or for this reason. */
 export const suiteOf = (client: Client, what: string, tests: () => void, reason?: string): void =>
   register(client, what, reason, tests)
 
 /** As `suiteOf`, for tests that need a Kafka that they may kill or configure. */
 export const ownSuiteOf = (client: Client, what: string, tests: () => void, reason?: string): void => {
-  const none = inject("own") ? undefined : "needs a Kafka of its own, and none can be started here"
-  register(client, what, reason ?? none, tests)
+  register(client, what, reason ?? noneOfItsOwn(), tests)
+}
+
+/**
+ * As `ownSuiteOf`, beside other such suites of its file: each waits long for brokers of its own. Its tests run one after another.
+ */
+export const besideOf = (client: Client, what: string, tests: () => void): void => {
+  const beside = { ...skipping(client.unsupported ?? noneOfItsOwn()), concurrent: true }
+  // oxlint-disable-next-line vitest/valid-describe-callback -- it does not know of options
+  describe(`${nameOf(client)}: ${what}`, beside, () => {
+    // oxlint-disable-next-line vitest/valid-describe-callback -- as above
+    describe("one after another", { concurrent: false }, tests)
+  })
 }
 
 /** The client with a hand on what its sessions say to brokers. */

@@ -8,14 +8,14 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Kafka from "../../../../test/kafka/kafka.ts"
 import { checkOptions, makeProducer, producerSettings } from "../../src/Driver.ts"
-import { type Client, instrumented, ownSuiteOf } from "../client.ts"
+import { type Client, instrumented, besideOf } from "../client.ts"
 import { controlOf } from "../instrumented.ts"
 import { logOf } from "../logs.ts"
 import { assertOnceEach, join, numbers, range, settingsOf, unique, until } from "../members.ts"
 import { type World, world } from "../operator.ts"
 
 class Own extends Context.Service<Own, Kafka.Kafka>()("test/outage/Own") {
-  /** One for all: each test leaves it as it was. */
+  /** One for the tests of a suite: each leaves it as it was. */
   static readonly layer = Layer.effect(Own, Kafka.start({ own: true, proxy: true }))
 }
 
@@ -28,7 +28,7 @@ const end = (broker: World, topic: string) =>
   })
 
 export const outage = (client: Client): void => {
-  ownSuiteOf(client, "a Kafka that goes away", () => {
+  besideOf(client, "a Kafka that goes away", () => {
     layer(Own.layer, { excludeTestServices: true, timeout: 90_000 })((it) => {
       it.effect(
         "SIGKILL and a restart 30 seconds later: it recovers within seconds, with everything retained and nothing twice",
@@ -77,7 +77,11 @@ export const outage = (client: Client): void => {
           }),
         90_000
       )
+    })
+  })
 
+  besideOf(client, "a Kafka that is away, or silent", () => {
+    layer(Own.layer, { excludeTestServices: true, timeout: 90_000 })((it) => {
       it.effect(
         "one that is away when a session joins is waited for; an away one when the layer is built is waited for with waitForBroker",
         () =>

@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Kafka from "../../../../test/kafka/kafka.ts"
-import { type Client, ownSuiteOf } from "../client.ts"
+import { type Client, besideOf } from "../client.ts"
 import { logOf } from "../logs.ts"
 import { assertOnceEach, join, numbers, range, settingsOf, unique, until } from "../members.ts"
 import { world } from "../operator.ts"
@@ -19,7 +19,7 @@ class Own extends Context.Service<Own, Kafka.Kafka>()("test/rolling/Own") {
 const utf8 = new TextEncoder()
 
 export const rolling = (client: Client): void => {
-  ownSuiteOf(client, "three brokers of which one goes", () => {
+  besideOf(client, "three brokers of which one goes", () => {
     layer(Own.layer, { excludeTestServices: true, timeout: 90_000 })((it) => {
       it.effect(
         "a rolling restart of three brokers: no rebalance where only leaders move, nothing lost, nothing twice",

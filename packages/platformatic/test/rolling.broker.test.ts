@@ -1,4 +1,0 @@
-import { rolling } from "../../driver/test/suites/rolling.ts"
-import { client } from "./client.ts"
-
-rolling(client)
