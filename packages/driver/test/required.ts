@@ -83,6 +83,14 @@ export const required: ReadonlyArray<Required> = [
     tests: [["contract", "stores offset and metadata, and the next session is told both"]]
   },
   {
+    promise: "cooperative rebalances revoke what moves, and nothing else",
+    tests: [
+      ["cooperative", "only what moves is revoked, exactly"],
+      ["cooperative", "a missed generation retains nothing"],
+      ["cooperative", "a group changes from eager to cooperative members"]
+    ]
+  },
+  {
     promise: "a revoke is awaited",
     tests: [
       ["contract", "a revoke is awaited: commits are taken in the hold"],

@@ -9,14 +9,16 @@ describe("incremental groups", () => {
   it.effect("a session says itself which protocol it wants, whatever its client has as a default", () =>
     cluster({ partitions: 2 }, (kafka) =>
       Effect.gen(function* () {
-        for (const [groupProtocol, kind, client] of [
-          ["consumer", "incremental", {}],
-          ["classic", "eager", protocol]
+        for (const [groupId, said, kind, client] of [
+          ["a", { groupProtocol: "consumer" }, "incremental", {}],
+          ["b", { groupProtocol: "classic" }, "eager", protocol],
+          ["c", { groupProtocol: "classic", assignor: "cooperative-sticky" }, "incremental", {}],
+          ["d", { assignor: "sticky" }, "eager", protocol]
         ] as const) {
-          const a = yield* member(kafka, "a", { ...client, settings: { groupId: kind, groupProtocol } })
+          const a = yield* member(kafka, groupId, { ...client, settings: { groupId, ...said } })
           yield* advance(1_000)
           assert.strictEqual(a.held.size, 2)
-          assert.strictEqual(kafka.groupUnsafe(kind).protocol, kind)
+          assert.strictEqual(kafka.groupUnsafe(groupId).protocol, kind)
           assert.strictEqual(a.session.capabilities.incremental, kind === "incremental")
         }
       })
