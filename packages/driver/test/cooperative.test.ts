@@ -1,0 +1,354 @@
+import type { Revoking, Session, SessionSettings, Signal } from "@concurrent-kafka/core/ConsumerSession"
+import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import type { Broker, Connector } from "../src/Broker.ts"
+import { Cluster, makeSession } from "../src/Driver.ts"
+import { cooperativeName } from "../src/internal/assigner.ts"
+import { decodeSubscription, encodeAssignment } from "../src/internal/groupData.ts"
+import { another } from "../src/internal/withholding.ts"
+
+const topic = "orders"
+const rebalanceInProgress = 27
+
+/** A coordinator that answers as it is told; another member leads. */
+class Coordinator {
+  /** what each join has claimed, with the generation of the claim */
+  readonly joins: Array<readonly [generation: number, partitions: ReadonlyArray<number>]> = []
+  readonly commits: Array<{ readonly generation: number; readonly partition: number }> = []
+  generation = 0
+  /** what the member is given by its next SyncGroup */
+  target: ReadonlyArray<number> = []
+  /** of the answers to SyncGroup */
+  another = false
+  syncCode = 0
+  /** heartbeats say that the group rebalances, until it is joined again */
+  rebalancing = false
+  /** the committed offsets are read behind it */
+  offsetGate: Promise<void> | undefined
+  exists = true
+
+  get broker(): Broker {
+    const never = () => new Promise<never>(() => undefined)
+    return {
+      address: "fake:1",
+      isConnected: () => true,
+      connect: () => Promise.resolve(),
+      destroy: () => undefined,
+      metadata: async (topics) => ({
+        brokers: new Map([[1, { host: "fake", port: 1 }]]),
+        topics: new Map(
+          topics.map((name) => [
+            name,
+            {
+              topic: name,
+              code: this.exists ? "NONE" : "UNKNOWN_TOPIC_OR_PARTITION",
+              id: this.exists ? "1".repeat(32) : undefined,
+              leaders: new Map([0, 1, 2, 3].map((partition) => [partition, 1] as const))
+            }
+          ])
+        )
+      }),
+      findGroupCoordinator: async () => ({ errorCode: 0, coordinator: { nodeId: 1, host: "fake", port: 1 } }),
+      joinGroup: async ({ groupProtocols }) => {
+        assert.deepStrictEqual(
+          groupProtocols.map(({ name }) => name),
+          [cooperativeName]
+        )
+        const { generation, owned } = decodeSubscription(groupProtocols[0]!.metadata)
+        this.joins.push([generation, owned[topic] ?? []])
+        this.rebalancing = false
+        this.generation++
+        return {
+          errorCode: 0,
+          generationId: this.generation,
+          groupProtocol: cooperativeName,
+          leaderId: "another",
+          memberId: "member",
+          members: []
+        }
+      },
+      syncGroup: async () => {
+        const errorCode = this.syncCode
+        this.syncCode = 0
+        const assignment = this.target.length === 0 ? {} : { [topic]: this.target }
+        return { errorCode, memberAssignment: encodeAssignment(assignment, this.another ? another : undefined) }
+      },
+      heartbeat: async () => ({ errorCode: this.rebalancing ? rebalanceInProgress : 0 }),
+      offsetFetch: async ({ topics }) => {
+        await this.offsetGate
+        return {
+          responses: topics.map(({ partitions, topic: name }) => ({
+            topic: name,
+            partitions: partitions.map(({ partition }) => ({ partition, offset: 7n, metadata: "m", errorCode: 0 }))
+          }))
+        }
+      },
+      offsetCommit: async ({ groupGenerationId, topics }) => ({
+        responses: topics.map(({ partitions, topic: name }) => ({
+          topic: name,
+          partitions: partitions.map(({ partition }) => {
+            this.commits.push({ generation: groupGenerationId, partition })
+            return { partition, errorCode: groupGenerationId === this.generation ? 0 : 22 }
+          })
+        }))
+      }),
+      leaveGroup: async () => undefined,
+      fetch: never,
+      listOffsets: never,
+      produce: never,
+      initProducerId: never
+    }
+  }
+
+  get connector(): Connector {
+    return {
+      staticMembership: true,
+      groupProtocols: ["classic"],
+      open: () => Promise.resolve(this.broker),
+      classify: (error, what) =>
+        error instanceof KafkaClientError ? error : new KafkaClientError({ reason: "Connection", detail: what }),
+      decompress: (_codec, bytes) => Promise.resolve(bytes)
+    }
+  }
+
+  /** The group rebalances, and this is what the member is given. */
+  rebalance(target: ReadonlyArray<number>): void {
+    this.target = target
+    this.rebalancing = true
+  }
+}
+
+interface Member {
+  readonly session: Session
+  readonly signals: ReadonlyArray<Signal>
+  readonly of: <T extends Signal["_tag"]>(tag: T) => ReadonlyArray<Extract<Signal, { readonly _tag: T }>>
+}
+
+const settings: SessionSettings = {
+  groupId: "shipping",
+  topics: [topic],
+  isolation: "read_committed",
+  sessionTimeout: 30_000,
+  heartbeatInterval: 5,
+  rebalanceTimeout: 60_000,
+  revokeTimeout: 10_000,
+  metadataMaxAge: 30_000,
+  maxWait: 250,
+  topicTimeout: undefined,
+  assignor: "cooperative-sticky"
+}
+
+const join = (
+  coordinator: Coordinator,
+  rest: Partial<SessionSettings> = {},
+  onRevoking: (signal: Revoking) => void = (signal) => signal.acknowledgeUnsafe()
+): Effect.Effect<Member, KafkaClientError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const openCluster = () => new Cluster(coordinator.connector)
+    const session = yield* makeSession({ settings: { ...settings, ...rest }, requestTimeout: 5000, openCluster })
+    const signals: Array<Signal> = []
+    yield* Effect.forkScoped(
+      Effect.ignore(
+        Effect.forever(
+          Effect.map(Queue.take(session.inbox), (signal) => {
+            signals.push(signal)
+            if (signal._tag === "Revoking") onRevoking(signal)
+          })
+        )
+      )
+    )
+    yield* session.join
+    return { session, signals, of: (tag) => signals.filter((signal): signal is never => signal._tag === tag) }
+  })
+
+const until = (what: string, is: () => boolean): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    const end = performance.now() + 5000
+    while (!is()) {
+      if (performance.now() > end) return yield* Effect.die(new Error(`waited for: ${what}`))
+      yield* Effect.sleep(1)
+    }
+  })
+
+const numbersOf = (partitions: ReadonlyArray<{ readonly partition: number }>) => partitions.map((p) => p.partition)
+
+/** What the newest assignment says: the partitions, and whether each is retained. */
+const announced = (member: Member) =>
+  member
+    .of("Assigned")
+    .at(-1)
+    ?.all.map((p) => [p.partition, p.retained] as const)
+
+const has = (member: Member, count: number) =>
+  until(`it has ${count}`, () => member.of("Assigned").at(-1)?.all.length === count)
+
+const gate = () => {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  return { closed: promise, open: resolve }
+}
+
+describe("a cooperative member", () => {
+  it.live("what goes is announced with the rest, then held, and claimed until the engine has answered", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      let asked: Revoking | undefined
+      const member = yield* join(coordinator, {}, (signal) => (asked = signal))
+      yield* has(member, 2)
+      coordinator.rebalance([0, 2])
+      yield* until("asked", () => asked !== undefined)
+      assert.deepStrictEqual(coordinator.joins.at(-1), [1, [0, 1]])
+      // what has come does not wait for the drain
+      assert.deepStrictEqual(announced(member), [
+        [0, true],
+        [1, true],
+        [2, false]
+      ])
+      assert.deepInclude(asked, { exact: true, hold: 10_000 })
+      assert.deepStrictEqual(numbersOf(asked!.partitions), [1])
+      const [goes] = asked!.partitions
+      const [inTheHold] = yield* member.session.commit([{ ...goes!, offset: 9n, metadata: "" }])
+      assert.strictEqual(inTheHold!.outcome, "committed")
+      assert.deepStrictEqual(coordinator.commits, [{ generation: 2, partition: 1 }])
+      // others want to go on
+      coordinator.rebalance([0, 2])
+      yield* Effect.sleep(50)
+      assert.strictEqual(coordinator.joins.length, 2)
+      asked!.acknowledgeUnsafe()
+      yield* until("it joins without it", () => coordinator.joins.length === 3)
+      assert.deepStrictEqual(coordinator.joins.at(-1), [2, [0, 2]])
+      yield* until("announced", () => member.of("Assigned").at(-1)!.all.length === 2)
+      assert.deepStrictEqual(announced(member), [
+        [0, true],
+        [2, true]
+      ])
+      const [late] = yield* member.session.commit([{ ...goes!, offset: 10n, metadata: "" }])
+      assert.deepInclude(late, { outcome: "stale", code: "EPOCH" })
+      assert.strictEqual(member.of("Revoking").length, 1)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a hold that nobody answers ends, and an assignment says what is left before the member joins again", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      const member = yield* join(coordinator, { revokeTimeout: 50 }, () => undefined)
+      yield* has(member, 2)
+      coordinator.rebalance([1])
+      yield* until("it joins without it", () => coordinator.joins.length === 3)
+      assert.deepStrictEqual(coordinator.joins.at(-1), [2, [1]])
+      const after = () => member.signals.slice(member.signals.findIndex(({ _tag }) => _tag === "Revoking") + 1)
+      // one that ends the hold, and one of the generation without it
+      yield* until("told", () => after().length === 2)
+      for (const signal of after()) assert.deepInclude(signal, { _tag: "Assigned" })
+      assert.deepStrictEqual(announced(member), [[1, true]])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live(
+    "a rebalance while the committed offsets of what has come are read: it is claimed, and announced behind that",
+    () =>
+      Effect.gen(function* () {
+        const coordinator = new Coordinator()
+        coordinator.target = [0]
+        const member = yield* join(coordinator)
+        yield* has(member, 1)
+        const reading = gate()
+        coordinator.offsetGate = reading.closed
+        coordinator.rebalance([0, 1, 2])
+        yield* until("it has joined", () => coordinator.joins.length === 2)
+        // one of them is not to be its own, after all: nobody was told of it
+        coordinator.rebalance([0, 1])
+        yield* until("it joins again", () => coordinator.joins.length === 3)
+        assert.strictEqual(member.of("Assigned").length, 1)
+        coordinator.offsetGate = undefined
+        reading.open()
+        yield* until("and once more without that one", () => coordinator.joins.length === 4)
+        assert.deepStrictEqual(coordinator.joins.slice(2), [
+          [2, [0, 1, 2]],
+          [3, [0, 1]]
+        ])
+        yield* until("announced, and that it stays", () => member.of("Assigned").length === 3)
+        const [, first, second] = member.of("Assigned")
+        const retained = (assigned: typeof first) => assigned!.all.map((p) => [p.partition, p.retained])
+        assert.deepStrictEqual(retained(first), [
+          [0, true],
+          [1, false]
+        ])
+        assert.deepInclude(first!.all[1], { committed: { offset: 7n, metadata: "m" } })
+        assert.deepStrictEqual(retained(second), [
+          [0, true],
+          [1, true]
+        ])
+        assert.strictEqual(member.of("Revoking").length, 0)
+      }).pipe(Effect.scoped)
+  )
+
+  it.live("a missed generation retains nothing, and commits nothing for what is not given again", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      const member = yield* join(coordinator)
+      yield* has(member, 2)
+      const before = member.of("Assigned").at(-1)!.all
+      coordinator.syncCode = rebalanceInProgress
+      coordinator.rebalance([0])
+      yield* until("it is a member again", () => member.of("Assigned").at(-1)!.all.length === 1)
+      // of the generation that it was heard of last
+      assert.deepStrictEqual(coordinator.joins.slice(1, 3), [
+        [1, [0, 1]],
+        [1, [0, 1]]
+      ])
+      assert.deepStrictEqual(announced(member)?.[0]?.[0], 0)
+      const fresh = member.of("Assigned").find(({ all }) => all.length === 1)!.all[0]!
+      assert.isFalse(fresh.retained)
+      assert.isAbove(fresh.epoch, before[1]!.epoch)
+      const late = yield* member.session.commit(before.map((p) => ({ ...p, offset: 9n, metadata: "" })))
+      for (const one of late) assert.deepInclude(one, { outcome: "stale", code: "EPOCH" })
+      assert.deepStrictEqual(coordinator.commits, [])
+      assert.strictEqual(member.of("Revoking").length, 0)
+      yield* until("it claims no more than it has", () => coordinator.joins.at(-1)!.join() === "3,0")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a topic that was deleted is gone, and not given up", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      const member = yield* join(coordinator)
+      yield* has(member, 2)
+      coordinator.exists = false
+      coordinator.rebalance([])
+      yield* until("both are gone", () => member.of("Gone").length === 2)
+      yield* until("it claims nothing", () => coordinator.joins.at(-1)![1].length === 0)
+      assert.deepStrictEqual(
+        member.of("Gone").map(({ why }) => why),
+        ["deleted", "deleted"]
+      )
+      assert.strictEqual(member.of("Revoking").length, 0)
+      assert.deepStrictEqual(coordinator.commits, [])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a generation that withheld something is followed by another, also when nobody else begins it", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.another = true
+      const member = yield* join(coordinator, { revokeTimeout: 100 })
+      yield* until("it is a member", () => member.of("Assigned").length === 1)
+      const began = performance.now()
+      coordinator.target = [3]
+      yield* has(member, 1)
+      assert.isAbove(performance.now() - began, 50)
+      // the coordinator tells who has not heard the answer from who wants another generation by what they say
+      assert.deepStrictEqual(coordinator.joins.slice(0, 2), [
+        [-1, []],
+        [1, []]
+      ])
+      coordinator.another = false
+    }).pipe(Effect.scoped)
+  )
+})
