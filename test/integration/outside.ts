@@ -42,6 +42,14 @@ export const connect = Effect.fnUntraced(function* (brokers: ReadonlyArray<strin
   const admin = yield* connected(kafka.admin())
   const producer = yield* connected(kafka.producer({ allowAutoTopicCreation: false }))
 
+  /** Partition by partition: of a request that one of them refuses, kafkajs sends again what the others have taken. */
+  const send = (topic: string, messages: ReadonlyArray<Message>) =>
+    Effect.forEach(
+      Map.groupBy(messages, ({ partition }) => partition).values(),
+      (some) => Effect.tryPromise(() => producer.send({ topic, messages: some })),
+      { discard: true }
+    )
+
   return {
     createTopic: (topic: string, numPartitions: number, more?: Omit<ITopicConfig, "topic">) =>
       Effect.andThen(
@@ -66,11 +74,9 @@ export const connect = Effect.fnUntraced(function* (brokers: ReadonlyArray<strin
         await admin.fetchTopicOffsets(topic)
         await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] })
       }),
-    send: (topic: string, messages: ReadonlyArray<Message>) =>
-      Effect.asVoid(Effect.promise(() => producer.send({ topic, messages: [...messages] }))),
+    send: (topic: string, messages: ReadonlyArray<Message>) => Effect.orDie(send(topic, messages)),
     /** As `send`, failing where the broker does not take it. */
-    trySend: (topic: string, messages: ReadonlyArray<Message>) =>
-      Effect.asVoid(Effect.tryPromise(() => producer.send({ topic, messages: [...messages] }))),
+    trySend: send,
     /** The next offset that each partition will give. */
     ends: (topic: string) =>
       Effect.map(
