@@ -79,7 +79,7 @@ export const memberPlan = (
       mapInterval: chance.pick([0, 200, 1000]),
       startFrom: plan.latest ? "latest" : "earliest",
       onOutOfRange: plan.latest ? "latest" : "earliest",
-      maxUncommitted: chance.pick(plan.parksLong ? [3, 8, 50, 10_000] : [1, 3, 8, 50, 10_000, 10_000]),
+      maxUncommitted: chance.pick(plan.parksLong ? [8, 8, 20, 50] : [1, 3, 8, 50, 10_000, 10_000]),
       maxHeldRecords: chance.pick([1, 5, 20, 100, 20_000]),
       maxHeldBytes: chance.pick([1, 30, 500, 33_554_432, 33_554_432]),
       shutdown: chance.pick(["interrupt", "drain"]),

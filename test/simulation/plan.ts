@@ -151,7 +151,7 @@ export const planOf = (seed: number): Plan => {
       yield: on(0.3, 1, 4),
       promise: on(0.3, 1, 4),
       timer: on(0.3, 1, 4),
-      fail: parksLong ? 4 : on(0.5, 1, 3),
+      fail: parksLong ? 8 : on(0.5, 1, 3),
       die: on(0.3, 1, 2),
       throw: on(0.2, 1, 2),
       self: on(0.3, 1, 2),
