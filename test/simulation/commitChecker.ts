@@ -181,7 +181,8 @@ export class CommitChecker {
       if (entry.code !== undefined) continue
       const key = keyOf(entry)
       const log = this.judge.truth.logs.get(key)
-      const send = this.sends.get(`${commit.clientId} ${key}`)?.findLast((one) => one.offset === entry.offset)
+      const sent = this.sends.get(`${commit.clientId} ${key}`) ?? []
+      const send = sent.findLast((one) => one.offset === entry.offset)
       if (log === undefined) continue
       if (send === undefined) {
         this.judge.violation(
@@ -191,9 +192,13 @@ export class CommitChecker {
         continue
       }
       const { epoch } = send
-      epoch.stored = entry.offset
       const map = readMap(entry, entry)
-      epoch.storedMap = map
+      // two members of one process may have sent the same, and the broker does not say whose it has taken
+      for (const of of new Set(sent.filter((one) => one.offset === entry.offset).map((one) => one.epoch))) {
+        if (of !== epoch && of.owner === epoch.owner) continue
+        of.stored = entry.offset
+        of.storedMap = map
+      }
       this.maps.set(key, map)
       this.tools.delete(key)
       let stores = this.stores.get(key)
