@@ -773,7 +773,7 @@ describe("many retries", () => {
       assert.isAtMost((yield* fibers) - before.fibers, 5)
       // the record itself included
       assert.isBelow((heapUsed() - before.heap) / records, 3_000)
-    }).pipe(Effect.scoped, Metric.enableRuntimeMetrics)
+    }).pipe(Effect.scoped, Metric.enableRuntimeMetrics, Effect.provideService(Metric.MetricRegistry, new Map()))
   )
 })
 
