@@ -32,9 +32,11 @@ export class AttemptChecker {
       acked: false,
       deferred: false,
       self: false,
-      ended: false
+      ended: false,
+      look: () => undefined
     }
     if (owner.realm.state === "dead") return attempt
+    for (const other of [...owner.running]) other.look()
     if (owner.running.size >= owner.limit)
       this.judge.violation("I5", `${where} starts beside ${owner.running.size} of ${owner.limit}`)
     if (epoch === undefined) this.judge.violation("I3", `${where} starts in an unknown epoch`)

@@ -163,7 +163,10 @@ export class CommitChecker {
       const alone = outcomes.length === 1
       if (alone && outcome.outcome === "rejected" && outcome.code === "REQUEST_TOO_LARGE") owner.cutsMaps = true
       if (epoch === undefined) continue
-      if (outcome.outcome === "stale" && outcome.code !== "EPOCH") epoch.mayEnd = outcome.code
+      if (outcome.outcome === "stale" && outcome.code !== "EPOCH") {
+        epoch.mayEnd = outcome.code
+        if (owner.realm.frozenFor > 0) owner.lostStill++
+      }
       if (outcome.outcome === "rejected" && outcome.code === "UNKNOWN_TOPIC_OR_PARTITION") epoch.mayEnd = outcome.code
       if (outcome.outcome === "stale" && outcome.code === "FENCED_INSTANCE_ID") owner.closing = outcome.code
       if (

@@ -197,13 +197,19 @@ export const makeHandler = (h: Handling): Handler<never, never> => {
       throw defect
     }
     return Effect.withFiber((fiber) => {
-      fiber.addObserver((exit) => {
+      const over = (exit: Exit.Exit<unknown, unknown>) => {
+        if (attempt.ended) return
         const how = Exit.isSuccess(exit) ? "success" : Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : "failure"
         const fails = how === "failure" || (how === "interrupted" && attempt.self) || behaviour === "finalizerDies"
         if (how === "failure" && directives.has(behaviour)) checker.attempts.directs(attempt)
         if (fails && !attempt.acked && !directives.has(behaviour)) mayStop(h, "defect")
         ended(how)
-      })
+      }
+      attempt.look = () => {
+        const exit = fiber.pollUnsafe()
+        if (exit !== undefined) over(exit)
+      }
+      fiber.addObserver(over)
       return body
     })
   }

@@ -25,8 +25,8 @@ export class IdleChecker {
     const now = realm.awakeSince(0, 0, this.judge.world.now)
     const { limit, used } = snapshot.permits
     const goesOn = owner.closing === undefined && !owner.paused
-    // I5: only handlers that run, and what works for them, use permits
-    if (goesOn && used > owner.running.size + owner.busy) {
+    // I5: only handlers that run, and what works for them, use permits; and those that wait for their turn
+    if (goesOn && owner.lostStill < 2 && used > owner.running.size + owner.busy) {
       owner.unused ??= now
       if (now - owner.unused > patience) {
         owner.unused = undefined

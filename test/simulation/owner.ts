@@ -22,6 +22,8 @@ export interface Attempt {
   /** interrupted itself */
   self: boolean
   ended: boolean
+  /** ends it when its fiber has: the engine may hear of that first, of a handler that began a turn later */
+  look: () => void
 }
 
 export interface EpochTruth extends EpochPartition {
@@ -140,6 +142,8 @@ export class Owner {
   readonly running = new Set<Attempt>()
   /** those that have never been committed: where they start is to be found and committed first */
   readonly opening = new Set<EpochTruth>()
+  /** sessions that it has lost after it stood still: records that ran may wait for their turn with a permit (D38) */
+  lostStill = 0
   /** policies that take their time, and finalizers: they keep the permits of their attempts */
   busy = 0
   /** since when each record could have been started, in milliseconds of its own time */

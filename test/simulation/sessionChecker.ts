@@ -80,6 +80,7 @@ export class SessionChecker {
       case "Lost":
         if (signal.partitions.some((p) => owner.epochs.get(p.epoch)?.state === "revoking"))
           this.judge.happened("lost while draining")
+        if (owner.realm.frozenFor > 0) owner.lostStill++
         for (const p of signal.partitions) this.judge.end(owner.epochs.get(p.epoch))
         return
       case "Gone":

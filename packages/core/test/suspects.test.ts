@@ -104,11 +104,12 @@ describe("records that may block the event loop", () => {
     assert.isFalse(suspects.some)
   })
 
-  for (const [title, after] of [
-    ["returns at once", Effect.void],
-    ["returns later", Effect.yieldNow],
-    ["fails", Effect.fail(new Boom())],
-    ["goes on", Effect.never]
+  for (const [title, after, early] of [
+    ["returns at once", Effect.void, false],
+    ["returns later", Effect.yieldNow, false],
+    ["fails", Effect.fail(new Boom()), false],
+    ["goes on", Effect.never, false],
+    ["gives back what it is to do", Effect.void, true]
   ] as const) {
     it.effect(`D38: a handler that blocks the event loop and then ${title} costs three sessions, and no more`, () =>
       Effect.gen(function* () {
@@ -126,13 +127,14 @@ describe("records that may block the event loop", () => {
               ? { _tag: "Skip" }
               : { _tag: "Retry", after: "1 day" }
           }),
-          handler: Handler.make("t", () =>
-            Effect.suspend(() => {
+          handler: Handler.make("t", () => {
+            const blocks = () => {
               times++
               loop.block(40_000)
               return after
-            })
-          )
+            }
+            return early ? blocks() : Effect.suspend(blocks)
+          })
         })
         for (let lost = 1; lost <= 3; lost++) {
           yield* pass(100)

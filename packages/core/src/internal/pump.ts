@@ -343,12 +343,21 @@ export class Pump {
   private attempt(slot: Slot): Effect.Effect<unknown, unknown, Scope.Scope> {
     const { defects } = slot.at.backlog
     if (defects !== undefined && defects.has(slot.seq)) return Effect.die(defects.get(slot.seq))
-    const { settings, suspects } = this.run
-    const { wrap } = settings
+    const { suspects } = this.run
+    if (!suspects.some) return this.handled(slot)
+    // not before its turn comes, if it does: what blocks may be the handler's function, before it has given back an effect
+    return suspects.guard(
+      slot,
+      Effect.suspend(() => this.handled(slot)),
+      this.turnComes
+    )
+  }
+
+  private handled(slot: Slot): Effect.Effect<unknown, unknown, Scope.Scope> {
+    const { wrap } = this.run.settings
     try {
       const effect = this.handler.handle(slot) as Effect.Effect<void, unknown, Scope.Scope>
-      const attempt = wrap === undefined ? effect : wrap(effect, slot)
-      return suspects.some ? suspects.guard(slot, attempt, this.turnComes) : attempt
+      return wrap === undefined ? effect : wrap(effect, slot)
     } catch (defect) {
       return Effect.die(defect)
     }
