@@ -7,9 +7,14 @@ const brokerTests = [
   "test/**/*.broker.test.ts"
 ]
 /** They compare rates and times: side by side with others on two cores they would measure those. */
-const measuringTests = ["commits", "shutdown", "thousandPartitions"].map(
-  (name) => `test/integration/${name}.broker.test.ts`
-)
+const measuringTests = [
+  "commits",
+  "longHandlers",
+  "parallelConsumer",
+  "rebalance",
+  "shutdown",
+  "thousandPartitions"
+].map((name) => `test/integration/${name}.broker.test.ts`)
 
 /**
  * They take half a minute and more: begun last they would be waited for alone. Beside those that wait for a broker to come back, those
@@ -18,9 +23,7 @@ const measuringTests = ["commits", "shutdown", "thousandPartitions"].map(
 const longest = [
   "packages/kafkajs/test/outage",
   "packages/platformatic/test/outage",
-  "test/integration/rebalance",
   "test/kafka/kafka",
-  "test/integration/parallelConsumer",
   "test/integration/outage",
   "packages/cli/test/redrive",
   "packages/platformatic/test/groupProtocol"
