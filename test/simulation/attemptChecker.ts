@@ -168,12 +168,16 @@ export class AttemptChecker {
     }
   }
 
-  /** The broker has the dead letter. */
-  sent(owner: Owner, rec: Rec): void {
-    for (const epoch of owner.epochs.values()) {
-      if (!epoch.sending.delete(rec) || epoch.state === "ended") continue
+  /** The broker has the dead letter. It does not say in which epoch it was sent, and two members may have one in which it was to be. */
+  sent(owners: ReadonlyArray<Owner>, rec: Rec): void {
+    const found = owners.flatMap((owner) =>
+      [...owner.epochs.values()].flatMap((epoch) =>
+        epoch.sending.delete(rec) && epoch.state !== "ended" ? [{ owner, epoch }] : []
+      )
+    )
+    for (const { epoch, owner } of found) {
       const undisturbed = epoch.state === "open" && owner.closing === undefined && epoch.mayEnd === undefined
-      this.isDone(owner, epoch, rec, owner.deadLettered, undisturbed)
+      this.isDone(owner, epoch, rec, owner.deadLettered, undisturbed && found.length === 1)
     }
   }
 

@@ -282,6 +282,8 @@ export class CommitChecker {
     if (!this.judge.isCalm(epoch.owner) || epoch.begunAt === undefined || epoch.mayEnd !== undefined) return
     if (epoch.log !== this.judge.truth.logs.get(epoch.key)) return
     const until = this.judge.world.now - 3 * this.judge.commitTime - 5
+    // between two generations nothing can be committed, and it was given back too late for an answer
+    if (epoch.owner.closing !== undefined && epoch.givenAt > until) return
     const { delivered } = epoch
     while (epoch.prefix < delivered.length) {
       const rec = delivered[epoch.prefix]!

@@ -185,8 +185,7 @@ export const watchedProducer = (
             for (const owner of owners) for (const rec of recs) owner.letters.delete(rec)
             if (owners[0]!.realm.state === "dead") return
             checker.trace.log(name, `dead letters of ${which}: ${Exit.isSuccess(exit) ? "sent" : "not sent"}`)
-            if (Exit.isSuccess(exit))
-              for (const owner of owners) for (const rec of recs) checker.attempts.sent(owner, rec)
+            if (Exit.isSuccess(exit)) for (const rec of recs) checker.attempts.sent(owners, rec)
           })
         )
       })

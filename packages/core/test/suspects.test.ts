@@ -15,7 +15,7 @@ import { Handler } from "../src/Handler.ts"
 import { Boom, Desk, ended, type Member, pass, passUntil, turns, world } from "./harness.ts"
 import { recordAt } from "./script.ts"
 
-const noTurn = () => {}
+const noTurn = () => true
 const slotOf = (offset: number) => recordAt(0, offset) as unknown as Slot
 
 /** One that the test blocks: it stands still, while for the clock of the machine time goes on. */
@@ -84,13 +84,43 @@ describe("records that may block the event loop", () => {
       yield* turns
       yield* Effect.forkChild(Fiber.interrupt(fiber))
       const begun: Array<Slot> = []
-      yield* Effect.forkChild(suspects.guard(b, Effect.never, (slot) => void begun.push(slot)))
+      yield* Effect.forkChild(suspects.guard(b, Effect.never, (slot) => begun.push(slot) > 0))
       yield* turns
       assert.deepStrictEqual([begun.length, b.waitsForTurn], [0, true])
       suspects.giveBack(a)
       yield* turns
       assert.deepStrictEqual([begun.length, b.waitsForTurn], [1, false])
       yield* Deferred.succeed(gate, undefined)
+    })
+  )
+
+  it.effect("D38: one whose epoch has ended when its turn comes does not begin any more, and hands the turn on", () =>
+    Effect.gen(function* () {
+      const suspects = new Suspects()
+      const [a, b, c] = [slotOf(1), slotOf(2), slotOf(3)]
+      for (let i = 0; i < 2; i++) suspects.add([a, b, c])
+      const begun: Array<Slot> = []
+      const attempt = (slot: Slot, turnComes: () => boolean) =>
+        Effect.forkChild(
+          suspects.guard(
+            slot,
+            Effect.andThen(
+              Effect.sync(() => void begun.push(slot)),
+              Effect.never
+            ),
+            turnComes
+          )
+        )
+      const first = yield* attempt(a, () => true)
+      const second = yield* attempt(b, () => false)
+      yield* attempt(c, () => true)
+      yield* turns
+      yield* Fiber.interrupt(first)
+      yield* turns
+      assert.deepStrictEqual(begun, [a])
+      yield* Fiber.interrupt(second)
+      yield* turns
+      assert.deepStrictEqual(begun, [a, c])
     })
   )
 

@@ -334,10 +334,12 @@ export class Pump {
   }
 
   /** It is the turn of a record that may block the event loop. */
-  private readonly turnComes = (slot: Slot): void => {
+  private readonly turnComes = (slot: Slot): boolean => {
+    if (slot.at.state === "ended") return false
     // the time of its handler begins, with the attempt when it did not have to wait
     const limit = this.handler.timeoutMillis(slot.topic)
     if (slot.fiber !== undefined && limit !== undefined) this.sweeper.watch(slot, limit)
+    return true
   }
 
   private attempt(slot: Slot): Effect.Effect<unknown, unknown, Scope.Scope> {

@@ -70,11 +70,11 @@ export class Suspects {
     }
   }
 
-  /** The attempt of a record that may be one of them. `turnComes`: when it begins after all. */
+  /** The attempt of a record that may be one of them. `turnComes`: when it would begin; whether it may still. */
   guard<E, R>(
     slot: Slot,
     attempt: Effect.Effect<unknown, E, R>,
-    turnComes: (slot: Slot) => void
+    turnComes: (slot: Slot) => boolean
   ): Effect.Effect<unknown, E, R> {
     const times = this.timesOf(placeOf(slot))
     if (times < alone) return attempt
@@ -92,10 +92,12 @@ export class Suspects {
         Effect.suspend(() => {
           slot.waitsForTurn = false
           this.holder = slot
-          this.alone.add(slot)
-          turnComes(slot)
+          // its epoch may have ended with the attempt before it, whose interruption has handed the turn on
+          const goesOn = turnComes(slot)
+          if (goesOn) this.alone.add(slot)
           return Effect.ensuring(
-            restore(attempt),
+            // its own interruption is on its way
+            restore(goesOn ? attempt : Effect.never),
             Effect.sync(() => this.giveBack(slot))
           )
         })

@@ -80,6 +80,7 @@ export const fetcher = (state: SessionState): Effect.Effect<never, KafkaClientEr
       }
       case "Gone": {
         held.halted = true
+        held.gone = true
         return state.signal({ _tag: "Gone", topic, partition, epoch, why: result.why })
       }
     }

@@ -64,6 +64,8 @@ export const assigned = (
     const key = keyOf(partition)
     const own = committed.get(key)
     const held = before.get(key)
+    // what was said to be gone does not come back; an answer that was on its way still has it
+    if (held?.gone === true && held.topicId === partition.topicId) continue
     const retained =
       held !== undefined && held.topicId === partition.topicId && isUnbroken(held) && state.isOurs(held, own)
     let now: Held

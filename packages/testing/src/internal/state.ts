@@ -34,6 +34,8 @@ export interface Held extends EpochPartition {
   revoking: boolean
   /** out of range beyond the end, or gone: nothing is fetched in this epoch any more */
   halted: boolean
+  /** its topic is gone, and that was said */
+  gone: boolean
   /** the last generation in which it was held and assigned */
   generation: number
   /** What the group's committed offset can be if nobody but this session commits: what it was, and what was sent since. */
@@ -133,6 +135,7 @@ export class SessionState {
       paused: false,
       revoking: false,
       halted: false,
+      gone: false,
       generation,
       ours: [{ committed, until: 0 }]
     }
