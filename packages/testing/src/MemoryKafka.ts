@@ -73,7 +73,7 @@ export interface ClientOptions {
   readonly clientId?: string | undefined
   /**
    * Of sessions that do not say it themselves (`groupProtocol`, `assignor`): `"eager"` is the classic protocol as kafkajs speaks it,
-   * `"incremental"` KIP-848, which stands for `assignor: "cooperative-sticky"`, too: a consumer sees no difference. Default `"eager"`.
+   * `"incremental"` KIP-848, which stands for `assignor: "cooperative-sticky"`, too, whose commits wait longer on a broker. Default `"eager"`.
    */
   readonly protocol?: "eager" | "incremental" | undefined
   /** Names of the assignors that it offers, best first; an eager group needs one that all members know. Default `["sticky"]`. */
