@@ -42,16 +42,17 @@ describe("the event loop's delay", () => {
         [["eventLoopBlocked", "1970-01-01T00:00:05.000Z"]]
       )
       const seconds = Effect.map(http.get("/metrics"), ({ text }) =>
-        valueOf(text, "nodejs_eventloop_delay_max_seconds")!
+        valueOf(text, "nodejs_eventloop_delay_max_seconds")
       )
-      assert.isAtLeast(yield* seconds, 1.1)
+      assert.isAtLeast((yield* seconds) ?? 0, 1.1)
       yield* pass(30_000)
-      assert.isAtLeast(yield* seconds, 1.1)
+      assert.isAtLeast((yield* seconds) ?? 0, 1.1)
       // a busy machine may stand still once more by itself
       const reasons = Effect.map(http.get("/health"), ({ text }) => JSON.parse(text).consumers[0].reasons.length)
       for (let i = 0; i < 60 || (i < 600 && (yield* reasons) > 0); i++) yield* pass(1_000)
       assert.strictEqual(yield* reasons, 0)
-      assert.isBelow(yield* seconds, 1.1)
+      // a minute has passed for the consumer, and maybe not a turn of Node's timer: then there is none
+      assert.isBelow((yield* seconds) ?? 0, 1.1)
     }).pipe(Effect.provide(Observability.layerLoopDelay))
   )
 
