@@ -211,7 +211,7 @@ export class AttemptChecker {
       if (owner.failsHard && owner.timeout === undefined && !isDirected) {
         this.judge.violation("C12", `${keyOf(rec)}@${rec.offset}#${epoch.epoch} is skipped, and nobody said so`)
       }
-      epoch.sending.delete(rec)
+      if (found.length === 1) epoch.sending.delete(rec)
       this.isDone(owner, epoch, rec, owner.skipped, found.length === 1)
     }
   }

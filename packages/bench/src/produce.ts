@@ -15,13 +15,14 @@ export const createTopic = async (brokers: ReadonlyArray<string>, topic: string,
   const admin = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING }).admin()
   await admin.connect()
   await admin.createTopics({ topics: [{ topic, numPartitions: partitions }], waitForLeaders: false })
-  // a broker hears of a topic a moment after it was created; kafkajs's own wait for that fails when it is asked too early
+  // Until each leader answers: of a request that one of them does not take yet, kafkajs sends again what the others have taken. And its
+  // own wait for leaders fails when the broker has not heard of the topic.
   for (let left = 200; left >= 0; left--) {
-    const found = await admin.fetchTopicMetadata({ topics: [topic] }).catch((error: unknown) => {
+    const offsets = await admin.fetchTopicOffsets(topic).catch((error: unknown) => {
       if (left === 0) throw error
-      return undefined
+      return []
     })
-    if (found?.topics.every((one) => one.partitions.every(({ leader }) => leader >= 0)) === true) break
+    if (offsets.length === partitions) break
     await setTimeout(50)
   }
   await admin.disconnect()
