@@ -5,8 +5,9 @@ import { spawn, spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { constants } from "node:os"
-import { delimiter, dirname, join } from "node:path"
+import { delimiter, dirname, join, relative } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
+import { stripVTControlCharacters } from "node:util"
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const modules = join(root, "node_modules")
@@ -181,7 +182,24 @@ const vitest = (project, args, options) => {
   rmSync(report, { force: true })
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`]
   const running = runFile(tool("vitest"), ["run", "--project", project, ...reporters, ...args], options)
-  return running.then((result) => ({ ...result, note: result.note ?? counts(report, result.code), vitest: true }))
+  return running.then((result) => ({
+    ...result,
+    note: result.note ?? counts(report, result.code),
+    failures: failures(report),
+    vitest: true
+  }))
+}
+
+/** What failed, a line each: so that the end of a long output says it. */
+const failures = (report) => {
+  if (!existsSync(report)) return []
+  return read(report).testResults.flatMap(({ name, message, assertionResults }) => {
+    const file = relative(root, name)
+    const failed = assertionResults.filter((test) => test.status === "failed")
+    const line = (title, text) => `${title}: ${stripVTControlCharacters(text ?? "").split("\n")[0]}`
+    if (failed.length === 0) return message ? [line(file, message)] : []
+    return failed.map((test) => line(`${file} > ${test.fullName}`, test.failureMessages[0]))
+  })
 }
 
 const counts = (report, code) => {
@@ -232,11 +250,12 @@ const steps = async (entries, { json = false, limit, report } = {}) => {
   }
   const ok = signalled === undefined && results.every((result) => result.code === 0)
   process.stdout.write("\n")
-  for (const { code, name, note, seconds } of results) {
+  for (const { code, failures = [], name, note, seconds } of results) {
     const outcome = code === 0 ? "ok    " : "FAILED"
     process.stdout.write(
       `${outcome} ${name.padEnd(11)} ${seconds.toFixed(1).padStart(6)} s${note === undefined ? "" : `  ${note}`}\n`
     )
+    for (const failure of failures) process.stdout.write(`         ${failure}\n`)
   }
   const summary = JSON.stringify({
     ok,
