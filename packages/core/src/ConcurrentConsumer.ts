@@ -95,7 +95,10 @@ export interface ConsumerOptions {
   readonly shutdown?: "interrupt" | "drain" | undefined
   /** The bound on drain, interruption and flush together. Default 20 s, below the 30 s that Kubernetes grants. */
   readonly shutdownTimeout?: Duration.Input | undefined
-  /** The part of `shutdownTimeout`, and of a revoke, that is kept for the flush. Default 2 s. */
+  /**
+   * The part of `shutdownTimeout`, and of a revoke, that is kept for the flush. Default 2 s. While the group is between two generations it
+   * takes no commit: who closes then waits for the next one first, within `shutdownTimeout`.
+   */
   readonly flushReserve?: Duration.Input | undefined
   /** How long in-flight records of revoked partitions may finish; ends as soon as none runs. Default 5 s. */
   readonly revokeDrain?: Duration.Input | undefined

@@ -201,6 +201,37 @@ describe("commits", () => {
     })
   )
 
+  it.effect("a deferred commit is decided again by the next assignment, where nothing was suspended, too", () =>
+    Effect.gen(function* () {
+      const s = yield* given([2, 2], { batchSize: 1, minCommitInterval: 0 })
+      const all = [0, 1].map((partition) => ({ partition, epoch: partition + 1, retained: true, committed: 0 }))
+      s.session.always = outcomes("deferred", "REBALANCE_IN_PROGRESS")
+      yield* s.desk.finish(0, 0)
+      assert.deepStrictEqual(s.session.commits, ["0=1"])
+      s.session.always = outcomes("committed")
+      yield* s.session.assign(all)
+      assert.deepStrictEqual(s.session.commits, ["0=1", "0=1"])
+      assert.include(s.rows, "partition:P7")
+      // nothing is said twice, and what was not deferred is left to its triggers
+      yield* s.session.assign(all)
+      yield* pass(3_100)
+      assert.strictEqual(s.session.sent.length, 2)
+    })
+  )
+
+  it.effect("a start whose commit was deferred is committed by the next assignment, and begun", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      s.session.answers.push(outcomes("deferred", "REBALANCE_IN_PROGRESS"))
+      yield* s.session.assign([{ partition: 0, epoch: 1 }])
+      assert.deepStrictEqual([s.session.commits, s.session.begun], [["0=0"], []])
+      yield* s.session.assign([{ partition: 0, epoch: 1, retained: true }])
+      assert.deepStrictEqual([s.session.commits, s.session.begun], [["0=0", "0=0"], ["0#1@0"]])
+      yield* pass(3_500)
+      assert.strictEqual(s.session.sent.length, 2)
+    })
+  )
+
   it.effect("an eviction is noticed by a commit, before any heartbeat: the epochs end at once", () =>
     Effect.gen(function* () {
       const w = yield* world({ partitions: 2 })

@@ -373,6 +373,11 @@ describe("I8: the bound of a shutdown", () => {
       {},
       (s) => void s.session.answers.push(...Array.from({ length: 500 }, () => outcomes("retriable", "NOT_COORDINATOR")))
     ],
+    [
+      "commits that are always deferred",
+      {},
+      (s) => void (s.session.always = outcomes("deferred", "REBALANCE_IN_PROGRESS"))
+    ],
     ["a leave that is never answered", {}, (s) => void (s.session.onLeave = Effect.never)],
     [
       "a leave that is never answered and cannot be interrupted",
@@ -401,6 +406,66 @@ describe("I8: the bound of a shutdown", () => {
       })
     )
   }
+
+  it.effect(
+    "closing while the group is between two generations waits for it with the flush, as long as there is time",
+    () =>
+      Effect.gen(function* () {
+        for (const shutdown of ["interrupt", "drain"] as const) {
+          const s = yield* given([3], { shutdown })
+          yield* s.desk.finish(0, 0)
+          s.session.always = outcomes("deferred", "REBALANCE_IN_PROGRESS")
+          const closing = yield* Effect.forkChild(s.close)
+          if (shutdown === "drain") yield* s.desk.finish(0, 1, 2)
+          yield* pass(19_000)
+          assert.deepStrictEqual([s.session.leaves, closing.pollUnsafe()], [0, undefined])
+          s.session.always = outcomes("committed")
+          yield* pass(50)
+          yield* Fiber.join(closing)
+          assert.strictEqual(s.session.commits.at(-1), shutdown === "drain" ? "0=3" : "0=1")
+          assert.strictEqual(s.session.leaves, 1)
+          assert.include(s.rows, "partition:P19")
+        }
+      })
+  )
+
+  it.effect("the same where a revoke was being flushed when the shutdown came", () =>
+    Effect.gen(function* () {
+      const s = yield* given([1])
+      s.session.always = outcomes("deferred", "STALE_MEMBER_EPOCH")
+      const revoke = yield* s.session.revoking([at(0, 1)], { exact: true })
+      yield* s.desk.finish(0, 0)
+      yield* pass(1_000)
+      const closing = yield* Effect.forkChild(s.close)
+      yield* pass(3_000)
+      assert.deepStrictEqual([revoke.answered(), closing.pollUnsafe()], [false, undefined])
+      s.session.always = outcomes("committed")
+      yield* pass(50)
+      yield* Fiber.join(closing)
+      assert.deepStrictEqual([revoke.answered(), s.session.commits.at(-1)], [true, "0=1"])
+    })
+  )
+
+  it.effect("what is not deferred is waited for no longer than flushReserve, also when it was deferred before", () =>
+    Effect.gen(function* () {
+      const cases = [outcomes("retriable", "NOT_COORDINATOR"), () => Effect.never] as const
+      for (const answer of cases) {
+        for (const deferredFor of [0, 5_000]) {
+          const s = yield* given([1], { flushReserve: 2_000 })
+          yield* s.desk.finish(0, 0)
+          s.session.always = outcomes("deferred", "REBALANCE_IN_PROGRESS")
+          if (deferredFor === 0) s.session.always = answer
+          const closing = yield* Effect.forkChild(s.close)
+          yield* pass(deferredFor)
+          s.session.always = answer
+          yield* pass(1_940)
+          assert.isUndefined(closing.pollUnsafe())
+          yield* pass(110)
+          yield* Fiber.join(closing)
+        }
+      }
+    })
+  )
 
   it.effect("I8: the same when run is interrupted while the layer stays open", () =>
     Effect.gen(function* () {

@@ -230,6 +230,16 @@ export class Commits {
     this.events.fork(Effect.ignore(this.committer.flush([epoch])))
   }
 
+  /**
+   * A new generation, in which the partition is where it was: what was put off for it is decided now, and not only by the next heartbeat
+   * (test/commits.test.ts). Of one that opens it is the start.
+   */
+  again(epoch: PartitionEpoch): void {
+    if (epoch.commitState !== "deferred") return
+    if (epoch.state === "opening") this.events.fork(Effect.ignore(this.committer.flush([epoch])))
+    else this.catchUp(epoch)
+  }
+
   /** The epoch is over: what is under way is not waited for. */
   ended(epoch: PartitionEpoch): void {
     if (epoch.commitState !== "over") this.run.commit(epoch, "ended")

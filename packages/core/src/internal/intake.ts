@@ -317,7 +317,8 @@ export class Intake {
   private retained(epoch: PartitionEpoch, p: AssignedPartition): void {
     const before = epoch.state
     const step = this.run.partition(epoch, "retained")
-    if (step === undefined || step.to === before) return
+    if (step === undefined) return
+    if (step.to === before) return this.commits.again(epoch)
     epoch.leavingSince = undefined
     if (step.to === "ended") return this.ended(epoch)
     // suspended before it was open. One that was moved does not begin where the group has committed: that is the place it left

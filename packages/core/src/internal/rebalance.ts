@@ -9,7 +9,8 @@
  *    record would cost each rebalance the whole of it;
  * 3. exact or closing: interrupt what still runs, give up dead letters that the broker does not have, and wait `interruptGrace`; who
  *    still runs then is a zombie. Eager: interrupt nothing, handlers go on over the rejoin;
- * 4. flush exactly these partitions, at most `flushReserve`. The fence comes after the drain, not before it;
+ * 4. flush exactly these partitions, at most `flushReserve`. The fence comes after the drain, not before it. A close that meets the group
+ *    between two generations waits for the next one, as long as the close may take;
  * 5. exact or closing: the epochs end. Eager: they are suspended until the next assignment says whose they are;
  * 6. answer the client. An answer is given in every path: also when an epoch ends for another reason meanwhile.
  *
@@ -17,6 +18,7 @@
  * time of day may be set while something is waited for.
  */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type { BatchCommitter } from "../BatchCommitter.ts"
 import type { Revoking } from "../ConsumerSession.ts"
 import type { Backpressure } from "./backpressure.ts"
@@ -278,24 +280,34 @@ export class Rebalance {
     for (const epoch of drain.epochs) this.run.partition(epoch, event)
     this.events.fork(
       Effect.andThen(
-        Effect.ignore(bounded(this.flushed([...drain.epochs]), this.run.settings.flushReserve)),
+        Effect.ignore(this.flushed(drain)),
         Effect.sync(() => this.events.guarded(() => this.end(drain)))
       )
     )
   }
 
-  /** Tries until each of these is committed, or can never be. */
-  private flushed(epochs: ReadonlyArray<PartitionEpoch>): Effect.Effect<void, unknown> {
+  /**
+   * Tries until each of these is committed, or can never be, or the flush clock has run out. Of a close that clock stands still while the
+   * broker puts the commit off: a cooperative member goes on with records between its two rounds, and other members may drain for seconds
+   * before the second one ends. Leaving before it would throw away all that was done since the first.
+   */
+  private flushed(drain: Drain): Effect.Effect<void, unknown> {
+    const { run } = this
+    const { flushReserve } = run.settings
+    const epochs = [...drain.epochs]
+    let until = run.ticks() + flushReserve
     const again: Effect.Effect<void, unknown> = Effect.suspend(() => {
       const living = epochs.filter((epoch) => epoch.state !== "ended")
-      if (living.length === 0) return Effect.void
-      return Effect.flatMap(this.committer.flush(living), (outcomes) =>
-        outcomes.some(
-          (o) => (o.outcome === "retriable" || o.outcome === "deferred") && living.some((e) => e.epoch === o.epoch)
-        )
-          ? Effect.andThen(Effect.sleep(flushRetryMillis), again)
-          : Effect.void
-      )
+      const left = until - run.ticks()
+      if (living.length === 0 || left <= 0) return Effect.void
+      return Effect.flatMap(bounded(this.committer.flush(living), left), (answer) => {
+        if (Option.isNone(answer)) return Effect.void
+        const ours = answer.value.filter((o) => living.some((e) => e.epoch === o.epoch))
+        const deferred = ours.some((o) => o.outcome === "deferred")
+        if (!deferred && !ours.some((o) => o.outcome === "retriable")) return Effect.void
+        if (deferred && drain.closing) until = Math.max(until, Math.min(run.ticks(), this.flushBy) + flushReserve)
+        return Effect.andThen(Effect.sleep(Math.max(0, Math.min(flushRetryMillis, until - run.ticks()))), again)
+      })
     })
     return again
   }
