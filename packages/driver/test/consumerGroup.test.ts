@@ -13,6 +13,8 @@ import { versionIn } from "../src/Protocol.ts"
 
 const topic = "orders"
 const id = "1".repeat(32)
+const otherId = "2".repeat(32)
+const coordinatorNode = 2
 
 /** A coordinator that answers as it is told. */
 class Coordinator {
@@ -26,6 +28,10 @@ class Coordinator {
   commitCode = 0
   /** the topic's id, as the metadata have it; `undefined`: it is not there */
   metadataId: string | undefined = id
+  /** what the coordinator itself says, where it does not say the same */
+  ownMetadata: (() => Promise<string | undefined>) | undefined
+  /** the coordinator was asked for metadata so often */
+  questions = 0
   /** answers to heartbeats wait for it */
   beatGate: Promise<void> | undefined
   /** the committed offsets are read behind it */
@@ -64,30 +70,26 @@ class Coordinator {
     }
   }
 
-  get broker(): Broker {
+  broker(isCoordinator: boolean): Broker {
     const never = () => new Promise<never>(() => undefined)
     return {
       address: "fake:1",
       isConnected: () => true,
       connect: () => Promise.resolve(),
       destroy: () => undefined,
-      metadata: async (topics) => ({
-        brokers: new Map([[1, { host: "fake", port: 1 }]]),
-        topics: new Map(
-          topics.map((name) => [
-            name,
-            {
-              topic: name,
-              code: this.metadataId === undefined ? "UNKNOWN_TOPIC_OR_PARTITION" : "NONE",
-              id: this.metadataId,
-              leaders: new Map([0, 1, 2, 3].map((partition) => [partition, 1] as const))
-            }
-          ])
-        )
-      }),
+      metadata: async (topics) => {
+        if (isCoordinator) this.questions++
+        const found = isCoordinator && this.ownMetadata !== undefined ? await this.ownMetadata() : this.metadataId
+        const leaders = new Map([0, 1, 2, 3].map((partition) => [partition, 1] as const))
+        const code = found === undefined ? "UNKNOWN_TOPIC_OR_PARTITION" : "NONE"
+        return {
+          brokers: new Map([[1, { host: "fake", port: 1 }]]),
+          topics: new Map(topics.map((name) => [name, { topic: name, code, id: found, leaders }]))
+        }
+      },
       findGroupCoordinator: async () => {
         await this.finding
-        return { errorCode: 0, coordinator: { nodeId: 1, host: "fake", port: 1 } }
+        return { errorCode: 0, coordinator: { nodeId: coordinatorNode, host: "fake", port: 2 } }
       },
       consumerGroupHeartbeat: (beat) => this.heartbeat(beat),
       offsetFetch: async ({ topics }) => {
@@ -124,7 +126,7 @@ class Coordinator {
     return {
       staticMembership: this.staticMembership,
       groupProtocols: this.groupProtocols,
-      open: () => Promise.resolve(this.broker),
+      open: (_address, node) => Promise.resolve(this.broker(node === coordinatorNode)),
       classify: (error, what) =>
         error instanceof KafkaClientError ? error : new KafkaClientError({ reason: "Connection", detail: what }),
       decompress: (_codec, bytes) => Promise.resolve(bytes)
@@ -429,7 +431,7 @@ describe("a member of the consumer protocol", () => {
 
   it.live.each([
     ["deleted", undefined],
-    ["recreated", "2".repeat(32)]
+    ["recreated", otherId]
   ] as const)(
     "D28: a topic that was deleted is gone, and not given up: nothing is committed of it (%s)",
     ([why, now]) =>
@@ -451,10 +453,132 @@ describe("a member of the consumer protocol", () => {
       }).pipe(Effect.scoped)
   )
 
+  /** Has two partitions, of which the second is taken back while `ownMetadata` says this. */
+  const takenBack = (
+    coordinator: Coordinator,
+    ownMetadata: () => Promise<string | undefined>,
+    rest: Partial<SessionSettings> = {}
+  ) =>
+    Effect.gen(function* () {
+      coordinator.target = [0, 1]
+      const member = yield* join(coordinator, rest)
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 2)
+      coordinator.ownMetadata = ownMetadata
+      coordinator.target = [0]
+      const [, goes] = member.of("Assigned").at(-1)!.all
+      return { member, goes: goes! }
+    })
+
+  it.live("D28: what becomes of a topic is asked of the coordinator, who takes the commits, and of nobody else", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      // the others have not heard of it
+      const { member } = yield* takenBack(coordinator, async () => otherId)
+      yield* until("gone", () => member.of("Gone").length === 1)
+      assert.deepInclude(member.of("Gone")[0], { partition: 1, why: "recreated" })
+      yield* until("given up", () => claimed(coordinator.beats.at(-1)).join() === "0")
+      assert.strictEqual(member.of("Revoking").length, 0)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("D28: it is asked again until it answers, and nothing is committed before", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      let failures = 3
+      const answer = gate()
+      const { goes, member } = yield* takenBack(coordinator, async () => {
+        if (failures-- > 0) throw new Error("the connection broke")
+        await answer.closed
+        return otherId
+      })
+      yield* until("asked four times", () => coordinator.questions === 4)
+      const [held] = yield* member.session.commit([{ ...goes, offset: 9n, metadata: "" }])
+      assert.deepInclude(held, { outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
+      assert.deepStrictEqual(coordinator.commits, [])
+      answer.open()
+      yield* until("gone", () => member.of("Gone").length === 1)
+      assert.strictEqual(member.of("Revoking").length, 0)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("D28: a commit that waits for a heartbeat is not sent when that takes its partition back", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      const member = yield* join(coordinator)
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 2)
+      const answer = gate()
+      coordinator.ownMetadata = async () => {
+        await answer.closed
+        return otherId
+      }
+      const late = gate()
+      coordinator.beatGate = late.closed
+      coordinator.target = [0]
+      yield* beats(coordinator, 1)
+      const entries = member
+        .of("Assigned")
+        .at(-1)!
+        .all.map((one) => ({ ...one, offset: 9n, metadata: "" }))
+      const committing = yield* Effect.forkChild(member.session.commit(entries), { startImmediately: true })
+      coordinator.beatGate = undefined
+      late.open()
+      const outcomes = yield* Fiber.join(committing)
+      // the one that stays is committed all the same
+      assert.deepStrictEqual(
+        outcomes.map(({ outcome }) => outcome),
+        ["committed", "deferred"]
+      )
+      answer.open()
+      yield* until("gone", () => member.of("Gone").length === 1)
+      assert.strictEqual(coordinator.commits.length, 1)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("D28: who hears nothing within the hold has lost what goes, and commits nothing of it", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      const { goes, member } = yield* takenBack(
+        coordinator,
+        async () => {
+          throw new Error("the connection broke")
+        },
+        { revokeTimeout: 300 }
+      )
+      yield* until("lost", () => member.of("Lost").length === 1)
+      const { epoch, partition } = goes
+      assert.deepStrictEqual(member.of("Lost")[0]!.partitions, [{ topic, partition, epoch }])
+      const [late] = yield* member.session.commit([{ ...goes, offset: 9n, metadata: "" }])
+      assert.deepInclude(late, { outcome: "stale", code: "EPOCH" })
+      yield* until("given up", () => claimed(coordinator.beats.at(-1)).join() === "0")
+      const stays = member.of("Assigned").at(-1)!.all[0]!
+      assert.deepInclude((yield* member.session.commit([{ ...stays, offset: 9n, metadata: "" }]))[0], {
+        outcome: "committed"
+      })
+      assert.strictEqual(member.of("Revoking").length + member.of("Gone").length, 0)
+      assert.deepStrictEqual(coordinator.commits.length, 1)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a topic that the coordinator does not know once is not gone: it may have just started", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      let asked = 0
+      // the group waits hardly longer than for a hold, and half a second has gone by
+      const { member } = yield* takenBack(coordinator, async () => (++asked === 1 ? undefined : id), {
+        rebalanceTimeout: 10_100
+      })
+      yield* until("held", () => member.of("Revoking").length === 1)
+      assert.isAbove(member.of("Revoking")[0]!.hold, 8000)
+      assert.isBelow(member.of("Revoking")[0]!.hold, 9600)
+      assert.strictEqual(member.of("Gone").length, 0)
+    }).pipe(Effect.scoped)
+  )
+
   it.live("a topic of an id that nobody here knows is looked up", () =>
     Effect.gen(function* () {
       const coordinator = new Coordinator()
-      coordinator.metadataId = "2".repeat(32)
+      coordinator.metadataId = otherId
       coordinator.target = [0]
       const member = yield* join(coordinator)
       yield* until("it knows that it has nothing", () => member.of("Assigned").at(-1)?.all.length === 0)

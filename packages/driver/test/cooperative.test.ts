@@ -29,6 +29,10 @@ class Coordinator {
   /** the committed offsets are read behind it */
   offsetGate: Promise<void> | undefined
   exists = true
+  /** it answers nothing about topics */
+  isSilent = false
+  /** and was asked so often meanwhile */
+  questions = 0
 
   get broker(): Broker {
     const never = () => new Promise<never>(() => undefined)
@@ -37,20 +41,19 @@ class Coordinator {
       isConnected: () => true,
       connect: () => Promise.resolve(),
       destroy: () => undefined,
-      metadata: async (topics) => ({
-        brokers: new Map([[1, { host: "fake", port: 1 }]]),
-        topics: new Map(
-          topics.map((name) => [
-            name,
-            {
-              topic: name,
-              code: this.exists ? "NONE" : "UNKNOWN_TOPIC_OR_PARTITION",
-              id: this.exists ? "1".repeat(32) : undefined,
-              leaders: new Map([0, 1, 2, 3].map((partition) => [partition, 1] as const))
-            }
-          ])
-        )
-      }),
+      metadata: async (topics) => {
+        if (this.isSilent) {
+          this.questions++
+          throw new Error("the connection broke")
+        }
+        const leaders = new Map([0, 1, 2, 3].map((partition) => [partition, 1] as const))
+        const code = this.exists ? "NONE" : "UNKNOWN_TOPIC_OR_PARTITION"
+        const topicId = this.exists ? "1".repeat(32) : undefined
+        return {
+          brokers: new Map([[1, { host: "fake", port: 1 }]]),
+          topics: new Map(topics.map((name) => [name, { topic: name, code, id: topicId, leaders }]))
+        }
+      },
       findGroupCoordinator: async () => ({ errorCode: 0, coordinator: { nodeId: 1, host: "fake", port: 1 } }),
       joinGroup: async ({ groupProtocols }) => {
         assert.deepStrictEqual(
@@ -329,6 +332,27 @@ describe("a cooperative member", () => {
         ["deleted", "deleted"]
       )
       assert.strictEqual(member.of("Revoking").length, 0)
+      assert.deepStrictEqual(coordinator.commits, [])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("D28: who does not hear what has become of a topic has lost what goes of it, and goes on with the rest", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      const member = yield* join(coordinator, { revokeTimeout: 200 })
+      yield* has(member, 2)
+      const [, goes] = member.of("Assigned").at(-1)!.all
+      coordinator.isSilent = true
+      coordinator.rebalance([0])
+      yield* until("it looks", () => coordinator.questions > 0)
+      const [meanwhile] = yield* member.session.commit([{ ...goes!, offset: 9n, metadata: "" }])
+      assert.deepInclude(meanwhile, { outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
+      yield* until("lost", () => member.of("Lost").length === 1)
+      assert.deepStrictEqual(numbersOf(member.of("Lost")[0]!.partitions), [1])
+      yield* until("it joins without it", () => coordinator.joins.at(-1)!.join() === "2,0")
+      coordinator.isSilent = false
+      assert.strictEqual(member.of("Revoking").length + member.of("Gone").length, 0)
       assert.deepStrictEqual(coordinator.commits, [])
     }).pipe(Effect.scoped)
   )

@@ -62,8 +62,9 @@ export class Cluster {
     return this.#get(`group ${nodeId}@${host}:${port}`, { host, port }, nodeId)
   }
 
-  async refresh(topics: ReadonlyArray<string>): Promise<ReadonlyMap<string, TopicMetadata>> {
-    const metadata = await this.use(await this.any(), "read metadata", (broker) => broker.metadata(topics))
+  /** As `of` says; without it, as some broker does. */
+  async refresh(topics: ReadonlyArray<string>, of?: Broker): Promise<ReadonlyMap<string, TopicMetadata>> {
+    const metadata = await this.use(of ?? (await this.any()), "read metadata", (broker) => broker.metadata(topics))
     const merged = new Map(this.metadata.topics)
     for (const [topic, found] of metadata.topics) merged.set(topic, found)
     this.metadata = { brokers: metadata.brokers, topics: merged }

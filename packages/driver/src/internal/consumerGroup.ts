@@ -16,7 +16,8 @@
  *   was announced is never announced, and claimed until then").
  * - A commit is sent with the member epoch of that moment, and not while a heartbeat is under way, which may move it ("a commit waits for
  *   the heartbeat that may move the epoch").
- * - Of a topic that was deleted nothing is committed ("a topic that was deleted is gone, and not given up").
+ * - Of a topic that was deleted nothing is committed ("a topic that was deleted is gone, and not given up"), nor while that is not known
+ *   ("it is asked again until it answers, and nothing is committed before").
  * - Who is thrown out has lost everything at once, and joins anew with new epochs ("a fenced member has lost everything").
  * - Two members with one instance id do not take it from each other ("a second member with an instance id waits, and then fails").
  *
@@ -274,11 +275,10 @@ const changes = (state: SessionState, wanted: Wanted): Effect.Effect<never, Kafk
 /** Gives up what is not ours any more; the next heartbeat says so. */
 const release = (state: SessionState, wanted: Wanted, known: ReadonlySet<string>): Effect.Effect<void> =>
   Effect.gen(function* () {
-    yield* endGone(state, () => going(state, wanted))
+    const { partitions: leaving, within } = yield* endGone(state, () => going(state, wanted))
     // thrown out meanwhile: there is nothing any more
     if (wanted.assignment === undefined) return
-    const leaving = going(state, wanted)
-    const end = yield* hold(state, leaving.filter(({ announced }) => announced).map(epochOf), true)
+    const end = yield* hold(state, leaving.filter(({ announced }) => announced).map(epochOf), true, within)
     if (end === "evicted") return
     let untold = end === "over"
     for (const one of leaving) {

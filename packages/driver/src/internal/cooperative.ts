@@ -105,9 +105,8 @@ const release = (state: SessionState, leaving: ReadonlyArray<Owned>, known: Read
     const keys = leaving.map(({ partition, topic }) => keyOf(topic, partition))
     // in the epoch of now: the engine may have opened one anew
     const current = () => keys.flatMap((key) => state.owned.get(key) ?? [])
-    yield* endGone(state, current)
-    const told = current()
-    const end = yield* hold(state, told.map(epochOf), true)
+    const { partitions: told, within } = yield* endGone(state, current)
+    const end = yield* hold(state, told.map(epochOf), true, within)
     if (end === "evicted") return
     let untold = end === "over"
     for (const one of current()) {

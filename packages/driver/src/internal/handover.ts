@@ -9,9 +9,11 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
-import { fromCode } from "./classify.ts"
+import type { TopicMetadata } from "../Broker.ts"
+import { Absence, absencePause } from "./absence.ts"
+import { fromCode, isFatal } from "./classify.ts"
 import { fetchCommitted, keyOf } from "./offsets.ts"
-import { ask, epochOf, type Owned, persist, type SessionState } from "./state.ts"
+import { ask, backoff, epochOf, type Owned, persist, type SessionState } from "./state.ts"
 
 /** Another member has our instance id. It ends us, and we do not take it back: two of them would throw each other out for ever. */
 export const fenced = ({ settings: { groupId, instanceId } }: SessionState): KafkaClientError =>
@@ -20,69 +22,134 @@ export const fenced = ({ settings: { groupId, instanceId } }: SessionState): Kaf
 /** How a hold has ended: by the engine's answer, by its time, or with the membership. */
 export type HoldEnd = "answered" | "over" | "evicted"
 
+/** Until the membership ends. */
+const whileMember = <A>(state: SessionState, effect: Effect.Effect<A>): Effect.Effect<A | "evicted"> =>
+  Effect.suspend(() => {
+    const evicted = Deferred.makeUnsafe<void>()
+    state.evicted = evicted
+    return Effect.ensuring(
+      Effect.raceFirst(effect, Effect.as(Deferred.await(evicted), "evicted" as const)),
+      Effect.sync(() => {
+        if (state.evicted === evicted) state.evicted = undefined
+      })
+    )
+  })
+
 /**
- * Waits until the engine has drained and flushed, at most `revokeTimeout`. Heartbeats go on meanwhile, in a loop of their own; they
+ * Waits until the engine has drained and flushed, at most `within` milliseconds. Heartbeats go on meanwhile, in a loop of their own; they
  * renew the session. When they find the membership gone, `Lost` is offered and the hold ends.
  */
 export const hold = (
   state: SessionState,
   partitions: ReadonlyArray<EpochPartition>,
-  exact: boolean
+  exact: boolean,
+  within = state.settings.revokeTimeout
 ): Effect.Effect<HoldEnd> =>
   Effect.suspend(() => {
     if (partitions.length === 0) return Effect.succeed("answered" as const)
     const acknowledged = Latch.makeUnsafe(false)
-    const evicted = Deferred.makeUnsafe<void>()
-    state.evicted = evicted
     state.offer({
       _tag: "Revoking",
       partitions,
       exact,
-      hold: state.settings.revokeTimeout,
+      hold: within,
       acknowledgeUnsafe: () => {
         acknowledged.openUnsafe()
       }
     })
-    return Effect.raceFirst(
-      Effect.as(acknowledged.await, "answered" as const),
-      Effect.as(Deferred.await(evicted), "evicted" as const)
-    ).pipe(
-      Effect.timeoutOption(state.settings.revokeTimeout),
-      Effect.map(Option.getOrElse((): HoldEnd => "over")),
-      Effect.ensuring(
-        Effect.sync(() => {
-          if (state.evicted === evicted) state.evicted = undefined
-        })
-      )
+    return whileMember(state, Effect.as(acknowledged.await, "answered" as const)).pipe(
+      Effect.timeoutOption(within),
+      Effect.map(Option.getOrElse((): HoldEnd => "over"))
     )
   })
+
+/** What may be committed and then given up, and for how many milliseconds it can be held. */
+export interface Leaving {
+  readonly partitions: ReadonlyArray<Owned>
+  readonly within: number
+}
 
 /**
  * Ends what is not there any more of what should be given up, before anything of it is committed.
  *
  * A topic that was deleted is taken back as one is that goes to another member. Of that one nothing may be committed any more: a commit
- * names the topic, and would be taken for the next one of that name. So the brokers are asked first what has become of them.
+ * names the topic, and would be taken for the next one of that name. So the coordinator is asked first what has become of it: who takes
+ * the commits knows best which topic they would be for, and when it hears that one is gone it deletes what it has taken for it.
+ *
+ * - Until it has said so nothing is committed of what goes: commits are deferred.
+ * - That it does not know the topic is believed as the watcher believes it.
+ * - Who gets no answer within the hold has lost the partitions: what is handled twice does less harm than what is never handled.
  */
-export const endGone = (state: SessionState, leaving: () => ReadonlyArray<Owned>): Effect.Effect<void> =>
-  Effect.gen(function* () {
-    // without an answer nothing can be committed either
-    yield* Effect.ignore(ask(() => state.cluster.refresh([...new Set(leaving().map(({ topic }) => topic))])))
-    for (const one of leaving()) {
-      const why = whyGone(state, one)
-      if (why === undefined) continue
-      state.gone(why, (o) => o === one)
+export const endGone = (state: SessionState, leaving: () => ReadonlyArray<Owned>): Effect.Effect<Leaving> =>
+  Effect.suspend(() => {
+    const { rebalanceTimeout, revokeTimeout } = state.settings
+    const began = performance.now()
+    // the questions may take from what the group waits for longer than for the hold, so that a quick answer takes nothing of that
+    const within = () => revokeTimeout + Math.min(0, (rebalanceTimeout - revokeTimeout) / 2 + began - performance.now())
+    const there = new Set<string>()
+    const absences = new Map<string, Absence>()
+    /** of what the engine does not know it can commit nothing */
+    const isKnown = ({ announced, topic }: Owned) => !announced || there.has(topic)
+    const doubt = () => {
+      const doubtful = leaving().filter((owned) => !isKnown(owned))
+      state.questioned = new Set(doubtful.map(({ partition, topic }) => keyOf(topic, partition)))
+      return new Set(doubtful.map(({ topic }) => topic))
+    }
+    const ended = (why: "deleted" | "recreated", is: (owned: Owned) => boolean) => {
+      const gone = new Set(leaving().filter(is))
+      if (gone.size === 0) return
+      state.gone(why, (owned) => gone.has(owned))
       state.look.openUnsafe()
     }
+    /** Returns the milliseconds before the next question. */
+    const judge = (topic: string, found: TopicMetadata | undefined): number => {
+      if (found?.code === "NONE") {
+        ended("recreated", (owned) => owned.topic === topic && isAnother(owned, found))
+        there.add(topic)
+        return 0
+      }
+      if (found !== undefined && found.code !== "UNKNOWN_TOPIC_OR_PARTITION") return backoff(1)
+      const absence = absences.get(topic) ?? new Absence()
+      absences.set(topic, absence)
+      absence.again()
+      if (absence.believed) ended("deleted", (owned) => owned.topic === topic)
+      return absencePause
+    }
+    const questions = Effect.gen(function* () {
+      let failures = 0
+      for (let topics = doubt(); topics.size > 0; topics = doubt()) {
+        const asked = [...topics]
+        const read = yield* Effect.result(ask(async () => state.cluster.refresh(asked, await state.findCoordinator())))
+        let pause = 0
+        if (read._tag === "Success") {
+          failures = 0
+          pause = Math.max(...asked.map((topic) => judge(topic, read.success.get(topic))))
+        } else {
+          // the watcher meets it as well, and ends the session by what is fatal
+          state.look.openUnsafe()
+          if (isFatal(read.failure)) return
+          pause = backoff(++failures)
+        }
+        if (doubt().size > 0 && pause > 0) yield* Effect.sleep(pause)
+      }
+    })
+    return whileMember(state, questions).pipe(
+      Effect.timeoutOption(revokeTimeout),
+      Effect.map(() => {
+        state.lose(leaving().filter(({ partition, topic }) => state.questioned.has(keyOf(topic, partition))))
+        return { partitions: leaving().filter(isKnown), within: Math.max(0, Math.ceil(within())) }
+      }),
+      Effect.ensuring(
+        Effect.sync(() => {
+          state.questioned = new Set()
+        })
+      )
+    )
   })
 
-/** What the metadata say of a partition that is taken back; without topic ids a topic that was created again cannot be told. */
-const whyGone = (state: SessionState, { partition, topic, topicId }: Owned): "deleted" | "recreated" | undefined => {
-  const found = state.cluster.metadata.topics.get(topic)
-  if (found?.code === "UNKNOWN_TOPIC_OR_PARTITION") return "deleted"
-  if (found?.code !== "NONE") return undefined
-  const isOther = topicId !== undefined && found.id !== undefined && found.id !== topicId
-  return isOther || !found.leaders.has(partition) ? "recreated" : undefined
-}
+/** Without topic ids one that was created again cannot be told. */
+const isAnother = ({ partition, topicId }: Owned, { id, leaders }: TopicMetadata): boolean =>
+  (topicId !== undefined && id !== undefined && id !== topicId) || !leaders.has(partition)
 
 /** `Assigned`, of all of ours of which it is known where it begins. */
 export const announceAll = (state: SessionState, known: ReadonlySet<string>, fresh: ReadonlySet<Owned>): void => {

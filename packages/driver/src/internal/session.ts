@@ -300,7 +300,7 @@ const commit = (
       const tp = { topic, partition, epoch }
       const owned = state.current(entry)
       if (owned === undefined) outcomes[index] = { ...tp, outcome: "stale", code: "EPOCH" }
-      else if (state.phase !== "member") {
+      else if (state.phase !== "member" || state.questioned.has(keyOf(topic, partition))) {
         outcomes[index] = { ...tp, outcome: "deferred", code: "REBALANCE_IN_PROGRESS" }
       } else if (Buffer.byteLength(entry.metadata) > longestText) {
         outcomes[index] = { ...tp, outcome: "rejected", code: "OFFSET_METADATA_TOO_LARGE" }
@@ -318,6 +318,7 @@ const commit = (
     }
     let broker: Broker | undefined
     let sent = false
+    const asked = new Set<Owned>()
     const request = async () => {
       broker = await state.findCoordinator()
       // It may move the member to another epoch. The broker serves it first, and would find the commit to be of the one before.
@@ -325,10 +326,15 @@ const commit = (
       // generation and epochs may have ended meanwhile
       const isOver = groupProtocol === "consumer" ? state.memberId !== memberId : state.generation !== generation
       if (isOver || state.phase !== "member") return undefined
-      const live = send.filter(({ owned }) => state.isCurrent(owned))
+      const live = send.filter(
+        ({ owned }) => state.isCurrent(owned) && !state.questioned.has(keyOf(owned.topic, owned.partition))
+      )
       if (live.length === 0) return { responses: [] }
       sent = true
-      for (const { entry, owned } of live) owned.doubtful.add(written(entry))
+      for (const { entry, owned } of live) {
+        asked.add(owned)
+        owned.doubtful.add(written(entry))
+      }
       return await state.cluster.use(broker, "commit offsets", (b) =>
         b.offsetCommit({
           groupId,
@@ -368,6 +374,10 @@ const commit = (
             const answered = codes.get(keyOf(topic, partition))
             if (answered === undefined && !state.isCurrent(owned)) {
               outcomes[index] = { topic, partition, epoch, outcome: "stale", code: "EPOCH" }
+              continue
+            }
+            if (!asked.has(owned)) {
+              outcomes[index] = { topic, partition, epoch, outcome: "deferred", code: "REBALANCE_IN_PROGRESS" }
               continue
             }
             const code = answered ?? "UNKNOWN_SERVER_ERROR"

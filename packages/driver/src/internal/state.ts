@@ -102,6 +102,8 @@ export class SessionState {
   readonly look = Latch.makeUnsafe(false)
   /** topics of which something is gone for us: the group gives it to us again when they are there */
   readonly orphaned = new Set<string>()
+  /** partitions, as `keyOf` has them, of which it is being asked whether their topic is still the one that it was: nothing is committed */
+  questioned: ReadonlySet<string> = new Set()
   /** completes when the membership ends while a rejoin is held */
   evicted: Deferred.Deferred<void> | undefined
   readonly failure = Deferred.makeUnsafe<never, KafkaClientError>()
@@ -146,6 +148,13 @@ export class SessionState {
       this.orphaned.add(owned.topic)
       if (owned.announced) this.offer({ _tag: "Gone", ...epochOf(owned), why })
     }
+  }
+
+  /** Ends epochs of which nothing may be committed any more, whoever has them next. */
+  lose(these: ReadonlyArray<Owned>): void {
+    const partitions = these.filter(({ announced }) => announced).map(epochOf)
+    for (const { partition, topic } of these) this.owned.delete(keyOf(topic, partition))
+    if (partitions.length > 0) this.offer({ _tag: "Lost", partitions })
   }
 
   /** The coordinator knows us no more: whatever we held may be somebody else's already. */

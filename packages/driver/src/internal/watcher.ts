@@ -8,30 +8,22 @@
  */
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Effect from "effect/Effect"
+import { Absence, absencePause } from "./absence.ts"
 import { fromCode, isFatal, topicMissing } from "./classify.ts"
 import { type Leadership, layoutOf } from "./membership.ts"
 import { leaderOf } from "./offsets.ts"
 import { ask, backoff, type SessionState } from "./state.ts"
 
-const missingFor = 1000
-const missingTimes = 3
 /** reads follow each other no closer */
 const closest = 250
 
-interface Missing {
-  readonly since: number
-  times: number
-  /** long enough to be believed */
-  gone: boolean
-}
-
 export const watcher = (state: SessionState, leadership: Leadership): Effect.Effect<never, KafkaClientError> =>
   Effect.gen(function* () {
-    const missing = new Map<string, Missing>()
+    const missing = new Map<string, Absence>()
     let failures = 0
     while (true) {
-      const doubtful = [...missing.values()].some(({ gone }) => !gone)
-      const wait = failures > 0 ? backoff(failures) : doubtful ? missingFor / 2 : state.settings.metadataMaxAge
+      const doubtful = [...missing.values()].some(({ believed }) => !believed)
+      const wait = failures > 0 ? backoff(failures) : doubtful ? absencePause : state.settings.metadataMaxAge
       yield* Effect.timeoutOption(state.look.await, wait)
       state.look.closeUnsafe()
       const topics = new Set(state.settings.topics)
@@ -49,12 +41,10 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
         const found = read.success.get(topic)
         if (found?.code === "TOPIC_AUTHORIZATION_FAILED") return yield* fromCode(found.code, `metadata of ${topic}`)
         if (found === undefined || found.code === "UNKNOWN_TOPIC_OR_PARTITION") {
-          const now = performance.now()
-          const seen = missing.get(topic) ?? { since: now, times: 0, gone: false }
-          missing.set(topic, seen)
-          seen.times++
-          seen.gone = seen.times >= missingTimes && now - seen.since >= missingFor
-          if (seen.gone) state.gone("deleted", (o) => o.topic === topic)
+          const absence = missing.get(topic) ?? new Absence()
+          missing.set(topic, absence)
+          absence.again()
+          if (absence.believed) state.gone("deleted", (o) => o.topic === topic)
           continue
         }
         missing.delete(topic)
@@ -69,14 +59,14 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
         // the group believes that we have our part of it: the next assignment brings it as a new epoch
         if (state.orphaned.delete(topic)) state.rejoin.openUnsafe()
       }
-      const absent = [...missing].filter(([, { gone }]) => gone).map(([topic]) => topic)
+      const absent = [...missing].filter(([, { believed }]) => believed).map(([topic]) => topic)
       if (absent.length === 0) state.works("topics")
       else state.failed("topics", topicMissing(absent))
       const layout = leadership.layout
       if (layout !== undefined && state.phase === "member") {
         const now = layoutOf(state, [...layout.keys()])
         for (const [topic, { id, partitions }] of layout) {
-          if (missing.get(topic)?.gone === false) continue
+          if (missing.get(topic)?.believed === false) continue
           const other = now.get(topic)!
           if (other.partitions !== partitions || (id !== undefined && other.id !== undefined && other.id !== id)) {
             state.rejoin.openUnsafe()
