@@ -13,7 +13,7 @@ import { ConsumerRegistry, makeRegistry } from "../src/ConsumerRegistry.ts"
 import { FailurePolicy } from "../src/FailurePolicy.ts"
 import { Handler } from "../src/Handler.ts"
 import { KafkaClient } from "../src/KafkaClient.ts"
-import { Boom, Desk, pass, turns, whileTimePasses, world } from "./harness.ts"
+import { Boom, Desk, pass, passUntil, turns, whileTimePasses, world } from "./harness.ts"
 import { OffsetMap } from "../src/OffsetMap.ts"
 import { at, given, later, outcomes, scripted } from "./script.ts"
 
@@ -428,6 +428,46 @@ describe("I8: the bound of a shutdown", () => {
         }
       })
   )
+
+  for (const how of ["close", "interrupt"] as const) {
+    it.effect(
+      `a cooperative member that ends (${how}) while another one holds back its second JoinGroup commits what is done`,
+      () =>
+        Effect.gen(function* () {
+          const w = yield* world({ partitions: 6 })
+          const produce = Effect.forEach([0, 1, 2, 3, 4, 5], (p) => w.produce(2, p), { discard: true })
+          const options = {
+            assignor: "cooperative-sticky",
+            batchSize: 1,
+            flushReserve: 500,
+            revokeDrain: 6_000
+          } as const
+          const a = yield* w.member("a", options)
+          const b = yield* w.member("b", options)
+          yield* passUntil("b has its share", () => b.session().heldUnsafe().length === 3)
+          yield* produce
+          yield* pass(100)
+          yield* a.desk.finishAll()
+          yield* pass(100)
+          const c = yield* w.member("c", options)
+          yield* passUntil("b drains", () => b.rows.includes("partition:P5"))
+          yield* passUntil("a has given up its part", () => a.session().heldUnsafe().length === 2, 4_000)
+          const [own] = a.session().heldUnsafe()
+          yield* w.produce(2, own!.partition)
+          yield* pass(100)
+          yield* a.desk.finishAll()
+          const closing = yield* Effect.forkChild(how === "close" ? a.close : a.interrupt)
+          yield* pass(3_000)
+          assert.deepStrictEqual([closing.pollUnsafe(), w.committed(own!.partition)], [undefined, 2])
+          yield* b.desk.finishAll()
+          yield* pass(100)
+          yield* Fiber.join(closing)
+          assert.strictEqual(w.committed(own!.partition), 4)
+          yield* pass(10_000)
+          yield* c.desk.finishAll()
+        })
+    )
+  }
 
   it.effect("the same where a revoke was being flushed when the shutdown came", () =>
     Effect.gen(function* () {

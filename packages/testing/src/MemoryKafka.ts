@@ -73,7 +73,8 @@ export interface ClientOptions {
   readonly clientId?: string | undefined
   /**
    * Of sessions that do not say it themselves (`groupProtocol`, `assignor`): `"eager"` is the classic protocol as kafkajs speaks it,
-   * `"incremental"` KIP-848, which stands for `assignor: "cooperative-sticky"`, too, whose commits wait longer on a broker. Default `"eager"`.
+   * `"incremental"` KIP-848, which stands for `assignor: "cooperative-sticky"`, too. Such a session has in addition what is its own: a
+   * rebalance takes two rounds, and in each of them its commits wait until all members have joined. Default `"eager"`.
    */
   readonly protocol?: "eager" | "incremental" | undefined
   /** Names of the assignors that it offers, best first; an eager group needs one that all members know. Default `["sticky"]`. */
@@ -318,6 +319,7 @@ export interface Cluster {
 const clientSettings = (options: ClientOptions): ClientSettings => ({
   clientId: options.clientId ?? "client",
   protocol: options.protocol ?? "eager",
+  cooperative: false,
   assignors: options.assignors ?? ["sticky"],
   claims: options.claims ?? 1,
   awaitedRevoke: options.awaitedRevoke ?? true,

@@ -230,3 +230,69 @@ describe("incremental groups", () => {
     )
   )
 })
+
+describe("cooperative groups", () => {
+  const cooperative = { settings: { assignor: "cooperative-sticky" } } as const
+
+  it.effect(
+    "who has joined waits for the last member: its records flow, its commits are put off, and it is told the end",
+    () =>
+      cluster({ partitions: 6 }, (kafka) =>
+        Effect.gen(function* () {
+          const held: Array<Revoking> = []
+          const a = yield* member(kafka, "a", cooperative)
+          const b = yield* member(kafka, "b", { ...cooperative, onRevoking: (revoking) => void held.push(revoking) })
+          yield* advance(7_000)
+          assert.deepStrictEqual([a.held.size, b.held.size], [3, 3])
+          const assigned = a.of("Assigned").length
+          const c = yield* member(kafka, "c", cooperative)
+          yield* advance(4_000)
+          assert.deepStrictEqual([a.held.size, held.length, c.held.size], [2, 1, 0])
+          const own = [...a.held.values()][0]!
+          const commit = a.session.commit([{ ...own, offset: 1n, metadata: "" }])
+          const [putOff] = yield* commit
+          assert.deepStrictEqual(
+            [putOff!.outcome, "code" in putOff! && putOff.code],
+            ["deferred", "REBALANCE_IN_PROGRESS"]
+          )
+          yield* fill(kafka, own.partition, 3)
+          yield* turns
+          assert.strictEqual(a.chunks("t", own.partition).flatMap((chunk) => chunk.records).length, 3)
+          const [inTheHold] = yield* b.session.commit([{ ...held[0]!.partitions[0]!, offset: 0n, metadata: "" }])
+          assert.strictEqual(inTheHold!.outcome, "committed")
+
+          held[0]!.acknowledgeUnsafe()
+          yield* turns
+          assert.deepStrictEqual(
+            a
+              .of("Assigned")
+              .slice(assigned)
+              .map(({ all }) => all.map(({ epoch, retained }) => [epoch, retained])),
+            [[...a.held.values()].map(({ epoch }) => [epoch, true])]
+          )
+          assert.strictEqual((yield* commit)[0]!.outcome, "committed")
+          assert.strictEqual(c.held.size, 2)
+        })
+      )
+  )
+
+  it.effect("who never joins again is out after its timeouts, and the others go on", () =>
+    cluster({ partitions: 2 }, (kafka) =>
+      Effect.gen(function* () {
+        const a = yield* member(kafka, "a", cooperative)
+        const b = yield* member(kafka, "b", cooperative)
+        yield* advance(7_000)
+        yield* kafka.sessionUnsafe("b").freeze
+        yield* kafka.rebalance("g")
+        yield* advance(4_000)
+        const commit = a.session.commit(
+          [...a.held.values()].slice(0, 1).map((p) => ({ ...p, offset: 0n, metadata: "" }))
+        )
+        assert.strictEqual((yield* commit)[0]!.outcome, "deferred")
+        yield* advance(33_000)
+        assert.strictEqual((yield* commit)[0]!.outcome, "committed")
+        assert.deepStrictEqual([a.held.size, a.of("Lost").length, b.held.size], [2, 0, 1])
+      })
+    )
+  )
+})

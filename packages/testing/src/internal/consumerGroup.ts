@@ -41,7 +41,12 @@ export interface ConsumerHooks {
 
 const keyOf = (partition: Owned): string => `${partition.topicId}:${partition.topic}/${partition.partition}`
 const byKey = (partitions: Iterable<Owned>): Map<string, Owned> => new Map([...partitions].map((p) => [keyOf(p), p]))
-const refused = (error: Code): GroupHeartbeatResponse => ({ error, epoch: -1, assignment: [] })
+const refused = (error: Code): GroupHeartbeatResponse => ({
+  error,
+  epoch: -1,
+  assignment: [],
+  joined: false
+})
 
 export class ConsumerGroup {
   private readonly hooks: ConsumerHooks
@@ -49,6 +54,7 @@ export class ConsumerGroup {
   epoch = 0
   /** the partitions for which the target was made */
   private known = ""
+  private waiting: Array<() => void> = []
 
   constructor(hooks: ConsumerHooks) {
     this.hooks = hooks
@@ -71,6 +77,25 @@ export class ConsumerGroup {
     return true
   }
 
+  /** Whether all have heard of the epoch of now, and have given up what they had to. */
+  get isJoined(): boolean {
+    for (const member of this.members.values()) if (member.epoch !== this.epoch) return false
+    return true
+  }
+
+  /** As JoinGroup is answered when the last member has sent its own. */
+  whenJoined(then: () => void): void {
+    this.waiting.push(then)
+    this.answer()
+  }
+
+  private answer(): void {
+    if (!this.isJoined) return
+    const { waiting } = this
+    this.waiting = []
+    for (const then of waiting) then()
+  }
+
   describe() {
     return [...this.members.values()].map((member) => ({
       memberId: member.id,
@@ -83,7 +108,7 @@ export class ConsumerGroup {
   heartbeat(request: GroupHeartbeatRequest): GroupHeartbeatResponse {
     if (request.epoch === -1) {
       this.remove(request.memberId, "left")
-      return { epoch: -1, assignment: [] }
+      return { epoch: -1, assignment: [], joined: false }
     }
     const known = this.members.get(request.memberId)
     if (known === undefined && request.epoch !== 0) return refused("UNKNOWN_MEMBER_ID")
@@ -108,7 +133,8 @@ export class ConsumerGroup {
       this.retarget(known === undefined ? `${member.id} joins` : `${member.id} subscribes to other topics`)
     }
     this.reconcile(member, owned)
-    return { epoch: member.epoch, assignment: [...member.assigned.values()] }
+    this.answer()
+    return { epoch: member.epoch, assignment: [...member.assigned.values()], joined: this.isJoined }
   }
 
   /** Topics have changed. */
@@ -130,6 +156,7 @@ export class ConsumerGroup {
     member.revocation.stop()
     this.members.delete(memberId)
     this.retarget(`${memberId} is out`)
+    this.answer()
     return true
   }
 
@@ -139,6 +166,7 @@ export class ConsumerGroup {
   }
 
   stop(): void {
+    this.waiting = []
     for (const member of this.members.values()) {
       member.session.stop()
       member.revocation.stop()

@@ -112,7 +112,8 @@ export class Coordinator {
 
   groupHeartbeat(groupId: string, request: GroupHeartbeatRequest): GroupHeartbeatResponse {
     const group = this.group(groupId)
-    if (!group.classic.isEmpty) return { error: "INCONSISTENT_GROUP_PROTOCOL", epoch: -1, assignment: [] }
+    if (!group.classic.isEmpty)
+      return { error: "INCONSISTENT_GROUP_PROTOCOL", epoch: -1, assignment: [], joined: false }
     return group.consumer.heartbeat(request)
   }
 

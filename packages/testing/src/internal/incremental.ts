@@ -3,6 +3,9 @@
  *
  * What goes is announced exactly, held, and then said to the broker in the next heartbeat, which is sent at once. What comes
  * is read from the committed offset. The epoch of the member may move without any of both.
+ *
+ * A cooperative member (KIP-429) is told the same in rounds: when it has nothing to give up, or has done so, it joins. Until the last
+ * member has, its records flow and nothing of it is committed. Then it is told what it has, also where that is what it had.
  */
 import type { TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
@@ -36,7 +39,7 @@ export const incremental = (state: SessionState): Effect.Effect<never, KafkaClie
           api: "heartbeat",
           latency: broker.settings.requestLatency,
           serve: (answer) => answer(broker.coordinator.groupHeartbeat(settings.groupId, request)),
-          refuse: (error) => ({ error, epoch: -1, assignment: [] })
+          refuse: (error) => ({ error, epoch: -1, assignment: [], joined: false })
         }
       })
       if (response.error === undefined) {
@@ -65,6 +68,7 @@ export const incremental = (state: SessionState): Effect.Effect<never, KafkaClie
   const fenced = Effect.sync(() => {
     epoch = 0
     told = false
+    state.joining = false
     state.lose()
   })
 
@@ -113,6 +117,25 @@ export const incremental = (state: SessionState): Effect.Effect<never, KafkaClie
     told = true
   }
 
+  const joined = Effect.gen(function* () {
+    const { error } = yield* state.retrying<{ readonly error: string | undefined }>("coordinator", () => ({
+      api: "join",
+      latency: broker.settings.requestLatency,
+      serve: (answer) =>
+        broker.coordinator.group(settings.groupId).consumer.whenJoined(() => answer({ error: undefined })),
+      refuse: (code) => ({ error: code })
+    }))
+    const end = error === undefined ? undefined : fatal(error)
+    if (end !== undefined) return yield* end
+    if (error !== undefined) yield* Effect.never
+  })
+
+  /** Waits for the last member, until a heartbeat is due. */
+  const joins = Effect.suspend(() => {
+    state.joining = true
+    return Effect.raceFirst(joined, broker.time.sleep(settings.heartbeatInterval))
+  })
+
   return Effect.gen(function* () {
     if (state.memberId === "") state.memberId = broker.coordinator.newMemberId(client.clientId)
     for (;;) {
@@ -124,11 +147,19 @@ export const incremental = (state: SessionState): Effect.Effect<never, KafkaClie
       const target = new Map(response.assignment.map((partition) => [keyOf(partition), partition]))
       const going = [...state.held.values()].filter((held) => target.get(keyOf(held))?.topicId !== held.topicId)
       if (going.length > 0) {
-        yield* release(going)
+        state.joining = false
+        const stands = yield* release(going)
+        state.joining = stands && client.cooperative
         continue
       }
+      if (client.cooperative && !response.joined) {
+        yield* joins
+        continue
+      }
+      const isAnswered = state.joining
+      state.joining = false
       const coming = response.assignment.filter((partition) => !state.held.has(keyOf(partition)))
-      if (coming.length > 0 || !told) {
+      if (coming.length > 0 || !told || isAnswered) {
         const offsets = yield* offsetsOf(response.assignment)
         if (offsets === undefined) continue
         // What was taken away before it was taken has another owner by now: nobody has waited for it.

@@ -54,6 +54,8 @@ export interface GroupHeartbeatResponse {
   readonly error?: Code | undefined
   readonly epoch: number
   readonly assignment: ReadonlyArray<TopicPartition & { readonly topicId: number }>
+  /** all members have heard of the group's epoch and given up what they had to: where a cooperative group has joined */
+  readonly joined: boolean
 }
 
 export interface CommitRequest {

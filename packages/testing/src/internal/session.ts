@@ -57,10 +57,11 @@ export const logOffsets = (
   return all
 }
 
-/** What a session under cooperative rebalances is told is what one is told under KIP-848: who assigns makes no difference to it. */
-const protocolOf = ({ assignor, groupProtocol }: SessionSettings): ClientSettings["protocol"] | undefined => {
-  if (groupProtocol === "consumer" || assignor === "cooperative-sticky") return "incremental"
-  return groupProtocol === undefined && assignor === undefined ? undefined : "eager"
+/** A session under cooperative rebalances is told what one is told under KIP-848, in rounds: who assigns makes no difference to it. */
+const settingsOf = (client: ClientSettings, { assignor, groupProtocol }: SessionSettings): ClientSettings => {
+  if (groupProtocol === "consumer") return { ...client, protocol: "incremental" }
+  if (assignor === "cooperative-sticky") return { ...client, protocol: "incremental", cooperative: true }
+  return groupProtocol === undefined && assignor === undefined ? client : { ...client, protocol: "eager" }
 }
 
 interface MetadataResponse {
@@ -78,7 +79,7 @@ export const openSession = (
       const detail = "the in-memory Kafka has no static membership: leave instanceId out"
       return yield* new KafkaClientError({ reason: "UnsupportedClient", detail })
     }
-    const client: ClientSettings = { ...opened, protocol: protocolOf(settings) ?? opened.protocol }
+    const client = settingsOf(opened, settings)
     const inbox = yield* Queue.unbounded<Signal, KafkaClientError | Cause.Done>()
     const state = new SessionState(broker, client, settings, inbox)
     if (!state.link.isReachable) {

@@ -51,6 +51,8 @@ export interface Sent {
 export interface ClientSettings {
   readonly clientId: string
   readonly protocol: "eager" | "incremental"
+  /** its commits wait in each round of a rebalance, until the group has joined */
+  readonly cooperative: boolean
   readonly assignors: ReadonlyArray<string>
   readonly claims: ClaimVersion
   readonly awaitedRevoke: boolean
@@ -75,7 +77,7 @@ export class SessionState {
   readonly held = new Map<string, Held>()
   memberId = ""
   generation = -1
-  /** from the moment JoinGroup goes out until Assigned */
+  /** from the moment JoinGroup goes out until Assigned; of a cooperative member until it is answered */
   joining = false
   crashed = false
   /** what ended it for good */
