@@ -23,3 +23,13 @@ contractSuite("memory, incremental", {
   quiet: 150,
   concurrent: true
 })
+
+contractSuite("memory, cooperative", {
+  layer: MemoryKafka.layer({ requestLatency: 1, fetchLatency: 1, commitLatency: 1 }),
+  harness,
+  protocol: "cooperative",
+  settings,
+  patience: 20_000,
+  quiet: 150,
+  concurrent: true
+})
