@@ -43,11 +43,15 @@ export interface EpochTruth extends EpochPartition {
   frozenBefore: number
   position: bigint
   sent: bigint | undefined
+  /** since when its commits are put off, because its group has not joined yet */
+  putOffSince: number | undefined
   stored: bigint | undefined
   /** what lies beside it */
   storedMap: MapTruth | undefined
   /** what the assignment said beside the committed offset; not believed yet */
   found: MapTruth | undefined
+  /** the end of the log, as it was heard of while the epoch was suspended: it is looked at when that goes on */
+  keptEnd: bigint | undefined
   /** the same, once it is believed */
   claims: MapTruth | undefined
   readonly delivered: Array<Rec>
@@ -104,6 +108,8 @@ export class Life {
   paused = false
   /** when the policy said stop */
   stoppedAt: number | undefined = undefined
+  /** since when somebody ends it from outside, and how long it had stood still by then */
+  endedFrom: { readonly at: number; readonly frozenBefore: number } | undefined = undefined
   /** the client has given up for good */
   sessionEnded = false
   /** nothing has been done to it since this time that could keep its commits from going through */
@@ -121,6 +127,8 @@ export class Owner {
   readonly mapped: boolean
   readonly filters: boolean
   readonly startsLatest: boolean
+  /** its group has rebalances in rounds */
+  readonly cooperative: boolean
   readonly timeout: number | undefined
   readonly maxUncommitted: number
   /** a partition holds fewer records than this */
@@ -187,6 +195,7 @@ export class Owner {
     readonly mapped: boolean
     readonly filters: boolean
     readonly startsLatest: boolean
+    readonly cooperative: boolean
     readonly limit: number
     readonly timeout: number | undefined
     readonly maxUncommitted: number
@@ -207,6 +216,7 @@ export class Owner {
     this.mapped = options.mapped
     this.filters = options.filters
     this.startsLatest = options.startsLatest
+    this.cooperative = options.cooperative
     this.limit = options.limit
     this.timeout = options.timeout
     this.maxUncommitted = options.maxUncommitted

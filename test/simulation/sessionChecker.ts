@@ -32,6 +32,7 @@ export class SessionChecker {
             epoch.state = epoch.begunAt === undefined ? "given" : "open"
             epoch.givenAt = this.judge.world.now
             epoch.frozenBefore = owner.realm.frozenFor
+            if (epoch.keptEnd !== undefined) this.believe(epoch, epoch.keptEnd, undefined)
           }
           // its own request may have arrived although nobody heard of it
           if (epoch.begunAt === undefined && !epoch.reopened) {
@@ -91,7 +92,9 @@ export class SessionChecker {
         if (epoch === undefined) return
         if (signal.position >= signal.start) epoch.mayEnd = "beyond the end"
         else if (epoch.position < signal.start) epoch.position = signal.start
-        if (epoch.state === "open" && signal.position < signal.start) this.believe(epoch, signal.end, undefined)
+        if (signal.position >= signal.start) return
+        if (epoch.state === "open") this.believe(epoch, signal.end, undefined)
+        else epoch.keptEnd = signal.end
         return
       }
       case "Chunk":
@@ -152,6 +155,7 @@ export class SessionChecker {
     // read before the log was truncated, and on its way since
     const stale = recs.some((rec) => log.records[log.indexOf(rec.offset)] !== rec)
     // first: a map of before the truncation is believed as well, and carried on from here
+    if (epoch.keptEnd !== undefined) this.believe(epoch, epoch.keptEnd, undefined)
     this.believe(epoch, chunk.end, recs[0]?.offset)
     if (log !== epoch.log && !stale) {
       this.judge.happened("truncation unnoticed")
@@ -210,6 +214,7 @@ export class SessionChecker {
   private believe(epoch: EpochTruth, end: bigint, first: bigint | undefined): void {
     const { found } = epoch
     epoch.found = undefined
+    epoch.keptEnd = undefined
     if (found === undefined || found.end > end || (first !== undefined && first < found.base)) return
     epoch.claims = found
   }
@@ -293,9 +298,11 @@ export class SessionChecker {
       frozenBefore: owner.realm.frozenFor,
       position: -1n,
       sent: undefined,
+      putOffSince: undefined,
       stored: undefined,
       storedMap: undefined,
       found: undefined,
+      keptEnd: undefined,
       claims: undefined,
       delivered: [],
       indexOf: new Map(),

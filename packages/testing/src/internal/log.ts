@@ -66,13 +66,13 @@ export class PartitionLog {
     this.end = start
   }
 
-  /** The end that a reader can see. */
+  /** The end that a reader can see. An open transaction whose first records were cut off holds it back to the start only, as in Kafka. */
   visibleEnd(isolation: "read_committed" | "read_uncommitted"): bigint {
     let end = this.end
     if (isolation === "read_committed") {
       for (const first of this.open.values()) if (first < end) end = first
     }
-    return end
+    return end > this.start ? end : this.start
   }
 
   /** The offset of the first of `count` records, which `read` makes one by one whenever they are read. */
