@@ -307,13 +307,69 @@ describe("a batch that was changed on its way", () => {
       for (let bit = 0; bit < 8; bit++) {
         const copy = Buffer.from(whole)
         copy[at]! ^= 1 << bit
-        assert.strictEqual(damagedBatch(copy), 5n, `bit ${bit} of byte ${at - second}`)
+        const found = { offset: 5n, what: "a wrong checksum" }
+        assert.deepStrictEqual(damagedBatch(copy), found, `bit ${bit} of byte ${at - second}`)
       }
+    }
+  })
+
+  it("is found by its format, which the checksum does not cover", () => {
+    const second = batches[0]!.length
+    for (let bit = 0; bit < 8; bit++) {
+      const copy = Buffer.from(whole)
+      copy[second + 16]! ^= 1 << bit
+      const format = copy.readInt8(second + 16)
+      assert.deepStrictEqual(damagedBatch(copy), { offset: 5n, what: `message format ${format}, which is none` })
+    }
+  })
+
+  it("is found by its length, wherever that ends before the batch", () => {
+    const second = batches[0]!.length
+    const lengths = [...Array(batches[1]!.length - 12).keys(), -1, -12, -2_000_000]
+    for (const length of lengths) {
+      const copy = Buffer.from(whole)
+      copy.writeInt32BE(length, second + 8)
+      const what = length < 49 ? "a wrong length" : "a wrong checksum"
+      assert.deepStrictEqual(damagedBatch(copy), { offset: 5n, what }, `length ${length}`)
     }
   })
 
   it("is not found where the answer was cut", () => {
     for (let length = 0; length < whole.length; length++) assert.isUndefined(damagedBatch(whole.subarray(0, length)))
+  })
+})
+
+describe("messages of the formats before Kafka 0.11", () => {
+  /** As the protocol's text has them: no record batch, each with a checksum of its own. */
+  const message = (offset: bigint, magic: 0 | 1, value: string): Buffer => {
+    const time = magic === 1 ? Buffer.from("0000018bcfe56800", "hex") : Buffer.alloc(0)
+    const lengths = Buffer.from([255, 255, 255, 255, 0, 0, 0, value.length])
+    const covered = Buffer.concat([Buffer.from([magic, 0]), time, lengths, Buffer.from(value)])
+    const head = Buffer.alloc(16)
+    head.writeBigInt64BE(offset, 0)
+    head.writeInt32BE(4 + covered.length, 8)
+    head.writeUInt32BE(zlib.crc32(covered), 12)
+    return Buffer.concat([head, covered])
+  }
+
+  it.each([
+    ["0", [message(7n, 0, "some value"), message(8n, 0, "another one that is longer than the first")]],
+    ["1", [message(7n, 1, "some value"), message(8n, 1, "another one that is longer than the first")]],
+    ["0", [message(7n, 0, "")]]
+  ] as const)("are no damage, and refused by what they are (%s)", (format, messages) => {
+    assert.isUndefined(damagedBatch(Buffer.concat(messages)))
+    const error = refused(() => decode(messages))
+    assert.strictEqual(error.reason, "CorruptData")
+    assert.include(error.detail, `the batch at offset 7 of t/3 has message format ${format}`)
+  })
+
+  it("are damaged like others", () => {
+    const good = message(7n, 1, "some value")
+    for (let at = 12; at < good.length; at++) {
+      const copy = Buffer.from(good)
+      copy[at]! ^= 4
+      assert.strictEqual(damagedBatch(copy)?.offset, 7n, `byte ${at}`)
+    }
   })
 })
 

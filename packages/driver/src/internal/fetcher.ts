@@ -21,7 +21,7 @@ import { fromCode, isFatal } from "./classify.ts"
 import { codeName } from "./codes.ts"
 import type { Fetched, FetchedPartition } from "./fetchResponse.ts"
 import { byTopic, isolationLevel, keyOf, leaderOf, logOffsets } from "./offsets.ts"
-import { damagedBatch, type Decoded, decodeRecords } from "./records.ts"
+import { type Damage, damagedBatch, type Decoded, decodeRecords } from "./records.ts"
 import { ask, backoff, epochOf, type Owned, type SessionState } from "./state.ts"
 
 const maxBytesPerPartition = 1_048_576
@@ -32,7 +32,7 @@ const shortest = 10
 const sideWait = 30
 /** decoding gives other work a turn after this long */
 const turn = 5
-/** an answer with a wrong checksum is asked for again so often: most are damaged on their way, not in the log */
+/** an answer with a damaged batch is asked for again so often: most are damaged on their way, not in the log */
 const damagedTimes = 3
 /** this many signals that nobody has taken are enough */
 const backlog = 64
@@ -289,16 +289,16 @@ const decode = (
   }
 }
 
-const refetched = (node: Node, owned: Owned, batch: bigint): Effect.Effect<void, KafkaClientError> => {
+const refetched = (node: Node, owned: Owned, { offset, what }: Damage): Effect.Effect<void, KafkaClientError> => {
   owned.retryAt = performance.now() + backoff(++owned.damaged)
-  const where = `the batch at offset ${batch} of ${keyOf(owned.topic, owned.partition)}, from broker ${node.id},`
+  const where = `the batch at offset ${offset} of ${keyOf(owned.topic, owned.partition)}, from broker ${node.id},`
   if (owned.damaged <= damagedTimes) {
-    return Effect.logWarning(`${where} has a wrong checksum and is fetched again`)
+    return Effect.logWarning(`${where} has ${what} and is fetched again`)
   }
   return Effect.fail(
     new KafkaClientError({
       reason: "CorruptData",
-      detail: `${where} has a wrong checksum, also when it is fetched again: the log or what lies between is damaged`
+      detail: `${where} has ${what}, also when it is fetched again: the log or what lies between is damaged`
     })
   )
 }

@@ -5,7 +5,7 @@
  * - Each batch is copied out of the answer: a record that is held for long (a retry, a gap) keeps its batch in memory, some
  *   16 KiB as producers make them, and not an answer of up to 10 MiB.
  *
- * - A batch that was changed on its way has another checksum than it says, and is not read (`damagedBatch`).
+ * - A batch that was changed on its way is not read (`damagedBatch`).
  * - No record below the position that was asked for: a broker answers with whole batches.
  * - No control record, and under `read_committed` none of an aborted transaction.
  * - `next` is the end of the last whole batch by its own header, however many of its records compaction has removed;
@@ -13,10 +13,14 @@
  */
 import type { ConsumerRecord, Headers } from "@concurrent-kafka/core/ConsumerRecord"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { crc32 } from "node:zlib"
 import type { Decompress } from "../Broker.ts"
 import { crc32c } from "./crc32c.ts"
 import type { AbortedTransaction } from "./fetchResponse.ts"
 
+/** what all formats begin with: offset, length, four bytes of their own, the format */
+const prefix = 17
+/** of a batch around its records */
 const overhead = 61
 const noHeaders: Headers = []
 
@@ -145,20 +149,45 @@ export interface Source {
   readonly decompress: Decompress
 }
 
+export interface Damage {
+  /** of the batch, as it says */
+  readonly offset: bigint
+  /** what is wrong with it, as in "it has ..." */
+  readonly what: string
+}
+
 /**
- * The offset of the first batch whose checksum is not its own. What is no batch at all is left to `decodeRecords`.
+ * The first batch that is not as it was written: its checksum is not its own, or what that does not cover, its format and its length, cannot
+ * be. A topic that was written before Kafka 0.11 has older formats; those have another checksum, and are left to `decodeRecords`. So is a last
+ * batch that is cut.
  *
  * **Source**: `check.crcs` of the Java consumer, which is on by default.
  */
-export const damagedBatch = (batches: Buffer): bigint | undefined => {
-  for (let at = 0; at + overhead <= batches.length;) {
+export const damagedBatch = (batches: Buffer): Damage | undefined => {
+  for (let at = 0; at + prefix <= batches.length;) {
     const end = at + 12 + batches.readInt32BE(at + 8)
-    if (batches[at + 16] !== 2 || end < at + overhead || end > batches.length) return undefined
-    if (crc32c(batches, at + 21, end) !== batches.readUInt32BE(at + 17)) return batches.readBigInt64BE(at)
+    if (end > batches.length) return undefined
+    const magic = batches.readInt8(at + 16)
+    if (isOlder(batches, at, end, magic)) return undefined
+    const what =
+      magic !== 2
+        ? `message format ${magic}, which is none`
+        : end < at + overhead
+          ? "a wrong length"
+          : crc32c(batches, at + 21, end) !== batches.readUInt32BE(at + 17)
+            ? "a wrong checksum"
+            : undefined
+    if (what !== undefined) return { offset: batches.readBigInt64BE(at), what }
     at = end
   }
   return undefined
 }
+
+/** A message of format 0 or 1: its checksum stands before the format, and covers all behind itself. */
+const isOlder = (batches: Buffer, at: number, end: number, magic: number): boolean =>
+  (magic === 0 || magic === 1) &&
+  end > at + prefix &&
+  crc32(batches.subarray(at + 16, end)) === batches.readUInt32BE(at + 12)
 
 /** Throws `KafkaClientError` (`CorruptData`, `MissingCodec`), or rejects with it. A promise only when something is compressed. */
 export const decodeRecords = (source: Source): Decoded | Promise<Decoded> => {
@@ -171,9 +200,11 @@ export const decodeRecords = (source: Source): Decoded | Promise<Decoded> => {
   let nextTransaction = 0
   const abortedProducers = new Set<bigint>()
 
-  for (let at = 0; at + overhead <= batches.length;) {
+  for (let at = 0; at + prefix <= batches.length;) {
     const base = batches.readBigInt64BE(at)
     const end = at + 12 + batches.readInt32BE(at + 8)
+    // the last batch of an answer may be cut
+    if (end > batches.length) break
     const where = `the batch at offset ${base} of ${topic}/${partition}`
     const magic = batches.readInt8(at + 16)
     if (magic !== 2) {
@@ -184,8 +215,6 @@ export const decodeRecords = (source: Source): Decoded | Promise<Decoded> => {
     }
     if (end < at + overhead)
       throw new KafkaClientError({ reason: "CorruptData", detail: `${where} has a wrong length` })
-    // the last batch of an answer may be cut
-    if (end > batches.length) break
     const attributes = batches.readInt16BE(at + 21)
     const last = base + BigInt(batches.readInt32BE(at + 23))
     const isControl = (attributes & 0x20) !== 0

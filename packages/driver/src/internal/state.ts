@@ -37,7 +37,7 @@ export interface Owned {
   /** performance.now() before which it is not fetched again after an error */
   retryAt: number
   errors: number
-  /** answers with a wrong checksum since the last good one */
+  /** answers with a damaged batch since the last good one */
   damaged: number
   /** what the group has committed, as far as this session knows */
   committed: Committed | undefined
