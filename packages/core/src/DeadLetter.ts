@@ -11,12 +11,10 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
-import { DecodeError, EncodeError } from "./Codec.ts"
 import type { ConsumerRecord, Headers } from "./ConsumerRecord.ts"
-import { HandlerTimeout } from "./Handler.ts"
-import { KafkaClientError } from "./KafkaClient.ts"
 import { nameOf } from "./internal/describe.ts"
-import { type ProducerRecord, PublishError } from "./KafkaProducer.ts"
+import { messageOfOurs } from "./internal/ourErrors.ts"
+import type { ProducerRecord } from "./KafkaProducer.ts"
 
 /**
  * What a dead letter says of itself, in headers beside those of the record that failed.
@@ -128,27 +126,12 @@ const decodeCount = (headers: Headers, name: string): number | undefined => {
   return value !== undefined && value >= 0n && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : undefined
 }
 
-/** Errors of ours whose messages are made of settings, codes and positions, never of a record. */
-const messageOf = (error: unknown): string | undefined => {
-  try {
-    return error instanceof DecodeError ||
-      error instanceof EncodeError ||
-      error instanceof HandlerTimeout ||
-      error instanceof PublishError ||
-      error instanceof KafkaClientError
-      ? error.message
-      : undefined
-  } catch {
-    return undefined
-  }
-}
-
 /** A typed error tells more than the defect of a finalizer beside it, and both more than an interruption. */
 const describe = (cause: Cause.Cause<unknown>): { readonly error: string; readonly message: string | undefined } => {
   const fail = cause.reasons.find(Cause.isFailReason)
-  if (fail !== undefined) return { error: nameOf(fail.error), message: messageOf(fail.error) }
+  if (fail !== undefined) return { error: nameOf(fail.error), message: messageOfOurs(fail.error) }
   const die = cause.reasons.find(Cause.isDieReason)
-  if (die !== undefined) return { error: nameOf(die.defect), message: messageOf(die.defect) }
+  if (die !== undefined) return { error: nameOf(die.defect), message: messageOfOurs(die.defect) }
   return { error: "HandlerInterrupted", message: undefined }
 }
 

@@ -13,6 +13,7 @@ import * as Semaphore from "effect/Semaphore"
 import type { EncodeError } from "./Codec.ts"
 import type { Headers } from "./ConsumerRecord.ts"
 import { murmur2 } from "./internal/murmur2.ts"
+import { tracedSend } from "./internal/sendSpans.ts"
 import { KafkaClient, type KafkaClientError } from "./KafkaClient.ts"
 import { Topic } from "./Topic.ts"
 
@@ -139,13 +140,20 @@ export class KafkaProducer extends Context.Service<
     ) => Effect.Effect<boolean, PublishError | EncodeError, RE>
   }
 >()("@concurrent-kafka/core/KafkaProducer") {
-  /** The service around what a driver has. */
-  static readonly fromProducer = ({ send }: Producer): KafkaProducer["Service"] =>
-    KafkaProducer.of({
+  /**
+   * The service around what a driver has.
+   *
+   * Where `Traces` are on for whoever sends, each send makes a span, whose context goes into the `traceparent` header of each record that
+   * has none.
+   */
+  static readonly fromProducer = (producer: Producer): KafkaProducer["Service"] => {
+    const send = tracedSend(producer.send)
+    return KafkaProducer.of({
       send,
       publish: (topic, value, options) =>
         Effect.flatMap(Topic.encode(topic, value, options), (record) => send([record]))
     })
+  }
 
   /**
    * One producer of the client for all who send, opened by the first send and closed with the scope. An attempt to open that

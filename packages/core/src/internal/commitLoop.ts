@@ -23,6 +23,8 @@ import type * as Scope from "effect/Scope"
 import type { BatchCommitter, CommitSource } from "../BatchCommitter.ts"
 import { CommitterDied } from "../CommitterDied.ts"
 import type { CommitEntry, CommitOutcome, EpochPartition, Session } from "../ConsumerSession.ts"
+import { Traces } from "../Traces.ts"
+import { tracedCommit } from "./commitSpans.ts"
 import type { CommitterSettings } from "./options.ts"
 import { keyOf } from "./state.ts"
 
@@ -95,6 +97,7 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
   settings: CommitterSettings
 ): Effect.fn.Return<BatchCommitter["Service"], never, Scope.Scope> {
   const clock = yield* Clock.Clock
+  const commit = (yield* Traces) === undefined ? session.commit : tracedCommit(session)
   // the time of day can be set back, and nothing would be committed until it has come round again
   const now = () => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
   const died = Deferred.makeUnsafe<never, CommitterDied>()
@@ -153,7 +156,7 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
         mapBytes += entry.metadata.length
         mapsAt.set(keyOf(entry), sentAt)
       }
-      return Effect.flatMap(session.commit(entries), (outcomes) => {
+      return Effect.flatMap(commit(entries), (outcomes) => {
         source?.settled(outcomes, now() - sentAt)
         if (refusedWhole(entries, outcomes)) {
           // settled made them dirty again: take the halves anew

@@ -6,7 +6,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -23,6 +23,7 @@ import type { Handler } from "../Handler.ts"
 import { LoopDelay } from "../Health.ts"
 import { InvalidOptions } from "../InvalidOptions.ts"
 import { OffsetMap } from "../OffsetMap.ts"
+import { Traces } from "../Traces.ts"
 import { Pause, type PartitionEpoch } from "./epoch.ts"
 import type { Lanes } from "./lanes.ts"
 import { limit, validateConsumer, validated, validatePolicy } from "./options.ts"
@@ -105,6 +106,7 @@ export const makeMember = Effect.fnUntraced(function* (
   const startedAt = now()
   const zstd = yield* OffsetMap.Zstd
   const loopDelay = yield* LoopDelay
+  const traces = yield* Traces
   let run: ConsumerRun | undefined
   let idleSince: number | undefined
   let ended: Viewed["failed"]
@@ -176,7 +178,9 @@ export const makeMember = Effect.fnUntraced(function* (
             failing,
             handler: handler as Handler<unknown, never>,
             policy: policy as FailurePolicy<unknown, never> | undefined,
-            context: context as Context.Context<never>,
+            traces,
+            // what a handler sends is traced where its consumer is, whoever runs it
+            context: (traces === undefined ? context : Context.add(context, Traces, traces)) as Context.Context<never>,
             fork
           })
           return Effect.succeed(run)

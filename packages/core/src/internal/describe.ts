@@ -29,7 +29,7 @@ export const messageOf = (error: unknown): string | undefined => {
  * The place in the code where it was made. The stack begins with the message, and a line of that may look like a frame: frames are the
  * last lines, and not in the message.
  */
-const frameOf = (error: unknown): string | undefined => {
+export const frameOf = (error: unknown): string | undefined => {
   try {
     if (!(error instanceof Error)) return undefined
     const { message, stack } = error as { readonly message: unknown; readonly stack?: unknown }
@@ -52,3 +52,11 @@ export const describe = (cause: Cause.Cause<unknown>): string =>
       return `${reason._tag === "Fail" ? "" : "defect "}${nameOf(error)}${frame === undefined ? "" : ` ${frame}`}`
     })
     .join("; ")
+
+const longestShown = 100
+
+/** Text of a record, where it may be shown: it can be anybody's input, and must not forge lines. */
+export const printable = (text: string): string => {
+  const shown = text.replace(/\p{C}/gu, " ")
+  return shown.length > longestShown ? `${shown.slice(0, longestShown)}...` : shown
+}

@@ -20,12 +20,14 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Tracer from "effect/Tracer"
 import { DeadLetter } from "../DeadLetter.ts"
 import { Directive } from "../Directive.ts"
 import type { Decision, Failure, FailurePolicy } from "../FailurePolicy.ts"
 import { InvalidOptions } from "../InvalidOptions.ts"
 import { type Producer, PublishError } from "../KafkaProducer.ts"
 import type { Outcome } from "../Snapshot.ts"
+import { type AttemptOutcome, attemptOutcomes } from "./attemptSpans.ts"
 import { messageOf } from "./describe.ts"
 import type { AnyFiber, PartitionEpoch } from "./epoch.ts"
 import { finiteMillis } from "./options.ts"
@@ -53,6 +55,8 @@ export interface FailureHooks {
   readonly release: (slot: Slot) => void
   /** the attempt is over, and its record is not: the permit is free, the lane is not */
   readonly rest: (slot: Slot) => void
+  /** what comes of an attempt that has a span */
+  readonly decided: (slot: Slot, outcome: AttemptOutcome, cause: Cause.Cause<unknown>) => void
   readonly offer: (epoch: PartitionEpoch) => void
   /** the consumer is to end */
   readonly stop: (slot: Slot, cause: Cause.Cause<unknown>) => void
@@ -155,6 +159,7 @@ export class Failures {
 
   private carryOut(slot: Slot, decision: Decision): void {
     const { cause } = slot.past!
+    if (slot.trace !== undefined) this.hooks.decided(slot, outcomeOf(slot, decision), cause)
     // a policy that is not typed may say anything
     switch (decision?._tag) {
       case "Retry":
@@ -203,6 +208,7 @@ export class Failures {
     this.run.record(slot, RecordEvent.stop)
     this.hooks.release(slot)
     this.hooks.stop(slot, cause)
+    if (slot.trace !== undefined) this.hooks.decided(slot, "stop", slot.past!.cause)
   }
 
   // ------------------------------------------------------------------ retry
@@ -300,6 +306,8 @@ export class Failures {
     } catch (defect) {
       sending = Effect.die(defect)
     }
+    const { span } = slot.past!
+    if (span !== undefined) sending = Effect.provideService(sending, Tracer.ParentSpan, span)
     const fiber = this.hooks.fork(sending)
     slot.fiber = fiber
     this.hooks.observe(fiber, (exit) => {
@@ -378,6 +386,10 @@ export class Failures {
   }
 }
 
+/** A retry that would come after the end of its epoch is none. */
+const outcomeOf = ({ at }: Slot, decision: Decision): AttemptOutcome =>
+  decision?._tag === "Retry" && (at.exact || at.closing) ? "released" : (attemptOutcomes[decision?._tag] ?? "stop")
+
 /** Of two failures the policy's, or the producer's, is why the consumer ends: told first, beside the record's, which alone would tell nothing of it. */
 const both = (what: string, others: Cause.Cause<unknown>, records: Cause.Cause<unknown>): Cause.Cause<unknown> => {
   const [why, failure] = [Cause.squash(others), Cause.squash(records)]
@@ -392,5 +404,6 @@ export const newPast = (now: number, cause: Cause.Cause<unknown>): Past => ({
   cause,
   memory: new Map(),
   zombies: 0,
-  due: undefined
+  due: undefined,
+  span: undefined
 })

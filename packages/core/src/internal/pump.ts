@@ -25,6 +25,8 @@ import type { FailurePolicy } from "../FailurePolicy.ts"
 import { type Handler, HandlerTimeout } from "../Handler.ts"
 import { KafkaProducer } from "../KafkaProducer.ts"
 import type { Outcome } from "../Snapshot.ts"
+import type { Traces } from "../Traces.ts"
+import { AttemptSpans } from "./attemptSpans.ts"
 import type { Backpressure } from "./backpressure.ts"
 import { type AnyFiber, Pause, type PartitionEpoch, sizeOf } from "./epoch.ts"
 import { Failures, newPast } from "./failures.ts"
@@ -59,6 +61,8 @@ export class Pump {
   private readonly handler: Handler<unknown, never>
   private readonly sweeper: Sweeper
   private readonly failures: Failures
+  /** undefined while traces are off */
+  private readonly spans: AttemptSpans | undefined
   readonly turn: Turn
   private readonly events: PumpEvents
   private readonly context: Context.Context<never>
@@ -83,6 +87,7 @@ export class Pump {
     readonly sweeper: Sweeper
     readonly timetable: Timetable
     readonly random: () => number
+    readonly traces: Traces | undefined
     readonly context: Context.Context<never>
     readonly events: PumpEvents
   }) {
@@ -95,6 +100,10 @@ export class Pump {
     this.context = options.context
     this.events = options.events
     this.fork = Effect.runForkWith(options.context)
+    this.spans =
+      options.traces === undefined
+        ? undefined
+        : new AttemptSpans(options.traces, options.run.settings.revealRecords, options.context)
     this.failures = new Failures({
       run: options.run,
       policy: options.policy,
@@ -112,6 +121,7 @@ export class Pump {
           this.letGo(slot)
         },
         rest: (slot) => this.rest(slot),
+        decided: (slot, outcome, cause) => this.spans!.end(slot, outcome, Exit.failCause(cause)),
         offer: (epoch) => this.offer(epoch),
         stop: (slot, cause) => this.events.stop(slot, cause),
         skipped: (slot, cause) => this.events.skipped(slot, cause),
@@ -344,7 +354,10 @@ export class Pump {
 
   private attempt(slot: Slot): Effect.Effect<unknown, unknown, Scope.Scope> {
     const { defects } = slot.at.backlog
-    if (defects !== undefined && defects.has(slot.seq)) return Effect.die(defects.get(slot.seq))
+    if (defects !== undefined && defects.has(slot.seq)) {
+      const dies = Effect.die(defects.get(slot.seq))
+      return this.spans === undefined ? dies : this.spans.around(slot, () => dies)
+    }
     const { suspects } = this.run
     if (!suspects.some) return this.handled(slot)
     // not before its turn comes, if it does: what blocks may be the handler's function, before it has given back an effect
@@ -356,6 +369,10 @@ export class Pump {
   }
 
   private handled(slot: Slot): Effect.Effect<unknown, unknown, Scope.Scope> {
+    return this.spans === undefined ? this.called(slot) : this.spans.around(slot, () => this.called(slot))
+  }
+
+  private called(slot: Slot): Effect.Effect<unknown, unknown, Scope.Scope> {
     const { wrap } = this.run.settings
     try {
       const effect = this.handler.handle(slot) as Effect.Effect<void, unknown, Scope.Scope>
@@ -408,6 +425,7 @@ export class Pump {
           this.run.partition(slot.at, "outcome")
           this.run.counters.fenced++
         } else if (slot.cut === "timeout") return this.timedOut(slot)
+        if (slot.trace !== undefined) this.spans!.release(slot)
         return this.interrupted(slot)
       case RecordState.zombie:
         this.run.record(slot, RecordEvent.ended)
@@ -421,6 +439,7 @@ export class Pump {
       default:
         // acknowledged before
         this.run.record(slot, RecordEvent.ended)
+        if (slot.trace !== undefined) this.spans!.end(slot, "handled", exit)
         return this.letGo(slot)
     }
   }
@@ -429,6 +448,7 @@ export class Pump {
     const byOther = Cause.hasInterruptsOnly(cause)
     this.run.record(slot, byOther ? RecordEvent.interruptedByOther : RecordEvent.failed)
     this.run.counters.failedTime.add(this.timeNow(slot) - slot.startedAt)
+    if (slot.trace !== undefined) this.spans!.failed(slot.trace)
     this.failures.failed(slot, cause)
   }
 
@@ -436,6 +456,7 @@ export class Pump {
     this.run.record(slot, RecordEvent.decide)
     this.run.counters.failedTime.add(this.run.now() - slot.startedAt)
     slot.cut = "none"
+    if (slot.trace !== undefined) this.spans!.failed(slot.trace)
     this.failures.failed(slot, this.lateness(slot))
   }
 
@@ -475,6 +496,8 @@ export class Pump {
   }
 
   private done(slot: Slot, event: RecordEvent, outcome: Outcome): void {
+    // that of an attempt that has failed has ended when it was decided what comes of it
+    if (slot.trace !== undefined) this.spans!.end(slot, "handled", Exit.void)
     this.finish(slot, event, outcome)
     this.letGo(slot)
   }
@@ -596,6 +619,7 @@ export class Pump {
     if (slot.holds) this.run.permits.byZombies++
     this.run.zombies.add(slot)
     this.events.leftBehind(slot)
+    if (!decide && slot.trace !== undefined) this.spans!.release(slot)
     if (decide) {
       const past = (slot.past ??= newPast(this.run.now(), this.lateness(slot)))
       past.zombies++
@@ -614,6 +638,8 @@ export class Pump {
       heir.ticks = slot.ticks
       heir.state = RecordState.stopping
       heir.cut = "timeout"
+      heir.trace = slot.trace
+      slot.trace = undefined
       heir.lane = slot.lane
       if (heir.lane !== undefined) heir.lane.holders++
       this.timedOut(heir)

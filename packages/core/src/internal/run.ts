@@ -32,6 +32,7 @@ import type { FailurePolicy } from "../FailurePolicy.ts"
 import type { Handler } from "../Handler.ts"
 import { KafkaClientError } from "../KafkaClient.ts"
 import type { OffsetMap } from "../OffsetMap.ts"
+import type { Traces } from "../Traces.ts"
 import { Backpressure } from "./backpressure.ts"
 import { Commits } from "./commits.ts"
 import { describe } from "./describe.ts"
@@ -64,6 +65,7 @@ export interface RunOptions {
   readonly diagnostics: Diagnostics | undefined
   readonly zstd: OffsetMap.Zstd | undefined
   readonly clock: Clock.Clock
+  readonly traces: Traces | undefined
   readonly userPaused: () => boolean
   readonly handler: Handler<unknown, never>
   readonly policy: FailurePolicy<unknown, never> | undefined
@@ -121,6 +123,7 @@ export class ConsumerRun {
       sweeper,
       timetable: new Timetable(() => this.state.ticks(), after),
       random: () => Effect.runSyncWith(options.context)(Random.next),
+      traces: options.traces,
       context: options.context,
       events: {
         fewer: (epoch) => {

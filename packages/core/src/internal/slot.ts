@@ -5,9 +5,11 @@
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type * as Tracer from "effect/Tracer"
 import type { ConsumerRecord, Delivery, Headers } from "../ConsumerRecord.ts"
 import type { Decision } from "../FailurePolicy.ts"
 import type { ProducerRecord } from "../KafkaProducer.ts"
+import type { AttemptTrace } from "./attemptSpans.ts"
 import type { AnyFiber, PartitionEpoch } from "./epoch.ts"
 import type { Lane } from "./lanes.ts"
 import { RecordState } from "./recordMachine.ts"
@@ -29,6 +31,8 @@ export interface Past {
   zombies: number
   /** waits for that */
   due: Slot | undefined
+  /** of the last attempt, where traces are on */
+  span: Tracer.Span | undefined
 }
 
 export class Slot implements Delivery {
@@ -69,6 +73,8 @@ export class Slot implements Delivery {
   deciding = false
   /** its handler has not begun: it may block the event loop, and another one that may has the turn */
   waitsForTurn = false
+  /** where traces are on, until it is decided what becomes of the attempt */
+  trace: AttemptTrace | undefined = undefined
   /** place among the epoch's live slots; -1 without one */
   index = -1
   /** the handler's, its finalizers', or the policy's */

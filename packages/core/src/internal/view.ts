@@ -5,6 +5,7 @@ import type { TopicPartition } from "../ConsumerRecord.ts"
 import type { Session } from "../ConsumerSession.ts"
 import type { Health, HealthCode, HealthReason, LoopDelay } from "../Health.ts"
 import type { HotLane, OldestRecord, PartitionSnapshot, Snapshot } from "../Snapshot.ts"
+import { printable } from "./describe.ts"
 import { type PartitionEpoch, pauseNames } from "./epoch.ts"
 import type { Lane } from "./lanes.ts"
 import type { Permits } from "./permits.ts"
@@ -241,15 +242,12 @@ const hashed = (name: string): string => {
   return (hash >>> 0).toString(16).padStart(8, "0")
 }
 
-const longestLane = 100
 const utf8 = /* @__PURE__ */ new TextDecoder()
 
-/** A key can be anybody's input: it must not forge lines where health is logged. */
 const revealed = (name: string, ordering: ConsumerSettings["ordering"]): string => {
   // the lane of a key is named by its bytes
   const text = ordering === "key" ? utf8.decode(Uint8Array.from(name, (byte) => byte.charCodeAt(0))) : name
-  const shown = text.replace(/\p{C}/gu, " ")
-  return shown.length > longestLane ? `${shown.slice(0, longestLane)}...` : shown
+  return printable(text)
 }
 
 const hotLanes = (

@@ -1,0 +1,143 @@
+/**
+ * One span for each attempt: `process {topic}`, kind consumer, from the call of the handler to what was decided of the record.
+ *
+ * Attempts are spans and not events of one, because by the conventions such a span covers the call of a handler: a record that waits an
+ * hour for its retry is in nobody's hands, and a span of that hour would be lost with the process. Attempts after the first link to the
+ * one before.
+ *
+ * Every span links to the record's creation context (its `traceparent`), as the conventions want it; with `"continue"` that is its parent,
+ * too, which they allow for single records. It is never the child of a span around `run`: that one lasts as long as the program.
+ *
+ * Invariants, with their tests in `packages/observability/test/traces.test.ts`: each span that begins ends once, whatever becomes of the
+ * record; what the handler does is below it; with `revealRecords` off it has nothing of the record but where it is.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as References from "effect/References"
+import * as Tracer from "effect/Tracer"
+import type { Decision } from "../FailurePolicy.ts"
+import type { Traces } from "../Traces.ts"
+import { frameOf, nameOf, printable } from "./describe.ts"
+import { messageOfOurs } from "./ourErrors.ts"
+import type { Slot } from "./slot.ts"
+import { Attribute, interruptedExit, shownFailure, spanName, system } from "./spans.ts"
+import { readContext, spanOf } from "./traceContext.ts"
+
+/**
+ * What was decided when the attempt had ended; what became of a dead letter is told by the span of its send.
+ *
+ * `released`: interrupted by this library (its epoch has ended); the record is delivered, or runs, again.
+ */
+export type AttemptOutcome = "handled" | "retry" | "skip" | "dead_letter" | "park" | "stop" | "released"
+
+export const attemptOutcomes: Readonly<Record<Decision["_tag"], AttemptOutcome>> = {
+  Retry: "retry",
+  Skip: "skip",
+  DeadLetter: "dead_letter",
+  Park: "park",
+  Stop: "stop"
+}
+
+/** The span of an attempt that has not ended. */
+export interface AttemptTrace {
+  readonly span: Tracer.Span
+  /** when the attempt failed: the policy may take its time */
+  failedAt: bigint | undefined
+}
+
+const decoder = new TextDecoder()
+const longestError = 256
+
+export class AttemptSpans {
+  private readonly traces: Traces
+  private readonly revealRecords: boolean
+  private readonly clock: Clock.Clock
+  private readonly timed: boolean
+
+  constructor(traces: Traces, revealRecords: boolean, context: Context.Context<never>) {
+    this.traces = traces
+    this.revealRecords = revealRecords
+    this.clock = Context.get(context, Clock.Clock)
+    this.timed = Context.get(context, References.TracerTimingEnabled)
+  }
+
+  /** The handler's effect, which is made inside, below the attempt's span. */
+  around<E, R>(slot: Slot, attempt: () => Effect.Effect<unknown, E, R>): Effect.Effect<unknown, E, R> {
+    const context = readContext(slot.headers)
+    const creation = context === undefined ? undefined : spanOf(context)
+    const before = slot.past?.span
+    const links = [creation, before].flatMap((span) => (span === undefined ? [] : [{ span, attributes: {} }]))
+    const made = Effect.makeSpan(spanName("process", slot.topic), {
+      kind: "consumer",
+      links,
+      ...(creation !== undefined && this.traces.parent === "continue" ? { parent: creation } : { root: true }),
+      ...(creation?.sampled === false ? { sampled: false } : {})
+    })
+    return Effect.flatMap(made, (span) => {
+      slot.trace = { span, failedAt: undefined }
+      if (span.sampled) this.describe(span, slot)
+      return Effect.provideService(attempt(), Tracer.ParentSpan, span)
+    })
+  }
+
+  private describe(span: Tracer.Span, slot: Slot): void {
+    span.attribute(Attribute.system, system)
+    span.attribute(Attribute.operationName, "process")
+    span.attribute(Attribute.operationType, "process")
+    span.attribute(Attribute.destination, slot.topic)
+    span.attribute(Attribute.partition, String(slot.partition))
+    span.attribute(Attribute.offset, slot.offset)
+    span.attribute(Attribute.group, slot.groupId)
+    span.attribute(Attribute.attempt, slot.attempt)
+    if (slot.value === null) span.attribute(Attribute.tombstone, true)
+    if (this.revealRecords && slot.key !== null) span.attribute(Attribute.key, printable(decoder.decode(slot.key)))
+  }
+
+  /** The attempt is over, and what is done about it is not decided yet. */
+  failed(trace: AttemptTrace): void {
+    trace.failedAt = this.now()
+  }
+
+  end(slot: Slot, outcome: AttemptOutcome, exit: Exit.Exit<unknown, unknown>): void {
+    const { trace } = slot
+    if (trace === undefined) return
+    slot.trace = undefined
+    const { span } = trace
+    if (slot.past !== undefined) slot.past.span = span
+    const failure = exit._tag === "Failure" && !Cause.hasInterruptsOnly(exit.cause) ? exit.cause : undefined
+    if (span.sampled) {
+      span.attribute(Attribute.outcome, outcome)
+      const failed = failure !== undefined || (exit._tag === "Failure" && outcome !== "released")
+      if (failed) span.attribute(Attribute.errorType, failure === undefined ? "HandlerInterrupted" : typeOf(failure))
+    }
+    span.end(
+      trace.failedAt ?? this.now(),
+      failure === undefined || this.revealRecords ? exit : this.withoutRecord(failure)
+    )
+  }
+
+  /** Left behind, or gone with its epoch. */
+  release(slot: Slot): void {
+    this.end(slot, slot.acked ? "handled" : "released", interruptedExit)
+  }
+
+  private now(): bigint {
+    return this.timed ? this.clock.currentTimeNanosUnsafe() : 0n
+  }
+
+  private withoutRecord(cause: Cause.Cause<unknown>): Exit.Exit<never, Error> {
+    const error = errorOf(cause)
+    return shownFailure(typeOf(cause), messageOfOurs(error), frameOf(error))
+  }
+}
+
+/** A typed error tells more than the defect of a finalizer beside it. */
+const errorOf = (cause: Cause.Cause<unknown>): unknown => {
+  const fail = cause.reasons.find(Cause.isFailReason)
+  return fail === undefined ? cause.reasons.find(Cause.isDieReason)?.defect : fail.error
+}
+
+const typeOf = (cause: Cause.Cause<unknown>): string => nameOf(errorOf(cause)).slice(0, longestError)
