@@ -115,6 +115,13 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
   })
 }
 
+// The window has another size: a terminal tells that to its own process group only, and a child has another one.
+if (process.platform !== "win32") {
+  process.on("SIGWINCH", () => {
+    if (child !== undefined) tell(child, "SIGWINCH")
+  })
+}
+
 // A child has a process group of its own. So a Ctrl-C, which a terminal sends to the whole group of this launcher, reaches it
 // once, from here; and what it has started itself, such as test workers, is told too.
 const grouped = process.platform !== "win32"
@@ -298,6 +305,7 @@ const test = (args) => {
 const tasks = {
   test,
   demo: (args) => runFile("examples/quickstart/src/main.ts", args),
+  top: (args) => runFile("examples/quickstart/src/top.ts", args),
   // npm run example -- one-at-a-time
   example: ([name, ...args]) => {
     const names = readdirSync(join(root, "examples")).filter((entry) =>

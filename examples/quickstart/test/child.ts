@@ -23,6 +23,31 @@ export interface Ended {
   readonly millisToEnd: number
 }
 
+/** What npm starts for `npm run top`. */
+export const topByNpm: ReadonlyArray<string> = [
+  join(import.meta.dirname, "..", "..", "..", "scripts", "run.mjs"),
+  "top"
+]
+
+/** Runs the table to its end. */
+export const runTop = (
+  flags: ReadonlyArray<string>,
+  env: Readonly<Record<string, string>> = {},
+  command = [join(import.meta.dirname, "..", "src", "top.ts")] as ReadonlyArray<string>
+): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> =>
+  new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [...command, ...flags], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, KAFKA_BROKERS: "", ...env }
+    })
+    let stdout = ""
+    let stderr = ""
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text))
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text))
+    child.once("error", reject)
+    child.once("close", (code) => resolve({ code, stdout, stderr }))
+  })
+
 /** Runs it to its end; sends SIGINT as soon as its output has `interruptAt`. */
 export const runDemo = (
   flags: ReadonlyArray<string>,

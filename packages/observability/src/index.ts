@@ -1,1 +1,2 @@
 export * as Observability from "./Observability.ts"
+export * as Top from "./Top.ts"

@@ -210,7 +210,7 @@ const partitionSeries = (series: Series, partitions: ReadonlyArray<PartitionSnap
 }
 
 /** Each partition once: while one moves between two members of a consumer both may show it. */
-const once = (partitions: ReadonlyArray<PartitionSnapshot>): ReadonlyArray<PartitionSnapshot> => {
+export const once = (partitions: ReadonlyArray<PartitionSnapshot>): ReadonlyArray<PartitionSnapshot> => {
   const newest = new Map<string, PartitionSnapshot>()
   for (const p of partitions) {
     const key = `${p.topic}/${p.partition}`
