@@ -23,7 +23,8 @@ class Model {
   }
   visibleEnd(committed: boolean) {
     const open = this.slots.find((slot) => slot.transaction?.state === "open")
-    return committed && open !== undefined ? open.offset : this.end
+    const end = committed && open !== undefined ? open.offset : this.end
+    return end > this.start ? end : this.start
   }
   visible(from: bigint, committed: boolean) {
     return this.slots.filter(
