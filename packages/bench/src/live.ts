@@ -13,11 +13,11 @@ const done = new Promise<void>((resolve) => {
 })
 const text = new TextDecoder()
 
-const handle = (value: Uint8Array | null): void => {
+const began = (value: Uint8Array | null): void => {
   const now = performance.timeOrigin + performance.now()
   const [written, number] = text.decode(value ?? new Uint8Array()).split(" ")
   process.stdout.write(`${now} ${(now - Number(written)).toFixed(3)} ${number}\n`)
 }
 
-await systems[system]({ brokers: brokers.split(","), topic, groupId, handle, done })
+await systems[system]({ brokers: brokers.split(","), topic, groupId, work: {}, began, ended: () => undefined, done })
 process.exit(0)

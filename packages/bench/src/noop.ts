@@ -1,55 +1,76 @@
 /**
- * How fast records go through when handling them costs nothing: the engine on kafkajs against plain kafkajs, which commits what it
- * has fetched and handles one record at a time.
+ * How fast records go through when handling them costs nothing: the engine on each client against that client alone, which commits what
+ * it has fetched and handles one record at a time. With it what a record costs, and how long the event loop does not turn.
  */
-import { committedIsEnd, produce, recordBytes } from "./produce.ts"
-import { read, type Reading } from "./read.ts"
-import { compare, type Line } from "./report.ts"
+import { produce, recordBytes } from "./produce.ts"
+import { read, type Reading, say, saying } from "./read.ts"
+import { atLeast, atMost, type Bench, compare, moreAtMost, valueAtMost } from "./report.ts"
+import { freshTopic, interleaved } from "./rounds.ts"
+import type { SystemName } from "./systems.ts"
+import type { Work } from "./job.ts"
 
 const partitions = 12
 
-export const noop = async (options: {
-  readonly brokers: ReadonlyArray<string>
-  readonly rounds: number
-  readonly smoke: boolean
-}): Promise<ReadonlyArray<Line>> => {
-  const records = options.smoke ? 240_000 : 2_000_000
-  const run = process.pid.toString(36) + Date.now().toString(36)
-  const topic = `bench-noop-${run}`
-  process.stderr.write(`producing ${records} records of ${recordBytes} bytes into ${partitions} partitions\n`)
-  await produce(options.brokers, topic, partitions, records)
-  const readings = { engine: [] as Array<Reading>, eachMessage: [] as Array<Reading>, eachBatch: [] as Array<Reading> }
-  const systems = Object.keys(readings) as Array<keyof typeof readings>
-  for (let round = 0; round < options.rounds; round++) {
-    // in another order each round: whoever comes first meets a cold page cache
-    for (let i = 0; i < systems.length; i++) {
-      const system = systems[(i + round) % systems.length]!
-      const groupId = `${topic}-${system}-${round}`
-      const reading = await read(system, options.brokers, topic, groupId, records)
-      if (system === "engine" && !(await committedIsEnd(options.brokers, topic, groupId))) {
-        throw new Error("the engine has not committed the end of each partition")
-      }
-      readings[system].push(reading)
-      process.stderr.write(
-        `round ${round + 1} ${system}: ${Math.round(records / reading.seconds)} records/s, ` +
-          `${(reading.cpuMicros / records).toFixed(2)} us of CPU a record, ${Math.round(reading.rss / 1048576)} MB` +
-          `${reading.commits === undefined ? "" : `, ${reading.commits} commits`}\n`
+const measured = {
+  engine: ["engine", {}],
+  eachBatch: ["eachBatch", {}],
+  eachMessage: ["eachMessage", {}],
+  "engine on platformatic": ["enginePlatformatic", {}],
+  "platformatic's stream": ["streamLoop", {}]
+} as const satisfies Record<string, readonly [SystemName, Work]>
+
+/** the same handler, written in other ways */
+const forms = {
+  "engine, Effect.void": ["engine", { form: "void" }],
+  "engine, Effect.gen": ["engine", { form: "gen" }],
+  "engine, a promise": ["engine", { form: "promise" }]
+} as const satisfies Record<string, readonly [SystemName, Work]>
+
+export const noop: Bench = async ({ brokers, rounds, smoke }) => {
+  const records = smoke ? 240_000 : 2_000_000
+  const topic = freshTopic("noop")
+  say(`producing ${records} records of ${recordBytes} bytes into ${partitions} partitions`)
+  await produce(brokers, topic, partitions, records)
+  // a tenfold loss shows without the other forms
+  const all: Record<string, readonly [SystemName, Work]> = smoke ? measured : { ...measured, ...forms }
+  const readings = await interleaved(Object.keys(all), rounds, async (name, round) => {
+    const [system, work] = all[name]!
+    const groupId = `${topic}-${Object.keys(all).indexOf(name)}-${round}`
+    const reading = await read({ system, brokers, topic, groupId, records, work })
+    saying(round, name, records, reading)
+    return reading
+  })
+  const rate = ({ seconds }: Reading): number => records / seconds
+  const cpu = ({ cpuMicros }: Reading): number => cpuMicros / records
+  const gap = ({ gapMillis }: Reading): number => gapMillis
+  const pair = (name: string, other: string, unit: string, what: (reading: Reading) => number) =>
+    [
+      { bench: `noop: ${name}`, unit, comparedWith: other },
+      readings(name).map(what),
+      readings(other).map(what)
+    ] as const
+  const floor = (goal: number) => atLeast(smoke ? 0.2 : goal)
+  const clients = [
+    ["engine", "eachBatch"],
+    ["engine on platformatic", "platformatic's stream"]
+  ] as const
+  return [
+    compare(...pair("engine", "eachBatch", "records/s", rate), floor(0.95)),
+    compare(...pair("engine", "eachMessage", "records/s", rate), floor(1.4)),
+    // of few records the stream has most before the clock starts
+    compare(...pair("engine on platformatic", "platformatic's stream", "records/s", rate), atLeast(smoke ? 0.05 : 2.5)),
+    ...clients.map(([name, other]) =>
+      compare(...pair(name, other, "us of CPU a record", cpu), moreAtMost(smoke ? 5 : 0.5))
+    ),
+    ...clients.map(([name, other]) =>
+      compare(
+        ...pair(name, other, "ms, event-loop gap p99", gap),
+        atMost(smoke ? 10 : 1.5),
+        valueAtMost(smoke ? 100 : 10)
       )
-    }
-  }
-  const rates = (system: keyof typeof readings): ReadonlyArray<number> =>
-    readings[system].map((r) => records / r.seconds)
-  const against = (other: "eachMessage" | "eachBatch", goal: number): Line =>
-    compare(
-      {
-        bench: "noop",
-        unit: "records/s",
-        comparedWith: `kafkajs ${other}`,
-        by: "ratio",
-        goal: options.smoke ? goal / 4 : goal
-      },
-      rates("engine"),
-      rates(other)
-    )
-  return [against("eachMessage", 0.9), against("eachBatch", 0.8)]
+    ),
+    ...(smoke
+      ? []
+      : Object.keys(forms).map((form) => compare(...pair(form, "engine", "us of CPU a record", cpu), moreAtMost(1))))
+  ]
 }

@@ -2,50 +2,42 @@
  * What order by key costs: the same records unordered and by key, with a handler that ends at once (a lane is made and gone) and with
  * one that suspends (lanes are held, and records wait in them).
  */
-import { committedIsEnd, produce, recordBytes } from "./produce.ts"
-import { read } from "./read.ts"
-import { compare, type Line } from "./report.ts"
+import { produce, recordBytes } from "./produce.ts"
+import { read, say, saying } from "./read.ts"
+import { type Bench, compare, moreAtMost } from "./report.ts"
+import { freshTopic, interleaved } from "./rounds.ts"
+import type { Work } from "./job.ts"
 
 const partitions = 12
 const keys = 10_000
 
-export const order = async (options: {
-  readonly brokers: ReadonlyArray<string>
-  readonly rounds: number
-  readonly smoke: boolean
-}): Promise<ReadonlyArray<Line>> => {
-  const records = options.smoke ? 240_000 : 2_000_000
-  const topic = `bench-order-${process.pid.toString(36)}${Date.now().toString(36)}`
-  process.stderr.write(
-    `producing ${records} records of ${recordBytes} bytes, ${keys} keys, into ${partitions} partitions\n`
-  )
+const works = {
+  unordered: {},
+  "by key": { ordering: "key" },
+  "unordered, handler suspends": { form: "yields" },
+  "by key, handler suspends": { ordering: "key", form: "yields" }
+} as const satisfies Record<string, Work>
+
+export const order: Bench = async ({ brokers, rounds, smoke }) => {
+  const records = smoke ? 120_000 : 2_000_000
+  const topic = freshTopic("order")
+  say(`producing ${records} records of ${recordBytes} bytes, ${keys} keys, into ${partitions} partitions`)
   const names = Array.from({ length: keys }, (_, i) => Buffer.from(`customer-${i}`))
-  await produce(options.brokers, topic, partitions, records, (i) => ({ key: names[i % keys]! }))
-  const cpu = {
-    engine: [] as Array<number>,
-    engineKey: [] as Array<number>,
-    engineSuspends: [] as Array<number>,
-    engineKeySuspends: [] as Array<number>
-  }
-  const systems = Object.keys(cpu) as Array<keyof typeof cpu>
-  for (let round = 0; round < options.rounds; round++) {
-    for (let i = 0; i < systems.length; i++) {
-      const system = systems[(i + round) % systems.length]!
-      const groupId = `${topic}-${system}-${round}`
-      const reading = await read(system, options.brokers, topic, groupId, records)
-      if (!(await committedIsEnd(options.brokers, topic, groupId)))
-        throw new Error("the engine has not committed the end of each partition")
-      const micros = reading.cpuMicros / records
-      cpu[system].push(micros)
-      process.stderr.write(
-        `round ${round + 1} ${system}: ${Math.round(records / reading.seconds)} records/s, ${micros.toFixed(2)} us of CPU a record\n`
-      )
-    }
-  }
-  const goal = options.smoke ? 4 : 1
-  const line = { bench: "order", unit: "us of CPU a record by key", by: "difference", goal } as const
-  return [
-    compare({ ...line, comparedWith: "unordered, handler ends at once" }, cpu.engineKey, cpu.engine),
-    compare({ ...line, comparedWith: "unordered, handler suspends" }, cpu.engineKeySuspends, cpu.engineSuspends)
-  ]
+  await produce(brokers, topic, partitions, records, { keyed: (i) => ({ key: names[i % keys]! }) })
+  const kinds = ["unordered", "by key", "unordered, handler suspends", "by key, handler suspends"] as const
+  const cpu = await interleaved(kinds, rounds, async (kind, round) => {
+    const groupId = `${topic}-${kinds.indexOf(kind)}-${round}`
+    const reading = await read({ system: "engine", brokers, topic, groupId, records, work: works[kind] })
+    saying(round, kind, records, reading)
+    return reading.cpuMicros / records
+  })
+  const goal = moreAtMost(smoke ? 4 : 1)
+  return (["", ", handler suspends"] as const).map((suspends) =>
+    compare(
+      { bench: `order: by key${suspends}`, unit: "us of CPU a record", comparedWith: "unordered" },
+      cpu(`by key${suspends}`),
+      cpu(`unordered${suspends}`),
+      goal
+    )
+  )
 }

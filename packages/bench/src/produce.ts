@@ -33,15 +33,19 @@ export const produce = async (
   topic: string,
   partitions: number,
   records: number,
-  /** of record i, which goes to partition i % partitions unless it is said where */
-  keyed?: (i: number) => { readonly key: Buffer | null; readonly partition?: number }
+  options: {
+    /** of record i, which goes to partition i % partitions unless it is said where */
+    readonly keyed?: (i: number) => { readonly key: Buffer | null; readonly partition?: number }
+    readonly bytes?: number
+  } = {}
 ): Promise<void> => {
+  const { bytes = recordBytes, keyed } = options
   await createTopic(brokers, topic, partitions)
   const producer = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING }).producer()
   await producer.connect()
-  const value = Buffer.alloc(recordBytes, "x")
-  // of keyed records many may go to one partition
-  const batch = keyed === undefined ? 5_000 : 400
+  const value = Buffer.alloc(bytes, "x")
+  // what goes to one partition at once is to fit into a request: of keyed records many may
+  const batch = Math.floor((keyed === undefined ? 500_000 : 40_000) / bytes)
   for (let sent = 0; sent < records; sent += batch * partitions) {
     const left = records - sent
     await producer.send({
@@ -49,7 +53,7 @@ export const produce = async (
       acks: 1,
       messages: Array.from({ length: Math.min(left, batch * partitions) }, (_, i) => ({
         value,
-        partition: i % partitions,
+        partition: (sent + i) % partitions,
         ...keyed?.(sent + i)
       }))
     })

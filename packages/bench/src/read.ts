@@ -1,42 +1,63 @@
-/** Runs a reader in a process of its own. */
+/** Runs a reader in a process of its own, and looks at what it has committed. */
 import { execFile } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
-import { recordBytes } from "./produce.ts"
+import type { Work } from "./job.ts"
+import { committedIsEnd, recordBytes } from "./produce.ts"
 import type { SystemName } from "./systems.ts"
 
-export interface Reading {
+export interface Task {
+  readonly system: SystemName
+  readonly brokers: ReadonlyArray<string>
+  readonly topic: string
+  readonly groupId: string
+  /** whose handlers end */
   readonly records: number
+  readonly work: Work
+}
+
+export interface Reading {
+  readonly handled: number
   readonly bytes: number
   readonly seconds: number
   readonly cpuMicros: number
+  /** between two turns of the event loop, the 99th percentile */
+  readonly gapMillis: number
   readonly commits: number | undefined
   readonly rss: number
 }
 
-export const read = async (
-  system: SystemName,
-  brokers: ReadonlyArray<string>,
-  topic: string,
-  groupId: string,
-  records: number
-): Promise<Reading> => {
-  const { stdout } = await promisify(execFile)(
-    process.execPath,
-    [
-      "--no-warnings",
-      fileURLToPath(new URL("reader.ts", import.meta.url)),
-      system,
-      brokers.join(","),
-      topic,
-      groupId,
-      String(records)
-    ],
-    { timeout: 300_000 }
-  )
-  const reading = JSON.parse(stdout) as Reading
-  if (reading.records !== records || reading.bytes !== records * recordBytes) {
-    throw new Error(`${system} handled ${reading.records} records of ${records}`)
+const run = promisify(execFile)
+
+/** A file of this folder with Node, and the JSON that it prints. */
+export const child = async <A>(file: string, task: unknown, ...nodeOptions: ReadonlyArray<string>): Promise<A> => {
+  const path = fileURLToPath(new URL(file, import.meta.url))
+  const { stdout } = await run(process.execPath, ["--no-warnings", ...nodeOptions, path, JSON.stringify(task)], {
+    timeout: 300_000
+  })
+  return JSON.parse(stdout) as A
+}
+
+/** All records of a topic, of which all are handled and, where the engine does it, committed. */
+export const read = async (task: Task): Promise<Reading> => {
+  const reading = await child<Reading>("reader.ts", task)
+  if (reading.handled !== task.records || reading.bytes !== task.records * recordBytes) {
+    throw new Error(`${task.system} handled ${reading.handled} records of ${task.records}`)
+  }
+  if (task.system.startsWith("engine") && !(await committedIsEnd(task.brokers, task.topic, task.groupId))) {
+    throw new Error(`${task.system} has not committed the end of each partition`)
   }
   return reading
 }
+
+/** For the eyes of whoever waits. */
+export const say = (line: string): void => {
+  process.stderr.write(`${line}\n`)
+}
+
+export const saying = (round: number, name: string, records: number, reading: Reading): void =>
+  say(
+    `round ${round + 1} ${name}: ${Math.round(records / reading.seconds)} records/s, ` +
+      `${(reading.cpuMicros / records).toFixed(2)} us of CPU a record, gap p99 ${reading.gapMillis.toFixed(1)} ms, ` +
+      `${Math.round(reading.rss / 1048576)} MB${reading.commits === undefined ? "" : `, ${reading.commits} commits`}`
+  )

@@ -1,47 +1,54 @@
 /**
- * One process that reads a topic once with one system and prints what it took: reader.ts <system> <brokers> <topic> <groupId> <records>
+ * One process that reads a topic with one system and prints what it took: reader.ts <task as JSON>
  *
- * The clock runs from the first record to the last one, as the handler sees them.
+ * The clock runs from the first record that a handler sees to the end of the last one.
  */
-import { systems, type SystemName } from "./systems.ts"
+import { monitorEventLoopDelay } from "node:perf_hooks"
+import type { Reading, Task } from "./read.ts"
+import { systems } from "./systems.ts"
 
-const [system, brokerList, topic, groupId, wanted] = process.argv.slice(2) as [
-  SystemName,
-  string,
-  string,
-  string,
-  string
-]
-const records = Number(wanted)
+const { brokers, groupId, records, system, topic, work } = JSON.parse(process.argv[2]!) as Task
 
+let began = 0
 let handled = 0
 let bytes = 0
-let began: { readonly at: bigint; readonly cpu: NodeJS.CpuUsage } | undefined
-let took: { readonly seconds: number; readonly cpuMicros: number } | undefined
+let first: { readonly at: number; readonly cpu: NodeJS.CpuUsage } | undefined
+let took: Pick<Reading, "seconds" | "cpuMicros" | "gapMillis"> | undefined
 let whenDone: () => void
 const done = new Promise<void>((resolve) => {
   whenDone = resolve
 })
+// of the time between two turns of the event loop, each millisecond; its own millisecond is in it
+const delay = monitorEventLoopDelay({ resolution: 1 })
+delay.enable()
 
-/** it counts */
-const handle = (value: Uint8Array | null): void => {
-  if (began === undefined) began = { at: process.hrtime.bigint(), cpu: process.cpuUsage() }
-  bytes += value?.length ?? 0
-  if (++handled !== records) return
-  const cpu = process.cpuUsage(began.cpu)
-  took = { seconds: Number(process.hrtime.bigint() - began.at) / 1e9, cpuMicros: cpu.user + cpu.system }
-  whenDone()
-}
-
-const { commits } = await systems[system]({ brokers: brokerList.split(","), topic, groupId, handle, done })
+const { commits } = await systems[system]({
+  brokers,
+  topic,
+  groupId,
+  work,
+  began: (value) => {
+    if (began++ === 0) {
+      first = { at: performance.now(), cpu: process.cpuUsage() }
+      delay.reset()
+    }
+    bytes += value?.length ?? 0
+  },
+  ended: () => {
+    if (++handled !== records) return
+    const cpu = process.cpuUsage(first!.cpu)
+    const seconds = (performance.now() - first!.at) / 1000
+    took = {
+      seconds,
+      cpuMicros: cpu.user + cpu.system,
+      // of few records a stream has all before the clock starts, and handles them in one turn
+      gapMillis: delay.count === 0 ? seconds * 1000 : delay.percentile(99) / 1e6
+    }
+    whenDone()
+  },
+  done
+})
 process.stdout.write(
-  `${JSON.stringify({
-    system,
-    records: handled,
-    bytes,
-    ...took,
-    commits,
-    rss: process.resourceUsage().maxRSS * 1024
-  })}\n`
+  `${JSON.stringify({ handled, bytes, ...took, commits, rss: process.resourceUsage().maxRSS * 1024 })}\n`
 )
 process.exit(0)
