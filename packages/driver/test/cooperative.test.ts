@@ -4,6 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
+import { TestClock } from "effect/testing"
 import type { Broker, Connector } from "../src/Broker.ts"
 import { Cluster, makeSession } from "../src/Driver.ts"
 import { cooperativeName } from "../src/internal/assigner.ts"
@@ -373,6 +374,51 @@ describe("a cooperative member", () => {
         [1, []]
       ])
       coordinator.another = false
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("rounds that change nothing follow each other ever more slowly, and the next ones at once again", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.another = true
+      yield* join(coordinator, { heartbeatInterval: 3000, sessionTimeout: 120_000 })
+      let second = 0
+      /** The seconds between the joins of the next so many seconds. */
+      const pass = (seconds: number) =>
+        Effect.gen(function* () {
+          const at: Array<number> = []
+          for (const end = second + seconds; second < end; second++) {
+            const before = coordinator.joins.length
+            yield* TestClock.adjust(1000)
+            yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+            if (coordinator.joins.length > before) at.push(second)
+          }
+          return at.slice(1).map((time, i) => time - at[i]!)
+        })
+      const isNear = (found: ReadonlyArray<number>, wanted: ReadonlyArray<number>) => {
+        assert.strictEqual(found.length, wanted.length, found.join())
+        for (const [i, gap] of found.entries()) assert.closeTo(gap, wanted[i]!, 2)
+      }
+      isNear(yield* pass(400), [19, 38, 76, 120, 120])
+      const settles = Effect.gen(function* () {
+        coordinator.another = false
+        coordinator.rebalance([])
+        yield* pass(200)
+        coordinator.another = true
+        coordinator.rebalance([])
+      })
+      yield* settles
+      isNear(yield* pass(70), [19, 38])
+      yield* settles
+      yield* pass(17)
+      // another member was first: that round, too, has changed nothing
+      coordinator.rebalance([])
+      isNear(yield* pass(60), [38])
+      yield* settles
+      yield* pass(8)
+      // somebody has given up what he should
+      coordinator.rebalance([])
+      isNear(yield* pass(40), [19])
     }).pipe(Effect.scoped)
   )
 })

@@ -17,7 +17,7 @@
  * - Nothing is called retained, or committed, over a generation that this member has not seen the end of ("a missed generation retains
  *   nothing").
  * - A generation that withheld something is followed by another one, whoever has died meanwhile ("what a static member should have given
- *   up before it went is given out").
+ *   up before it went is given out"); but seldom where that changes nothing ("rounds that change nothing follow each other ever more slowly").
  *
  * What is held without a break needs no look at its committed offset when others come: nobody else could commit for it.
  */
@@ -25,20 +25,22 @@ import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Effect from "effect/Effect"
 import { cooperativeProtocols } from "./assigner.ts"
 import { announceAll, endGone, hold, readCommitted } from "./handover.ts"
-import { claimOf, joining, type Leadership, nextRebalance, type Way } from "./membership.ts"
+import { claimOf, joining, type Leadership, type Way } from "./membership.ts"
 import { keyOf } from "./offsets.ts"
+import { rebalances } from "./rebalances.ts"
 import { epochOf, makeOwned, type Owned, type SessionState } from "./state.ts"
 
 export const cooperative = (state: SessionState, leadership: Leadership): Effect.Effect<never, KafkaClientError> =>
   Effect.gen(function* () {
     /** topics of which the group has committed something */
     const known = new Set<string>()
+    const untilRebalance = rebalances(state)
     while (true) {
       const { another, leaving } = yield* joining(state, leadership, way)
       // a new rebalance meanwhile: what has come is claimed by the next join, and read behind that
       yield* Effect.raceFirst(acquire(state, known), state.rejoin.await)
       if (leaving.length > 0) yield* release(state, leaving, known)
-      else yield* nextRebalance(state, another)
+      else yield* untilRebalance(another)
     }
   })
 

@@ -27,6 +27,7 @@ import { codeName } from "./codes.ts"
 import { type Assignment, readAssignment } from "./groupData.ts"
 import { fenced, hold, readCommitted } from "./handover.ts"
 import { keyOf } from "./offsets.ts"
+import { rebalances } from "./rebalances.ts"
 import { ask, backoff, epochOf, makeOwned, type Owned, type SessionState, written } from "./state.ts"
 import { isAnother } from "./withholding.ts"
 
@@ -71,6 +72,7 @@ const eager: Way = {
 
 export const membership = (state: SessionState, leadership: Leadership): Effect.Effect<never, KafkaClientError> =>
   Effect.gen(function* () {
+    const untilRebalance = rebalances(state)
     let held = false
     while (true) {
       state.rejoin.closeUnsafe()
@@ -86,19 +88,9 @@ export const membership = (state: SessionState, leadership: Leadership): Effect.
       held = false
       // what was claimed and not given again goes to nobody before it is claimed no more
       if (leaving.length > 0 && protocol === Assigner.cooperativeName) continue
-      yield* nextRebalance(state, another)
+      yield* untilRebalance(another)
     }
   })
-
-/**
- * Until the group rebalances. A generation that withheld something is followed by another one, which begins with who has given that up.
- * Should that one be gone without anybody noticing, as a static member is, any other begins it.
- */
-export const nextRebalance = (state: SessionState, another: boolean): Effect.Effect<unknown> => {
-  const { heartbeatInterval, revokeTimeout } = state.settings
-  const next = state.rejoin.await
-  return another ? Effect.timeoutOption(next, revokeTimeout + 3 * heartbeatInterval) : next
-}
 
 /** Joins until it is in a generation and has heard what it was given. */
 export const joining = (
