@@ -2,9 +2,11 @@
 import { ConcurrentConsumer, FailurePolicy, Handler } from "@concurrent-kafka/core"
 import type { Revoking, SessionSettings } from "@concurrent-kafka/core/ConsumerSession"
 import { assert, layer } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import { inject } from "vitest"
@@ -391,6 +393,59 @@ export const cooperative = (client: Client): void => {
               }
             }
           })
+      )
+
+      it.effect("I8: a consumer that closes while another member holds back its second join commits what is done", () =>
+        Effect.gen(function* () {
+          const kafka = yield* world(brokers)
+          const topic = yield* kafka.topic(6)
+          const groupId = unique("group")
+          let handled = 0
+          const scope = yield* Scope.make()
+          const consumer = yield* Effect.map(
+            Scope.provide(
+              Layer.build(
+                ConcurrentConsumer.layer({
+                  groupId,
+                  topics: [topic],
+                  assignor: "cooperative-sticky",
+                  heartbeatInterval: 300,
+                  batchSize: 1,
+                  minCommitInterval: 0,
+                  flushReserve: 300
+                })
+              ),
+              scope
+            ),
+            Context.get(ConcurrentConsumer)
+          )
+          yield* Effect.forkScoped(consumer.run(Handler.make(topic, () => Effect.sync(() => void handled++))))
+          const held: Array<Revoking> = []
+          const b = yield* join(settingsFor(groupId, [topic]), { onRevoking: (signal) => void held.push(signal) })
+          yield* until("both have three", () => heldBy(b).length === 3)
+          const c = yield* join(settingsFor(groupId, [topic]))
+          yield* until("b is asked for one", () => held.length === 1)
+          const owned = Effect.map(consumer.snapshot, ({ partitions }) => partitions)
+          while ((yield* owned).length !== 2) yield* Effect.sleep(20)
+
+          // its second JoinGroup is under way now, or soon: from then on its commits are put off
+          const { partition } = (yield* owned)[0]!
+          let sent = 0
+          while ((yield* consumer.snapshot).commits.entries.deferred === 0) {
+            yield* kafka.send(topic, partition, [String(sent++)])
+            yield* until("it is handled", () => handled === sent)
+            yield* Effect.sleep(20)
+          }
+          const committed = Effect.map(kafka.committed(groupId, { topic, partition }), (found) => Number(found?.offset))
+          const closing = yield* Effect.forkScoped(Scope.close(scope, Exit.void))
+          yield* Effect.sleep(1500)
+          assert.isUndefined(closing.pollUnsafe())
+          assert.isBelow(yield* committed, sent)
+          held[0]!.acknowledgeUnsafe()
+          yield* Fiber.join(closing)
+          assert.strictEqual(yield* committed, sent)
+          yield* until("the others have all", () => heldBy(b).length + heldBy(c).length === 6)
+        })
       )
     })
   })
