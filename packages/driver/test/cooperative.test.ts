@@ -30,6 +30,10 @@ class Coordinator {
   /** the committed offsets are read behind it */
   offsetGate: Promise<void> | undefined
   exists = true
+  /** of the topic, as the metadata have it */
+  partitions = 4
+  /** the metadata were read so often */
+  reads = 0
   /** it answers nothing about topics */
   isSilent = false
   /** and was asked so often meanwhile */
@@ -47,7 +51,8 @@ class Coordinator {
           this.questions++
           throw new Error("the connection broke")
         }
-        const leaders = new Map([0, 1, 2, 3].map((partition) => [partition, 1] as const))
+        this.reads++
+        const leaders = new Map(Array.from({ length: this.partitions }, (_, partition) => [partition, 1] as const))
         const code = this.exists ? "NONE" : "UNKNOWN_TOPIC_OR_PARTITION"
         const topicId = this.exists ? "1".repeat(32) : undefined
         return {
@@ -355,6 +360,28 @@ describe("a cooperative member", () => {
       coordinator.isSilent = false
       assert.strictEqual(member.of("Revoking").length + member.of("Gone").length, 0)
       assert.deepStrictEqual(coordinator.commits, [])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a static member that does not lead: partitions that the leader has assigned are none to rejoin for", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0]
+      const member = yield* join(coordinator, { instanceId: "pod-1", metadataMaxAge: 300 })
+      yield* has(member, 1)
+      const looks = (count: number) => {
+        const before = coordinator.reads
+        return until(`it looks ${count} times`, () => coordinator.reads >= before + count)
+      }
+      // the leader has noticed, and given some of them to it
+      coordinator.partitions = 6
+      coordinator.rebalance([0, 4])
+      yield* has(member, 2)
+      yield* looks(3)
+      assert.strictEqual(coordinator.joins.length, 2)
+      // the leader has gone, and its restart does not lead
+      coordinator.partitions = 8
+      yield* until("it rejoins", () => coordinator.joins.length === 3)
     }).pipe(Effect.scoped)
   )
 

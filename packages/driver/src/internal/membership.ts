@@ -170,7 +170,9 @@ const join = (
       if ([...layout.values()].some(({ partitions }) => partitions === 0)) state.look.openUnsafe()
     } else if (groupInstanceId !== undefined) {
       // A static leader that comes back is told that the one before it leads, and nobody else looks after the partitions: so each looks
-      // after its own topics. When it is not the leader who joins again, the others do not notice.
+      // after its own topics. When it is not the leader who joins again, the others do not notice. What the leader has just assigned by is
+      // read first: it would be found to be another layout than the one of before, and rejoined for.
+      yield* Effect.ignore(ask(() => state.cluster.refresh(topics)))
       leadership.layout = layoutOf(state, topics)
     }
     const synced = yield* ask(() =>
