@@ -15,9 +15,10 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
+import { Directive } from "../Directive.ts"
 import type { Decision } from "../FailurePolicy.ts"
 import type { Traces } from "../Traces.ts"
 import { frameOf, nameOf, printable } from "./describe.ts"
@@ -107,15 +108,16 @@ export class AttemptSpans {
     slot.trace = undefined
     const { span } = trace
     if (slot.past !== undefined) slot.past.span = span
-    const failure = exit._tag === "Failure" && !Cause.hasInterruptsOnly(exit.cause) ? exit.cause : undefined
+    const cause = exit._tag === "Failure" && !isSkipAsked(exit.cause) ? exit.cause : undefined
+    const interrupted = cause !== undefined && Cause.hasInterruptsOnly(cause)
     if (span.sampled) {
       span.attribute(Attribute.outcome, outcome)
-      const failed = failure !== undefined || (exit._tag === "Failure" && outcome !== "released")
-      if (failed) span.attribute(Attribute.errorType, failure === undefined ? "HandlerInterrupted" : typeOf(failure))
+      if (interrupted && outcome !== "released") span.attribute(Attribute.errorType, "HandlerInterrupted")
+      else if (cause !== undefined && !interrupted) span.attribute(Attribute.errorType, typeOf(cause))
     }
     span.end(
       trace.failedAt ?? this.now(),
-      failure === undefined || this.revealRecords ? exit : this.withoutRecord(failure)
+      cause === undefined ? Exit.void : interrupted ? interruptedExit : this.shown(cause)
     )
   }
 
@@ -128,10 +130,17 @@ export class AttemptSpans {
     return this.timed ? this.clock.currentTimeNanosUnsafe() : 0n
   }
 
-  private withoutRecord(cause: Cause.Cause<unknown>): Exit.Exit<never, Error> {
+  private shown(cause: Cause.Cause<unknown>): Exit.Exit<never, unknown> {
+    if (this.revealRecords) return Exit.failCause(cause)
     const error = errorOf(cause)
     return shownFailure(typeOf(cause), messageOfOurs(error), frameOf(error))
   }
+}
+
+/** The handler itself has said that there is nothing to be done. */
+const isSkipAsked = (cause: Cause.Cause<unknown>): boolean => {
+  const error = errorOf(cause)
+  return Directive.isDirective(error) && error.kind === "Skip"
 }
 
 /** A typed error tells more than the defect of a finalizer beside it. */

@@ -1,0 +1,649 @@
+/** Traces as a collector gets them: Effect's own OTLP exporter sends to a receiver of the test. */
+import type { Headers } from "@concurrent-kafka/core/ConsumerRecord"
+import { Directive } from "@concurrent-kafka/core/Directive"
+import { FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
+import { Handler } from "@concurrent-kafka/core/Handler"
+import { KafkaProducer, PublishError } from "@concurrent-kafka/core/KafkaProducer"
+import { Traces } from "@concurrent-kafka/core/Traces"
+import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import type * as OtlpExporter from "effect/observability/OtlpExporter"
+import * as References from "effect/References"
+import type * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
+import { Boom, Desk, pass, turns, type World, world } from "../../core/test/harness.ts"
+import { Letters, publishError, refused, taken } from "../../core/test/letters.ts"
+import { at, given, outcomes } from "../../core/test/script.ts"
+import { Observability } from "../src/index.ts"
+import { flush, type ReceivedSpan, type Receiver, receiver, tracer } from "./otlp.ts"
+
+const traceId = "4bf92f3577b34da6a3ce929d0e0e4736"
+const spanId = "00f067aa0ba902b7"
+const parent = `00-${traceId}-${spanId}-01`
+const unsampled = `00-${traceId}-${spanId}-00`
+
+interface Collector {
+  readonly receiver: Receiver
+  readonly flush: Effect.Effect<void>
+  /** those of a name that came so far, oldest first */
+  readonly named: (name: string) => Effect.Effect<ReadonlyArray<ReceivedSpan>>
+  readonly one: (name: string) => Effect.Effect<ReceivedSpan>
+}
+
+/** Runs it with traces on, and a tracer that sends to a receiver. */
+const traced = <A, E>(
+  body: (collector: Collector) => Effect.Effect<A, E, Scope.Scope>,
+  options: Observability.TracesOptions = {}
+): Effect.Effect<A, E, Scope.Scope> =>
+  Effect.gen(function* () {
+    const to = yield* receiver
+    const context: Context.Context<OtlpExporter.Flusher> = yield* Layer.build(
+      Layer.mergeAll(Observability.layerTraces(options), tracer(to))
+    ).pipe(Effect.orDie)
+    const send = Effect.provideContext(flush, context)
+    const named = (name: string) =>
+      Effect.map(Effect.andThen(turns, send), () => to.spans.filter((span) => span.name === name))
+    const collector: Collector = {
+      receiver: to,
+      flush: send,
+      named,
+      one: (name) =>
+        Effect.map(named(name), (found) => {
+          assert.lengthOf(found, 1, name)
+          return found[0]!
+        })
+    }
+    return yield* Effect.provideContext(body(collector), context)
+  })
+
+const produce = (w: World, headers: ReadonlyArray<readonly [string, string]>, value = "v", key?: string) =>
+  Effect.andThen(
+    w.kafka.produce("t", [{ value, partition: 0, headers, ...(key === undefined ? {} : { key }) }]),
+    pass(1_000)
+  )
+
+const textOf = (headers: Headers | undefined, name: string): ReadonlyArray<string> =>
+  (headers ?? []).filter((header) => header[0] === name).map(([, value]) => new TextDecoder().decode(value!))
+
+/** trace and span of the one `traceparent` */
+const carried = (headers: Headers | undefined) => {
+  const all = textOf(headers, "traceparent")
+  assert.lengthOf(all, 1)
+  const [version, trace, span, flags] = all[0]!.split("-")
+  assert.strictEqual(version, "00")
+  return { trace, span, flags }
+}
+
+const isRoot = (span: ReceivedSpan): void => {
+  assert.isUndefined(span.parentSpanId)
+  assert.notStrictEqual(span.traceId, traceId)
+}
+
+describe("the span of a record", () => {
+  it.effect("continues the trace of its producer, says where the record is, and has the handler's spans below it", () =>
+    traced(({ named, one }) =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        w.expect("passedOver")
+        const handler = Handler.make("t", () =>
+          Effect.sleep(30).pipe(Effect.withSpan("inner"), Effect.andThen(Effect.sleep(10)), Effect.withSpan("ship"))
+        )
+        yield* w.member("a", { handler, groupId: "shipping" })
+        yield* produce(w, [["traceparent", parent]], "v", "k")
+        yield* pass(1_000)
+        const process = yield* one("process t")
+        assert.strictEqual(process.kind, "consumer")
+        assert.strictEqual(process.traceId, traceId)
+        assert.strictEqual(process.parentSpanId, spanId)
+        assert.deepStrictEqual(process.links, [`${traceId}/${spanId}`])
+        assert.strictEqual(process.status, "ok")
+        assert.deepStrictEqual(process.attributes, {
+          "messaging.system": "kafka",
+          "messaging.operation.name": "process",
+          "messaging.operation.type": "process",
+          "messaging.destination.name": "t",
+          "messaging.destination.partition.id": "0",
+          "messaging.kafka.offset": 0,
+          "messaging.consumer.group.name": "shipping",
+          "concurrent_kafka.attempt": 1,
+          "concurrent_kafka.outcome": "handled"
+        })
+        assert.isAtLeast(Number(process.endedAt - process.startedAt), 40e6)
+        const ship = yield* one("ship")
+        const inner = yield* one("inner")
+        assert.strictEqual(ship.parentSpanId, process.spanId)
+        assert.strictEqual(inner.parentSpanId, ship.spanId)
+        assert.strictEqual(inner.traceId, traceId)
+        assert.lengthOf(yield* named("process t"), 1)
+      })
+    )
+  )
+
+  it.effect("begins a trace of its own and links to its producer's, where that was asked for", () =>
+    traced(
+      ({ one }) =>
+        Effect.gen(function* () {
+          const w = yield* world()
+          yield* w.member("a", { desk: new Desk({ auto: true }) })
+          yield* produce(w, [["traceparent", parent]])
+          const process = yield* one("process t")
+          isRoot(process)
+          assert.deepStrictEqual(process.links, [`${traceId}/${spanId}`])
+        }),
+      { parent: "link" }
+    )
+  )
+
+  it.effect("begins a trace where the record says nothing of one, or nothing that is valid", () =>
+    traced(({ named }) =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        yield* w.member("a", { desk: new Desk({ auto: true }) })
+        yield* produce(w, [])
+        yield* produce(w, [["traceparent", "00-nonsense"]])
+        yield* produce(w, [
+          ["traceparent", parent],
+          ["traceparent", parent]
+        ])
+        const spans = yield* named("process t")
+        assert.lengthOf(spans, 3)
+        for (const span of spans) {
+          isRoot(span)
+          assert.deepStrictEqual(span.links, [])
+        }
+        assert.strictEqual(new Set(spans.map((span) => span.traceId)).size, 3)
+      })
+    )
+  )
+
+  it.effect("is never the child of what goes on around run", () =>
+    traced(({ one }) =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        yield* w.member("a", { desk: new Desk({ auto: true }) })
+        yield* produce(w, [])
+        const process = yield* one("process t")
+        assert.isUndefined(process.parentSpanId)
+        assert.isUndefined((yield* one("commit t")).parentSpanId)
+      }).pipe(Effect.withSpan("program"))
+    )
+  )
+
+  for (const mode of ["continue", "link"] as const) {
+    it.effect(`that its producer did not sample is not sampled, nor what is below it (${mode})`, () =>
+      traced(
+        ({ flush, receiver }) =>
+          Effect.gen(function* () {
+            const w = yield* world({ topics: ["t", "out"] })
+            w.expect("passedOver")
+            const handler = Handler.make(
+              "t",
+              Effect.fn("ship")(function* () {
+                const producer = yield* KafkaProducer
+                yield* Effect.orDie(producer.send([{ topic: "out", value: null }]))
+              })
+            )
+            yield* w.member("a", { handler })
+            yield* produce(w, [["traceparent", unsampled]])
+            yield* pass(1_000)
+            yield* flush
+            assert.deepStrictEqual([...new Set(receiver.spans.map(({ name }) => name))], ["commit t"])
+            const { flags, trace } = carried(w.kafka.recordsUnsafe("out", 0)[0]!.headers)
+            assert.strictEqual(flags, "00")
+            assert.strictEqual(trace === traceId, mode === "continue")
+          }),
+        { parent: mode }
+      )
+    )
+  }
+
+  it.effect("each attempt has one; the later ones link to the one before, and their outcomes are there", () =>
+    traced(({ named, receiver }) =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        w.expect("passedOver")
+        const { desk } = yield* w.member("a", {
+          policy: FailurePolicy.make(({ attempt }) =>
+            attempt === 1 ? { _tag: "Retry", after: 5_000 } : { _tag: "Skip" }
+          )
+        })
+        yield* produce(w, [["traceparent", parent]])
+        yield* desk.end(0, 0, Exit.fail(new Boom("secret")))
+        yield* pass(6_000)
+        yield* desk.end(0, 0, Exit.fail(new Boom("secret")))
+        const [first, second] = yield* named("process t")
+        assert.deepStrictEqual(
+          [first, second].map((span) => [
+            span!.attributes["concurrent_kafka.attempt"],
+            span!.attributes["concurrent_kafka.outcome"],
+            span!.attributes["error.type"],
+            span!.status,
+            span!.message
+          ]),
+          [
+            [1, "retry", "Boom", "error", "Boom"],
+            [2, "skip", "Boom", "error", "Boom"]
+          ]
+        )
+        assert.deepStrictEqual(second!.links, [`${traceId}/${spanId}`, `${first!.traceId}/${first!.spanId}`])
+        const [exception] = first!.events
+        assert.strictEqual(exception?.name, "exception")
+        assert.include(String(exception?.attributes["exception.stacktrace"]), "traces.test.ts")
+        assert.notInclude(receiver.bodies.join(), "secret")
+      })
+    )
+  )
+
+  it.effect("ends when the handler ended, however long the policy takes", () =>
+    traced(({ one }) =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        w.expect("passedOver")
+        const { desk } = yield* w.member("a", {
+          policy: FailurePolicy.make(() => Effect.as(Effect.sleep(10_000), { _tag: "Skip" as const }))
+        })
+        yield* produce(w, [])
+        yield* desk.end(0, 0, Exit.fail(new Boom()))
+        yield* pass(20_000)
+        const span = yield* one("process t")
+        assert.isBelow(Number(span.endedAt - span.startedAt), 5_000e6)
+        assert.strictEqual(span.attributes["concurrent_kafka.outcome"], "skip")
+      })
+    )
+  )
+
+  it.effect("has key and error as they are with revealRecords, and a mark for a tombstone", () =>
+    traced(({ named }) =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        w.expect("passedOver")
+        const member = yield* w.member("a", { policy: FailurePolicy.skip, revealRecords: true })
+        yield* w.kafka.produce("t", [{ value: null, key: "key\n1", partition: 0 }])
+        yield* pass(1_000)
+        yield* member.desk.end(0, 0, Exit.fail(new Boom("bad value 17")))
+        const [span] = yield* named("process t")
+        assert.strictEqual(span!.attributes["messaging.kafka.message.key"], "key 1")
+        assert.strictEqual(span!.attributes["messaging.kafka.message.tombstone"], true)
+        assert.strictEqual(span!.message, "bad value 17")
+      })
+    )
+  )
+})
+
+describe("every attempt's span ends, once", () => {
+  /** what began and what ended, by a tracer of the test */
+  const counted = () => {
+    const spans: Array<Tracer.NativeSpan> = []
+    const ends = new Map<string, number>()
+    const counting = Tracer.make({
+      span: (options) => {
+        const span = new Tracer.NativeSpan(options)
+        const end = span.end.bind(span)
+        span.end = (time, exit) => {
+          ends.set(span.spanId, (ends.get(span.spanId) ?? 0) + 1)
+          end(time, exit)
+        }
+        spans.push(span)
+        return span
+      }
+    })
+    const outcomesOf = () =>
+      spans
+        .filter(({ kind }) => kind === "consumer")
+        .map((span) => {
+          assert.strictEqual(ends.get(span.spanId), 1, "ends once")
+          const error = span.attributes.get("error.type")
+          return [span.attributes.get("concurrent_kafka.outcome"), ...(error === undefined ? [] : [error])].join(" ")
+        })
+    return { counting, outcomesOf, spans }
+  }
+
+  const on = <A, E, R>(effect: Effect.Effect<A, E, R>, counting: Tracer.Tracer): Effect.Effect<A, E, R> =>
+    effect.pipe(Effect.provideService(Traces, { parent: "continue" }), Effect.provideService(Tracer.Tracer, counting))
+
+  it.effect("handled, skipped by a directive, acknowledged and then failed, interrupted by somebody else", () => {
+    const { counting, outcomesOf } = counted()
+    return on(
+      Effect.gen(function* () {
+        const s = yield* given([4], {
+          handler: Handler.make("t", (record) =>
+            record.offset === 0n
+              ? Effect.void
+              : record.offset === 1n
+                ? Directive.skip("as it says")
+                : record.offset === 2n
+                  ? Effect.andThen(record.ack, Effect.die(new TypeError("late")))
+                  : Effect.interrupt
+          ) as Handler<Boom, KafkaProducer>,
+          policy: FailurePolicy.skip
+        })
+        yield* pass(100)
+        assert.sameMembers(outcomesOf(), ["handled", "skip", "handled TypeError", "skip HandlerInterrupted"])
+        yield* s.close
+      }),
+      counting
+    )
+  })
+
+  it.effect("parked, interrupted by a lost partition, and stopped at", () => {
+    const { counting, outcomesOf } = counted()
+    return on(
+      Effect.gen(function* () {
+        const s = yield* given([2, 1], {
+          policy: FailurePolicy.make(({ record }) =>
+            record.partition === 0
+              ? { _tag: "Park", atMost: 10, atMostFor: 60_000, then: { _tag: "Skip" } }
+              : { _tag: "Stop" }
+          )
+        })
+        yield* s.desk.end(0, 0, Exit.fail(new Boom()))
+        yield* s.session.lost(at(0, 1))
+        yield* pass(100)
+        yield* s.desk.end(1, 0, Exit.fail(new Boom()))
+        yield* pass(30_000)
+        assert.sameMembers(outcomesOf(), ["park Boom", "released", "stop Boom"])
+      }).pipe(Effect.provideService(References.MinimumLogLevel, "None")),
+      counting
+    )
+  })
+
+  it.effect("too late, and left behind: by its time limit, and by the end of its epoch", () => {
+    const { counting, outcomesOf } = counted()
+    return on(
+      Effect.gen(function* () {
+        const desk = new Desk({ around: (_, wait) => Effect.uninterruptible(wait) })
+        const s = yield* given([1, 1], {
+          desk,
+          handler: Handler.make("t", desk.handle).pipe(Handler.timeout("1 second")) as Handler<Boom, KafkaProducer>,
+          policy: FailurePolicy.skip
+        })
+        yield* s.session.lost(at(1, 2))
+        yield* pass(5_000)
+        assert.sameMembers(outcomesOf(), ["skip HandlerTimeout", "released"])
+        yield* s.desk.finishAll()
+        assert.lengthOf(outcomesOf(), 2)
+      }),
+      counting
+    )
+  })
+
+  it.effect("interrupted while the policy is being asked", () => {
+    const { counting, outcomesOf } = counted()
+    return on(
+      Effect.gen(function* () {
+        const s = yield* given([1], { policy: FailurePolicy.make(() => Effect.never) })
+        yield* s.desk.end(0, 0, Exit.fail(new Boom()))
+        yield* s.session.lost(at(0, 1))
+        yield* pass(100)
+        assert.deepStrictEqual(outcomesOf(), ["released"])
+      }),
+      counting
+    )
+  })
+
+  it.effect("nothing is made, and no header is added, while traces are off, whatever tracer is there", () => {
+    const { counting, spans } = counted()
+    return Effect.gen(function* () {
+      const letters = new Letters({ always: taken })
+      const s = yield* given([2], { policy: FailurePolicy.deadLetter("dead"), producer: letters.producer })
+      yield* s.desk.end(0, 0, Exit.fail(new Boom()))
+      yield* s.desk.finish(0, 1)
+      yield* pass(20_000)
+      assert.lengthOf(letters.sends, 1)
+      assert.deepStrictEqual(textOf(letters.sends[0]!.record.headers, "traceparent"), [])
+      assert.deepStrictEqual(
+        spans.map(({ name }) => name),
+        ["program"]
+      )
+    }).pipe(Effect.withSpan("program"), Effect.provideService(Tracer.Tracer, counting))
+  })
+
+  it.effect("nothing is made, and no header is added, where the program has switched tracing off", () => {
+    const { counting, spans } = counted()
+    return on(
+      Effect.gen(function* () {
+        const letters = new Letters({ always: taken })
+        const s = yield* given([1], { policy: FailurePolicy.deadLetter("dead"), producer: letters.producer })
+        yield* s.desk.end(0, 0, Exit.fail(new Boom()))
+        yield* pass(20_000)
+        assert.deepStrictEqual(textOf(letters.sends[0]!.record.headers, "traceparent"), [])
+        assert.lengthOf(spans, 0)
+      }).pipe(Effect.withTracerEnabled(false)),
+      counting
+    )
+  })
+})
+
+describe("what is sent", () => {
+  it.effect("by a handler carries on its trace: the send is below what sends, and the record names the send", () =>
+    traced(({ named, one }) =>
+      Effect.gen(function* () {
+        const w = yield* world({ topics: ["t", "out"] })
+        w.expect("passedOver")
+        const handler = Handler.make(
+          "t",
+          Effect.fn("ship")(function* () {
+            const producer = yield* KafkaProducer
+            yield* Effect.orDie(producer.send([{ topic: "out", partition: 0, value: null, headers: [["a", null]] }]))
+          })
+        )
+        yield* w.member("a", { handler })
+        yield* w.member("b", { desk: new Desk({ auto: true }), topics: ["out"], groupId: "next" })
+        yield* produce(w, [
+          ["traceparent", parent],
+          ["tracestate", "vendor=1"]
+        ])
+        yield* pass(1_000)
+        const send = yield* one("send out")
+        assert.strictEqual(send.kind, "producer")
+        assert.strictEqual(send.parentSpanId, (yield* one("ship")).spanId)
+        assert.strictEqual(send.status, "ok")
+        assert.deepStrictEqual(send.links, [])
+        assert.deepStrictEqual(send.attributes, {
+          "messaging.system": "kafka",
+          "messaging.operation.name": "send",
+          "messaging.operation.type": "send",
+          "messaging.destination.name": "out",
+          "messaging.destination.partition.id": "0",
+          "messaging.kafka.message.tombstone": true
+        })
+        const { headers } = w.kafka.recordsUnsafe("out", 0)[0]!
+        assert.deepStrictEqual(headers[0], ["a", null])
+        assert.deepStrictEqual(carried(headers), { trace: traceId, span: send.spanId, flags: "01" })
+        assert.deepStrictEqual(textOf(headers, "tracestate"), ["vendor=1"])
+        const next = yield* one("process out")
+        assert.strictEqual(next.traceId, traceId)
+        assert.strictEqual(next.parentSpanId, send.spanId)
+        assert.lengthOf(yield* named("send out"), 1)
+      })
+    )
+  )
+
+  it.effect(
+    "keeps a context that it brings, and the send links to it; several records of several topics are one send",
+    () =>
+      traced(({ one }) =>
+        Effect.gen(function* () {
+          const letters: Array<Headers | undefined> = []
+          const producer = KafkaProducer.fromProducer({
+            send: (records) =>
+              Effect.sync(() => {
+                letters.push(...records.map(({ headers }) => headers))
+                return true
+              })
+          })
+          const own = new TextEncoder().encode(parent)
+          yield* producer.send([{ topic: "a", value: null, headers: [["traceparent", own]] }])
+          yield* producer.send([
+            { topic: "a", value: null, headers: [["TraceParent", new Uint8Array([1])]] },
+            { topic: "b", value: null }
+          ])
+          yield* producer.send([])
+          const client = yield* one("send a")
+          assert.strictEqual(client.kind, "client")
+          assert.deepStrictEqual(client.links, [`${traceId}/${spanId}`])
+          assert.deepStrictEqual(letters[0], [["traceparent", own]])
+          const both = yield* one("send")
+          assert.strictEqual(both.kind, "producer")
+          assert.strictEqual(both.attributes["messaging.batch.message_count"], 2)
+          assert.isUndefined(both.attributes["messaging.destination.name"])
+          assert.deepStrictEqual(both.links, [])
+          assert.deepStrictEqual(letters[1], [["TraceParent", new Uint8Array([1])]])
+          assert.strictEqual(carried(letters[2]).span, both.spanId)
+        })
+      )
+  )
+
+  it.effect("and not taken says why, by Kafka's name, and nothing of what the client has said beside it", () =>
+    traced(({ one, receiver }) =>
+      Effect.gen(function* () {
+        const producer = KafkaProducer.fromProducer({
+          send: () =>
+            Effect.fail(
+              new PublishError({
+                reason: "refused",
+                code: "MESSAGE_TOO_LARGE",
+                detail: "send 1 records",
+                cause: new Error("secret")
+              })
+            )
+        })
+        yield* Effect.flip(producer.send([{ topic: "a", value: null }]))
+        const span = yield* one("send a")
+        assert.strictEqual(span.attributes["error.type"], "MESSAGE_TOO_LARGE")
+        assert.strictEqual(span.status, "error")
+        assert.strictEqual(span.message, "send 1 records (MESSAGE_TOO_LARGE)")
+        assert.notInclude(receiver.bodies.join(), "secret")
+      })
+    )
+  )
+
+  it.effect(
+    "a dead letter: below the attempt that failed, with the context of the record, or its own where that had none",
+    () =>
+      traced(({ named }) =>
+        Effect.gen(function* () {
+          const w = yield* world({ topics: ["t", "dead"] })
+          w.expect("passedOver")
+          const { desk } = yield* w.member("a", { policy: FailurePolicy.deadLetter("dead") })
+          yield* produce(w, [
+            ["traceparent", parent],
+            ["tracestate", "vendor=1"]
+          ])
+          yield* desk.end(0, 0, Exit.fail(new Boom()))
+          yield* pass(1_000)
+          yield* produce(w, [])
+          yield* desk.end(0, 1, Exit.fail(new Boom()))
+          yield* pass(1_000)
+          const attempts = yield* named("process t")
+          const sends = yield* named("send dead")
+          assert.deepStrictEqual(
+            attempts.map((span) => span.attributes["concurrent_kafka.outcome"]),
+            ["dead_letter", "dead_letter"]
+          )
+          assert.deepStrictEqual(
+            sends.map((span) => [span.parentSpanId, span.traceId, span.kind]),
+            [
+              [attempts[0]!.spanId, traceId, "client"],
+              [attempts[1]!.spanId, attempts[1]!.traceId, "producer"]
+            ]
+          )
+          assert.deepStrictEqual(sends[0]!.links, [`${traceId}/${spanId}`])
+          const [first, second] = w.kafka.recordsUnsafe("dead", 0)
+          assert.deepStrictEqual(carried(first!.headers), { trace: traceId, span: spanId, flags: "01" })
+          assert.deepStrictEqual(textOf(first!.headers, "tracestate"), ["vendor=1"])
+          assert.deepStrictEqual(carried(second!.headers), {
+            trace: attempts[1]!.traceId,
+            span: sends[1]!.spanId,
+            flags: "01"
+          })
+        })
+      )
+  )
+
+  it.effect("a dead letter that is sent again and then refused: each send below the attempt", () =>
+    traced(({ named, one }) =>
+      Effect.gen(function* () {
+        const letters = new Letters()
+        const s = yield* given([1], {
+          policy: FailurePolicy.make(() => ({ _tag: "DeadLetter", topic: "dead", then: { _tag: "Skip" } })),
+          producer: letters.producer
+        })
+        yield* s.desk.end(0, 0, Exit.fail(new Boom()))
+        yield* letters.answer(Exit.fail(publishError("retriable")))
+        yield* pass(10_000)
+        yield* letters.answer(refused)
+        const attempt = yield* one("process t")
+        assert.deepStrictEqual(
+          (yield* named("send dead")).map((span) => [span.parentSpanId, span.attributes["error.type"]]),
+          [
+            [attempt.spanId, "NOT_ENOUGH_REPLICAS"],
+            [attempt.spanId, "MESSAGE_TOO_LARGE"]
+          ]
+        )
+      })
+    )
+  )
+})
+
+describe("commits", () => {
+  it.effect("have a span for each request: of which group and topic, and why one was not stored", () =>
+    traced(({ named }) =>
+      Effect.gen(function* () {
+        const s = yield* given([3, 1], { batchSize: 1, minCommitInterval: 0, desk: new Desk() })
+        s.session.answers.push(outcomes("retriable", "NO_ANSWER"))
+        yield* s.desk.finish(0, 0)
+        yield* pass(10_000)
+        yield* s.desk.finish(0, 1)
+        yield* s.desk.finish(1, 0)
+        yield* pass(10_000)
+        const spans = yield* named("commit t")
+        const [failed, stored] = spans
+        assert.strictEqual(failed!.attributes["error.type"], "NO_ANSWER")
+        assert.strictEqual(failed!.status, "error")
+        assert.strictEqual(failed!.message, "NO_ANSWER")
+        assert.strictEqual(stored!.kind, "client")
+        assert.strictEqual(stored!.status, "ok")
+        assert.isUndefined(stored!.parentSpanId)
+        assert.deepStrictEqual(stored!.attributes, {
+          "messaging.system": "kafka",
+          "messaging.operation.name": "commit",
+          "messaging.operation.type": "settle",
+          "messaging.consumer.group.name": s.session.session.settings.groupId,
+          "messaging.destination.name": "t",
+          "messaging.destination.partition.id": "0",
+          "messaging.kafka.offset": 1
+        })
+        assert.lengthOf(spans, s.session.sent.length)
+      })
+    )
+  )
+})
+
+describe("layerTraces", () => {
+  it.effect("refuses what it does not know", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(
+        Effect.scoped(Layer.build(Observability.layerTraces({ parent: "follow" as unknown as "link" })))
+      )
+      assert.strictEqual(error.option, "parent")
+    })
+  )
+
+  it.effect("of a consumer is enough: whoever runs it need not know of it", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<boolean>()
+      const s = yield* given([1], {
+        handler: Handler.make("t", () =>
+          Effect.flatMap(Traces, (traces) => Deferred.succeed(gate, traces?.parent === "link"))
+        ) as Handler<never, never> as Handler<Boom, KafkaProducer>
+      }).pipe(Effect.provide(Observability.layerTraces({ parent: "link" })), Effect.orDie)
+      assert.isTrue(yield* Deferred.await(gate))
+      yield* s.close
+    })
+  )
+})
