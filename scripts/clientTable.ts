@@ -29,12 +29,18 @@ export interface Cell {
 const named = /^([\w-]+): (.+)$/
 const noReason = "left out of this run, by a pattern or for want of a Kafka"
 
+/** Of which client, and which suite of it, a test is. */
+const placeOf = (ancestorTitles: ReadonlyArray<string>) => {
+  const [, client = "", suite = ""] = ancestorTitles.map((one) => named.exec(one)).find((one) => one !== null) ?? []
+  return { client, suite }
+}
+
 /** One for each suite of each client, in the order in which they were found. */
 export const cellsOf = (report: Report, clients: ReadonlyArray<string>): ReadonlyArray<Cell> => {
   const cells = new Map<string, Cell & { skipped: Array<Skipped>; run: number; failed: number }>()
   for (const { assertionResults } of report.testResults) {
     for (const { ancestorTitles, meta, status, title } of assertionResults) {
-      const [, client = "", suite = ""] = ancestorTitles.map((one) => named.exec(one)).find((one) => one !== null) ?? []
+      const { client, suite } = placeOf(ancestorTitles)
       if (!clients.includes(client)) continue
       const key = `${client}: ${suite}`
       const cell = cells.get(key) ?? { suite, client, run: 0, failed: 0, skipped: [] }
@@ -52,7 +58,7 @@ export const cellsOf = (report: Report, clients: ReadonlyArray<string>): Readonl
 /** A name with places for values is known by what stands before the first of them. */
 const begins = (name: string) => name.split("%")[0]!
 
-/** The tests that were not run on a client of which anything was run. */
+/** The tests that were not run on a client of which anything was run. A test of the same name in another suite is another one. */
 export const missingOf = (
   report: Report,
   clients: ReadonlyArray<string>,
@@ -61,20 +67,21 @@ export const missingOf = (
     readonly tests: ReadonlyArray<readonly [suite: string, name: string]>
   }>
 ): ReadonlyArray<{ readonly client: string; readonly promise: string; readonly test: string }> => {
-  const ran = new Map(clients.map((client): [string, Array<string>] => [client, []]))
+  const ran = new Map(clients.map((client) => [client, new Map<string, Array<string>>()]))
   for (const { assertionResults } of report.testResults) {
     for (const { ancestorTitles, status, title } of assertionResults) {
       if (status !== "passed" && status !== "failed") continue
-      const client = ancestorTitles.map((one) => named.exec(one)?.[1]).find((one) => one !== undefined) ?? ""
-      ran.get(client)?.push(title)
+      const { client, suite } = placeOf(ancestorTitles)
+      const suites = ran.get(client)
+      suites?.set(suite, [...(suites.get(suite) ?? []), title])
     }
   }
-  return [...ran].flatMap(([client, titles]) =>
-    titles.length === 0
+  return [...ran].flatMap(([client, suites]) =>
+    suites.size === 0
       ? []
       : required.flatMap(({ promise, tests }) =>
           tests
-            .filter(([, name]) => !titles.some((title) => title.startsWith(begins(name))))
+            .filter(([suite, name]) => !suites.get(suite)?.some((title) => title.startsWith(begins(name))))
             .map(([suite, test]) => ({ client, promise, test: `${suite}: ${test}` }))
         )
   )

@@ -61,13 +61,16 @@ describe("the table of suites and clients", () => {
         promise: "topics",
         tests: [
           ["topics", "co"],
-          ["topics", "stay"]
+          ["topics", "stay"],
+          // there is one, in another suite
+          ["topics", "split"]
         ] as const
       },
       { promise: "groups", tests: [["groups", "split: %s"]] as const }
     ]
     assert.deepStrictEqual(missingOf(report, clients, required), [
-      { client: "one", promise: "topics", test: "topics: stay" }
+      { client: "one", promise: "topics", test: "topics: stay" },
+      { client: "one", promise: "topics", test: "topics: split" }
     ])
   })
 })

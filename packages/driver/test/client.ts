@@ -1,6 +1,6 @@
 /** A client under test: what a suite needs of it, and how a test that it cannot pass, or cannot be tried here, is left out. */
 import type { InvalidOptions } from "@concurrent-kafka/core/InvalidOptions"
-import type { Session } from "@concurrent-kafka/core/ConsumerSession"
+import type { Session, SessionSettings } from "@concurrent-kafka/core/ConsumerSession"
 import type { KafkaClient, KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import type { KafkaProducer } from "@concurrent-kafka/core/KafkaProducer"
 import type * as Config from "effect/Config"
@@ -63,6 +63,14 @@ const noneOfItsOwn = () => (inject("own") ? undefined : "needs a Kafka of its ow
 /** Registers tests of a client, or reports them as skipped where it cannot run, or for this reason. */
 export const suiteOf = (client: Client, what: string, tests: () => void, reason?: string): void =>
   register(client, what, reason, tests)
+
+export type GroupProtocol = NonNullable<SessionSettings["groupProtocol"]>
+
+/** As `suiteOf`, for a suite that is run in each group protocol. */
+export const suiteIn = (client: Client, groupProtocol: GroupProtocol, what: string, tests: () => void): void => {
+  if (groupProtocol === "classic") register(client, what, undefined, tests)
+  else register(client, `${what}, consumer protocol`, client.classicOnly, tests)
+}
 
 /** As `suiteOf`, for tests that need a Kafka that they may kill or configure. */
 export const ownSuiteOf = (client: Client, what: string, tests: () => void, reason?: string): void => {

@@ -12,11 +12,18 @@ const read = (folder: string, isWanted: (name: string) => boolean) =>
 
 const contract = read("testing/src/internal/contract", () => true)
 /** The one that takes both clients at once. */
-const mixed = "mixed"
-const sourceOf = (suite: string) => {
-  if (suite === "contract") return contract
-  const file = suite === mixed ? "mixed.broker.test.ts" : `suites/${suite}.ts`
-  return readFileSync(join(packages, "driver/test", file), "utf8")
+const mixed = "mixed.broker.test.ts"
+const folder = join(packages, "driver/test")
+const files = [mixed, ...readdirSync(join(folder, "suites")).map((name) => `suites/${name}`)].map((name) => ({
+  name,
+  source: readFileSync(join(folder, name), "utf8")
+}))
+
+/** Where the suite of this name is. */
+const fileOf = (suite: string) => {
+  const found = files.filter(({ source }) => source.includes(`"${suite}"`))
+  assert.strictEqual(found.length, 1, `there is one suite called ${suite}`)
+  return found[0]!
 }
 
 /** Every package that has a client to try. */
@@ -35,21 +42,22 @@ describe("what no client may leave untried", () => {
   it.each(required.flatMap(({ promise, tests }) => tests.map(([suite, name]) => ({ promise, suite, name }))))(
     "$promise: $suite: $name",
     ({ name, suite }) => {
-      const source = sourceOf(suite)
+      const source = suite === "contract" ? contract : fileOf(suite).source
       const found = source.replaceAll("`", '"').split(`"${name}`).length - 1
       assert.strictEqual(found, 1, `there is one test in ${suite} whose name begins so`)
     }
   )
 
-  const suites = [...new Set(required.flatMap(({ tests }) => tests.map(([suite]) => suite)))].filter(
-    (suite) => suite !== mixed
+  const tried = [...new Set(required.flatMap(({ tests }) => tests.map(([suite]) => fileOf(suite).name)))].filter(
+    (name) => name !== mixed
   )
-  it.each(clients.flatMap((client) => suites.map((suite) => ({ client, suite }))))(
-    "$client runs $suite on a real broker",
-    ({ client, suite }) => {
-      const files = read(`${client}/test`, (name) => name.endsWith(".broker.test.ts"))
-      assert.include(files, `from "../../driver/test/suites/${suite}.ts"`)
-      assert.match(files, new RegExp(`^${suite}\\(client(, "classic")?\\)$`, "m"))
+  it.each(clients.flatMap((client) => tried.map((name) => ({ client, name }))))(
+    "$client runs $name on a real broker",
+    ({ client, name }) => {
+      const tests = read(`${client}/test`, (file) => file.endsWith(".broker.test.ts"))
+      assert.include(tests, `from "../../driver/test/${name}"`)
+      const suite = name.slice("suites/".length, -".ts".length)
+      assert.match(tests, new RegExp(`^${suite}\\(client(, "classic")?\\)$`, "m"))
     }
   )
 })
