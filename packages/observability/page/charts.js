@@ -1,0 +1,237 @@
+/** Throughput, latency and lag over time, with rebalances as marks. */
+import { colour, element, setText } from "./dom.js"
+import { millis, rate, short } from "./format.js"
+
+const uPlot = window.uPlot
+const seconds = 300
+const height = 168
+
+const kinds = [
+  {
+    name: "Throughput",
+    unit: "records/s",
+    format: rate,
+    series: [
+      { key: "done", label: "done", colour: "line-a", fill: "line-a-fill" },
+      { key: "retries", label: "retries", colour: "line-b", dash: [5, 4] },
+      { key: "failed", label: "dead letters and skipped", colour: "line-c" }
+    ]
+  },
+  {
+    name: "Latency",
+    unit: "of the last minute",
+    format: millis,
+    series: [
+      { key: "p50", label: "handler p50", colour: "line-a" },
+      { key: "p99", label: "handler p99", colour: "line-d" },
+      { key: "wait", label: "wait p99", colour: "line-b", dash: [5, 4] }
+    ]
+  },
+  {
+    name: "Lag",
+    unit: "records",
+    format: short,
+    series: [{ key: "lag", label: "committed to end", colour: "line-a", fill: "line-a-fill" }]
+  }
+]
+
+/** assigned, revoked and lost differ by their marks too */
+const marks = { assigned: "+", revoked: "-", lost: "!" }
+
+export const charts = (root) => {
+  /** per second, and what is known at a time */
+  let points = []
+  let name
+  let every = 1_000
+  let rebalances = []
+  let last
+  let rates
+  let shownTimes = [0, 1]
+
+  const drawMarks = (plot) => {
+    const { ctx: drawing } = plot
+    const { height: tall, left, top, width } = plot.bbox
+    const ratio = uPlot.pxRatio
+    drawing.save()
+    drawing.font = `${11 * ratio}px system-ui, sans-serif`
+    drawing.textAlign = "center"
+    for (const { at, kind } of rebalances) {
+      const x = Math.round(plot.valToPos(at / 1_000, "x", true))
+      if (x < left || x > left + width) continue
+      drawing.strokeStyle = colour(kind === "lost" ? "trouble" : "mark")
+      drawing.fillStyle = drawing.strokeStyle
+      drawing.lineWidth = ratio
+      drawing.setLineDash([2 * ratio, 3 * ratio])
+      drawing.beginPath()
+      drawing.moveTo(x, top)
+      drawing.lineTo(x, top + tall)
+      drawing.stroke()
+      drawing.fillText(marks[kind], x, top - 3 * ratio)
+    }
+    drawing.restore()
+  }
+
+  const axis = (format, extra) => ({
+    stroke: () => colour("muted"),
+    grid: { stroke: () => colour("grid"), width: 1 },
+    ticks: { show: false },
+    font: "11px system-ui, sans-serif",
+    ...(format === undefined ? {} : { values: (_, values) => values.map((value) => format(value)) }),
+    ...extra
+  })
+
+  const figures = kinds.map((kind) => {
+    const values = element("span", { class: "now" })
+    const keys = element(
+      "span",
+      { class: "keys" },
+      ...kind.series.map((series) =>
+        element(
+          "span",
+          { class: "key" },
+          element("span", { class: `dash ${series.colour}`, "aria-hidden": "true" }),
+          series.label
+        )
+      )
+    )
+    const plotted = element("div", { class: "plot", role: "img" })
+    root.append(
+      element(
+        "figure",
+        { class: "panel chart" },
+        element("figcaption", {}, element("h3", {}, kind.name), element("span", { class: "facts" }, kind.unit), values),
+        plotted,
+        keys
+      )
+    )
+    const plot = new uPlot(
+      {
+        width: 300,
+        height,
+        padding: [14, 8, 0, 0],
+        legend: { show: false },
+        cursor: { points: { size: 6 }, sync: { key: "time" }, drag: { x: false, y: false } },
+        scales: {
+          x: { time: true, range: () => shownTimes },
+          y: { range: (_, __, max) => [0, Math.max(1, (max ?? 0) * 1.15)] }
+        },
+        axes: [
+          axis(undefined, { space: 70, size: 26, values: "{HH}:{mm}:{ss}" }),
+          axis(kind.format, { size: 52, space: 34 })
+        ],
+        series: [
+          {},
+          ...kind.series.map((series) => ({
+            label: series.label,
+            stroke: () => colour(series.colour),
+            width: 1.6,
+            ...(series.dash === undefined ? {} : { dash: series.dash }),
+            ...(series.fill === undefined ? {} : { fill: () => colour(series.fill) }),
+            points: { show: false }
+          }))
+        ],
+        hooks: {
+          draw: [drawMarks],
+          setCursor: [({ cursor }) => showValues(cursor.idx)]
+        }
+      },
+      [[], ...kind.series.map(() => [])],
+      plotted
+    )
+    // an axis that uPlot has only a picture of: said in words beside it
+    plot.root.setAttribute("aria-hidden", "true")
+    new ResizeObserver(([entry]) => {
+      const width = Math.floor(entry.contentRect.width)
+      if (width > 0 && width !== plot.width) plot.setSize({ width, height })
+    }).observe(plotted)
+    return { kind, plot, plotted, values }
+  })
+
+  const showValues = (index) => {
+    const point = points[index ?? points.length - 1] ?? last
+    if (point === undefined) return
+    for (const { kind, plotted, values } of figures) {
+      const texts = kind.series.map(({ key, label }) => [
+        label,
+        point[key] === null ? "-" : kind.format(point[key] ?? 0)
+      ])
+      setText(values, texts.map(([, text]) => text).join("  \u00b7  "))
+      plotted.setAttribute(
+        "aria-label",
+        `${kind.name} of the last minutes; now ${texts.map(([label, text]) => `${label} ${text}`).join(", ")}`
+      )
+    }
+  }
+
+  const draw = () => {
+    const newest = points.at(-1)?.at ?? Date.now()
+    const from = Math.min(newest - 60_000, Math.max(newest - seconds * 1_000, points[0]?.at ?? newest))
+    shownTimes = [from / 1_000, newest / 1_000]
+    for (const { kind, plot } of figures) {
+      plot.setData([
+        points.map(({ at }) => at / 1_000),
+        ...kind.series.map(({ key }) => points.map((point) => point[key]))
+      ])
+    }
+    showValues(undefined)
+  }
+
+  /** A look's counters become rates by the look before; where some are missing between the line has a hole. */
+  const push = (raw) => {
+    // the newest point of those that came first, once more
+    if (last !== undefined && raw.at - last.at < every / 4) return
+    const millis = last === undefined ? 0 : raw.at - last.at
+    const same = last !== undefined && raw.done >= last.done && millis <= every * 4
+    const per = (key) => (same ? ((raw[key] - last[key]) * 1_000) / millis : null)
+    if (last !== undefined && !same)
+      points.push({
+        at: last.at + 1,
+        done: null,
+        retries: null,
+        failed: null,
+        p50: null,
+        p99: null,
+        wait: null,
+        lag: null
+      })
+    const point = { ...raw, done: per("done"), retries: per("retries"), failed: per("failed") }
+    points.push(point)
+    if (same) rates = { done: point.done }
+    last = raw
+    const oldest = raw.at - seconds * 1_000 - 5_000
+    while (points.length > 0 && points[0].at < oldest) points.shift()
+  }
+
+  return {
+    every: (millis) => {
+      every = millis
+    },
+    points: ({ all, name: of, points: given }) => {
+      if (all || of !== name) {
+        points = []
+        last = undefined
+        rates = undefined
+        name = of
+      }
+      for (const point of given) push(point)
+      draw()
+    },
+    add: (detail, summary, at) => {
+      rebalances = detail.rebalances
+      push({
+        at,
+        done: summary.done,
+        failed: detail.outcomes.skipped + detail.outcomes.deadLettered,
+        retries: detail.retries,
+        p50: detail.handlerTime.p50,
+        p99: detail.handlerTime.p99,
+        wait: detail.waitTime.p99,
+        lag: summary.totals.lag
+      })
+      draw()
+    },
+    same: () => undefined,
+    rates: () => rates,
+    repaint: draw
+  }
+}

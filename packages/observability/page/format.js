@@ -1,0 +1,55 @@
+/** Numbers and times as people read them. */
+
+const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 })
+
+export const count = (n) => whole.format(n)
+
+/** At most five characters: 999, 1.2k, 12k, 3.4M. */
+export const short = (n) => {
+  if (n < 1_000) return n < 10 && n % 1 !== 0 ? n.toFixed(1) : String(Math.round(n))
+  for (const [unit, size] of [
+    ["k", 1e3],
+    ["M", 1e6],
+    ["G", 1e9]
+  ]) {
+    const value = n / size
+    if (value < 999.5 || unit === "G") return `${value < 9.95 ? value.toFixed(1) : Math.round(value)}${unit}`
+  }
+}
+
+/** Of a rate, with a digit behind the point where it is small. */
+export const rate = (n) => (n < 10 ? n.toFixed(1) : n < 10_000 ? count(n) : short(n))
+
+export const bytes = (n) => {
+  if (n < 1_024) return `${n} B`
+  for (const [unit, size] of [
+    ["KiB", 1_024],
+    ["MiB", 1_048_576],
+    ["GiB", 1_073_741_824]
+  ]) {
+    const value = n / size
+    if (value < 1_000 || unit === "GiB") return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} ${unit}`
+  }
+}
+
+export const millis = (n) => {
+  if (n <= 0) return "0 ms"
+  if (n < 1) return "< 1 ms"
+  if (n < 9.95) return `${n.toFixed(1)} ms`
+  if (n < 999.5) return `${Math.round(n)} ms`
+  return n < 9_950 ? `${(n / 1_000).toFixed(1)} s` : age(n)
+}
+
+/** Whole seconds below two minutes, then the two greatest units. */
+export const age = (n) => {
+  const seconds = Math.max(0, Math.floor(n / 1_000))
+  if (seconds < 120) return `${seconds} s`
+  const minutes = Math.floor(seconds / 60)
+  if (minutes < 120) return `${minutes} min`
+  const hours = Math.floor(minutes / 60)
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`
+}
+
+export const clock = (at) => new Date(at).toLocaleTimeString("en-GB")
+
+export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`

@@ -1,0 +1,183 @@
+/**
+ * What the page is told: plain data, made of snapshots. Every list in it has a bound, so that a frame has one too, whatever the number of
+ * consumers, partitions and records.
+ */
+import type { HealthCode } from "@concurrent-kafka/core/Health"
+import type {
+  HotLane,
+  OldestRecord,
+  Outcome,
+  PartitionSnapshot,
+  RebalanceSnapshot
+} from "@concurrent-kafka/core/Snapshot"
+
+/** Consumers that are named at all. */
+export const consumersShown = 32
+/** Partitions with a strip of their own. */
+export const rowsShown = 40
+/** Partitions that have a cell. */
+export const cellsShown = 4_000
+/** Topics whose partitions have cells. */
+export const topicsShown = 40
+/** Stretches of finished records in one strip. */
+export const runsShown = 16
+export const oldestShown = 6
+export const rebalancesShown = 20
+export const membersShown = 16
+/** Characters of a sentence or a name: health has texts of errors in it. */
+export const longestText = 300
+
+/** Milliseconds since 1970, and everything else of the second that the charts show. Counters are sums since the consumer's start. */
+export interface Point {
+  readonly seq: number
+  readonly at: number
+  readonly done: number
+  readonly failed: number
+  readonly retries: number
+  /** milliseconds */
+  readonly p50: number
+  readonly p99: number
+  readonly wait: number
+  readonly lag: number
+}
+
+export interface Place {
+  readonly topic: string
+  readonly partition: number
+}
+
+export interface Reason {
+  readonly code: HealthCode
+  readonly message: string
+  readonly since: number
+  readonly count: number
+  readonly at?: Place & { readonly offset?: string }
+  readonly members?: ReadonlyArray<string>
+}
+
+export interface Totals {
+  readonly partitions: number
+  readonly lag: number
+  /** of it, what was not fetched yet */
+  readonly ahead: number
+  readonly gaps: number
+  readonly running: number
+  readonly buffered: number
+  readonly waiting: number
+  readonly sending: number
+  readonly parked: number
+  readonly zombies: number
+}
+
+/** Of each consumer. */
+export interface Summary {
+  readonly name: string
+  readonly group: string
+  readonly status: "ok" | "degraded" | "down"
+  readonly live: boolean
+  readonly ready: boolean
+  readonly codes: ReadonlyArray<HealthCode>
+  readonly permits: { readonly limit: number | "unbounded"; readonly used: number; readonly byZombies: number }
+  readonly totals: Totals
+  /** finished since the start, by whatever outcome */
+  readonly done: number
+}
+
+/** 0 quiet, 1 working, 2 slow or held up, 3 in trouble */
+export type Level = 0 | 1 | 2 | 3
+
+/** A partition with its strip. Offsets but the first are counted from `from`; what is left out is 0, nothing or false. */
+export interface Row extends Place {
+  readonly level: Level
+  /** what is committed, or the start */
+  readonly from: string
+  /** up to here everything is done */
+  readonly prefix?: number
+  /** done behind a gap, `[from, to)` */
+  readonly runs?: ReadonlyArray<readonly [from: number, to: number]>
+  readonly delivered: number
+  readonly lag?: number
+  readonly gaps?: number
+  readonly running?: number
+  readonly buffered?: number
+  readonly waiting?: number
+  readonly sending?: number
+  readonly parked?: number
+  readonly zombies?: number
+  readonly held?: number
+  readonly bytes?: number
+  readonly state?: Exclude<PartitionSnapshot["state"], "open">
+  readonly paused?: PartitionSnapshot["paused"]
+  readonly oldest?: Pick<OldestRecord, "state" | "attempt" | "since"> & { readonly offset: number }
+}
+
+/** All partitions of a topic, a character each: level and magnitude of the lag. */
+export interface Cells {
+  readonly topic: string
+  /** the first partition's number, and each next one's distance */
+  readonly partitions: ReadonlyArray<number>
+  readonly levels: string
+}
+
+export interface Oldest extends Place {
+  readonly offset: string
+  readonly state: OldestRecord["state"]
+  readonly attempt: number
+  readonly since: number
+}
+
+/** Of the consumer that is looked at. */
+export interface Detail {
+  readonly name: string
+  readonly startedAt: number
+  readonly generation: number
+  readonly reasons: ReadonlyArray<Reason>
+  readonly paused: boolean
+  readonly held: {
+    readonly records: number
+    readonly bytes: number
+    readonly maxRecords: number
+    readonly maxBytes: number
+  }
+  readonly outcomes: Readonly<Record<Outcome, number>>
+  readonly attempts: number
+  readonly retries: number
+  readonly interrupted: number
+  readonly fenced: number
+  readonly released: number
+  readonly lostToRetention: number
+  readonly unexpected: number
+  readonly handlerTime: { readonly p50: number; readonly p99: number }
+  readonly waitTime: { readonly p50: number; readonly p99: number }
+  readonly commits: {
+    readonly ok: number
+    readonly failed: number
+    readonly lastAt?: number
+    readonly lastMillis?: number
+  }
+  readonly rebalances: ReadonlyArray<RebalanceSnapshot>
+  readonly rebalanceCounts: Readonly<Record<RebalanceSnapshot["kind"], number>>
+  readonly hotLanes: ReadonlyArray<HotLane>
+  /** of the group in this process, each with a concurrency of its own */
+  readonly sessions: number
+  readonly members: ReadonlyArray<{ readonly name: string; readonly status: string; readonly partitions: number }>
+  readonly oldest: ReadonlyArray<Oldest>
+  readonly cells: ReadonlyArray<Cells>
+  /** partitions without a cell */
+  readonly withoutCell: number
+  readonly rows: ReadonlyArray<Row>
+  /** partitions that what was looked for is true of */
+  readonly found: number
+}
+
+export interface Frame {
+  readonly consumers: ReadonlyArray<Summary>
+  /** consumers that are not named */
+  readonly more: number
+  readonly detail: Detail | undefined
+  /** milliseconds that the event loop stood still, of the last half to whole minute */
+  readonly loop: { readonly p50: number; readonly p99: number; readonly max: number } | undefined
+}
+
+/** Of names and sentences, which can be anybody's: cut. */
+export const shown = (text: string): string => (text.length > longestText ? `${text.slice(0, longestText)}...` : text)

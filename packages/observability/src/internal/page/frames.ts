@@ -1,0 +1,132 @@
+/** Frames from snapshots: of every consumer a summary, of the one that is looked at everything. */
+import type { HealthReason } from "@concurrent-kafka/core/Health"
+import type { Snapshot } from "@concurrent-kafka/core/Snapshot"
+import type { Delays } from "../loopMonitor.ts"
+import {
+  consumersShown,
+  type Detail,
+  type Frame,
+  membersShown,
+  type Point,
+  type Reason,
+  rebalancesShown,
+  shown,
+  type Summary,
+  type Totals
+} from "./frame.ts"
+import { lagOf, stripsOf } from "./strips.ts"
+
+const totalsOf = ({ partitions }: Snapshot): Totals => {
+  const totals = { lag: 0, ahead: 0, gaps: 0, running: 0, buffered: 0, waiting: 0, sending: 0, parked: 0, zombies: 0 }
+  for (const p of partitions) {
+    totals.lag += lagOf(p) ?? 0
+    if (p.end !== undefined && p.end > p.delivered) totals.ahead += Number(p.end - p.delivered)
+    totals.gaps += p.gaps
+    totals.running += p.running
+    totals.buffered += p.buffered
+    totals.waiting += p.waiting
+    totals.sending += p.sending
+    totals.parked += p.parked
+    totals.zombies += p.zombies
+  }
+  return { partitions: partitions.length, ...totals }
+}
+
+const doneOf = ({ outcomes }: Snapshot): number => Object.values(outcomes).reduce((n, count) => n + count, 0)
+
+export const pointOf = (snapshot: Snapshot, seq: number): Point => ({
+  seq,
+  at: snapshot.at,
+  done: doneOf(snapshot),
+  failed: snapshot.outcomes.skipped + snapshot.outcomes.deadLettered,
+  retries: snapshot.retries,
+  p50: snapshot.handlerTime.p50,
+  p99: snapshot.handlerTime.p99,
+  wait: snapshot.waitTime.p99,
+  lag: snapshot.partitions.reduce((n, p) => n + (lagOf(p) ?? 0), 0)
+})
+
+const reasonOf = ({ at, code, count, members, message, since }: HealthReason): Reason => ({
+  code,
+  message: shown(message),
+  since,
+  count,
+  ...(at === undefined
+    ? {}
+    : {
+        at: {
+          topic: shown(at.topic),
+          partition: at.partition,
+          ...(at.offset === undefined ? {} : { offset: String(at.offset) })
+        }
+      }),
+  ...(members === undefined ? {} : { members: members.slice(0, membersShown).map(shown) })
+})
+
+const summaryOf = (snapshot: Snapshot): Summary => ({
+  name: snapshot.name,
+  group: shown(snapshot.groupId),
+  status: snapshot.health.status,
+  live: snapshot.health.live,
+  ready: snapshot.health.ready,
+  codes: [...new Set(snapshot.health.reasons.map(({ code }) => code))],
+  permits: snapshot.permits,
+  totals: totalsOf(snapshot),
+  done: doneOf(snapshot)
+})
+
+const detailOf = (snapshot: Snapshot, find: string): Detail => {
+  const { commits, health } = snapshot
+  return {
+    name: snapshot.name,
+    startedAt: snapshot.startedAt,
+    generation: snapshot.generation,
+    reasons: health.reasons.map(reasonOf),
+    paused:
+      health.reasons.some(({ code }) => code === "paused") &&
+      snapshot.partitions.every(({ paused }) => paused.includes("user")),
+    held: snapshot.held,
+    outcomes: snapshot.outcomes,
+    attempts: snapshot.attempts,
+    retries: snapshot.retries,
+    interrupted: snapshot.interrupted,
+    fenced: snapshot.fenced,
+    released: snapshot.released,
+    lostToRetention: Number(snapshot.lostToRetention),
+    unexpected: snapshot.unexpectedTransitions,
+    handlerTime: { p50: snapshot.handlerTime.p50, p99: snapshot.handlerTime.p99 },
+    waitTime: { p50: snapshot.waitTime.p50, p99: snapshot.waitTime.p99 },
+    commits: {
+      ok: commits.ok,
+      failed: commits.failed,
+      ...(commits.lastAt === undefined ? {} : { lastAt: commits.lastAt }),
+      ...(commits.lastMillis === undefined ? {} : { lastMillis: commits.lastMillis })
+    },
+    rebalances: snapshot.rebalances.slice(-rebalancesShown),
+    rebalanceCounts: snapshot.rebalanceCounts,
+    hotLanes: snapshot.hotLanes.map((lane) => ({ ...lane, topic: shown(lane.topic), lane: shown(lane.lane) })),
+    sessions: Math.max(1, snapshot.members.length),
+    members: snapshot.members.slice(0, membersShown).map(({ health, name, partitions }) => ({
+      name: shown(name),
+      status: health.status,
+      partitions: partitions.length
+    })),
+    ...stripsOf(snapshot.partitions, snapshot.at, find)
+  }
+}
+
+/** `name`: of the consumer that is looked at; the first one where there is none of this name. */
+export const frameOf = (
+  snapshots: ReadonlyArray<Snapshot>,
+  loop: Delays | undefined,
+  name: string,
+  find: string
+): Frame => {
+  const selected = snapshots.find((snapshot) => snapshot.name === name) ?? snapshots[0]
+  return {
+    consumers: snapshots.slice(0, consumersShown).map(summaryOf),
+    more: Math.max(0, snapshots.length - consumersShown),
+    detail: selected === undefined ? undefined : detailOf(selected, find),
+    loop: loop === undefined ? undefined : { p50: loop.p50, p99: loop.p99, max: loop.max }
+  }
+}

@@ -1,0 +1,192 @@
+/**
+ * Partitions as the page shows them: the worst ones with a strip each, and all of them with a character.
+ *
+ * Which are the worst is told by their level, then by the magnitude of their lag, then by their name: magnitudes change seldom, so that rows
+ * do not change places all the time.
+ */
+import type { PartitionSnapshot } from "@concurrent-kafka/core/Snapshot"
+import {
+  type Cells,
+  cellsShown,
+  type Level,
+  type Oldest,
+  oldestShown,
+  type Row,
+  rowsShown,
+  runsShown,
+  shown,
+  topicsShown
+} from "./frame.ts"
+
+const slowMillis = 10_000
+const longMillis = 60_000
+
+/** Offsets from what is committed to the end that a reader can see. */
+export const lagOf = ({ committable, committed, end }: PartitionSnapshot): number | undefined =>
+  end === undefined ? undefined : Math.max(0, Number(end - (committed ?? committable)))
+
+export const levelOf = (p: PartitionSnapshot, now: number): Level => {
+  const age = p.oldest === undefined ? 0 : now - p.oldest.since
+  if (p.zombies > 0 || p.parked > 0) return 3
+  // what only waits for its turn is not stuck itself
+  if (age >= longMillis && p.oldest?.state !== "buffered") return 3
+  if (p.sending > 0 && age >= slowMillis) return 3
+  const heldUp = p.paused.some((reason) => reason !== "full")
+  if (p.state !== "open" || heldUp || p.waiting > 0 || age >= slowMillis) return 2
+  return p.heldRecords > 0 || (lagOf(p) ?? 0) > 0 ? 1 : 0
+}
+
+/** 0 without lag, 15 from eight millions on. */
+const magnitude = (lag: number): number => Math.min(15, Math.ceil(Math.log2(1 + lag) * 0.65))
+
+const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+interface Ranked {
+  readonly p: PartitionSnapshot
+  readonly level: Level
+  readonly magnitude: number
+}
+
+const byPlace = (a: PartitionSnapshot, b: PartitionSnapshot): number =>
+  a.topic === b.topic ? a.partition - b.partition : a.topic < b.topic ? -1 : 1
+
+const worstFirst = (a: Ranked, b: Ranked): number => b.level - a.level || b.magnitude - a.magnitude || byPlace(a.p, b.p)
+
+/** What a partition is found by: its name, and words for what is to be seen of it. */
+const wordsOf = ({ level, p }: Ranked): string =>
+  [
+    `${p.topic}/${p.partition}`,
+    p.state,
+    ...p.paused,
+    p.paused.length > 0 ? "paused" : "",
+    p.gaps > 0 ? "gap" : "",
+    p.waiting > 0 ? "retry" : "",
+    p.sending > 0 ? "letter" : "",
+    p.parked > 0 ? "parked" : "",
+    p.zombies > 0 ? "zombie" : "",
+    level === 3 ? "trouble" : level === 2 ? "slow" : ""
+  ]
+    .join(" ")
+    .toLowerCase()
+
+/**
+ * As many stretches as a strip has room for: the first, because what lies before it is the oldest gap, the last, because nothing behind it is
+ * done, and the longest others.
+ */
+const runsOf = (
+  all: PartitionSnapshot["doneBehindGap"],
+  from: bigint
+): ReadonlyArray<readonly [from: number, to: number]> => {
+  const runs = all.map(([a, b]): readonly [number, number] => [Number(a - from), Number(b - from)])
+  if (runs.length <= runsShown) return runs
+  const longest = runs.slice(1, -1).toSorted((a, b) => b[1] - b[0] - (a[1] - a[0]))
+  const kept = longest.slice(0, runsShown - 2).toSorted((a, b) => a[0] - b[0])
+  return [runs[0]!, ...kept, runs.at(-1)!]
+}
+
+const counted = <K extends string>(counts: Readonly<Record<K, number>>): { readonly [N in K]?: number } => {
+  const some: { [N in K]?: number } = {}
+  for (const name in counts) if (counts[name] > 0) some[name] = counts[name]
+  return some
+}
+
+const rowOf = ({ level, p }: Ranked): Row => {
+  const from = p.committed === undefined || p.committed > p.committable ? p.committable : p.committed
+  const lag = lagOf(p)
+  const runs = runsOf(p.doneBehindGap, from)
+  const { oldest } = p
+  return {
+    topic: p.topic,
+    partition: p.partition,
+    level,
+    from: String(from),
+    delivered: Math.max(0, Number(p.delivered - from)),
+    ...(lag === undefined ? {} : { lag }),
+    ...counted({
+      prefix: Number(p.committable - from),
+      gaps: p.gaps,
+      running: p.running,
+      buffered: p.buffered,
+      waiting: p.waiting,
+      sending: p.sending,
+      parked: p.parked,
+      zombies: p.zombies,
+      held: p.heldRecords,
+      bytes: p.heldBytes
+    }),
+    ...(runs.length === 0 ? {} : { runs }),
+    ...(p.state === "open" ? {} : { state: p.state }),
+    ...(p.paused.length === 0 ? {} : { paused: p.paused }),
+    ...(oldest === undefined
+      ? {}
+      : {
+          oldest: {
+            state: oldest.state,
+            attempt: oldest.attempt,
+            since: oldest.since,
+            offset: Number(oldest.offset - from)
+          }
+        })
+  }
+}
+
+const cellsOf = (inOrder: ReadonlyArray<Ranked>): ReadonlyArray<Cells> => {
+  const topics: Array<{ readonly topic: string; readonly partitions: Array<number>; levels: string; last: number }> = []
+  let cells = 0
+  for (const { level, magnitude, p } of inOrder) {
+    let of = topics.at(-1)
+    if (of?.topic !== p.topic) {
+      if (topics.length === topicsShown) break
+      of = { topic: p.topic, partitions: [], levels: "", last: 0 }
+      topics.push(of)
+    }
+    if (cells++ === cellsShown) break
+    of.partitions.push(p.partition - of.last)
+    of.last = p.partition
+    of.levels += alphabet[level * 16 + magnitude]
+  }
+  return topics.map(({ levels, partitions, topic }) => ({ topic, partitions, levels }))
+}
+
+export interface Strips {
+  readonly cells: ReadonlyArray<Cells>
+  readonly withoutCell: number
+  readonly rows: ReadonlyArray<Row>
+  readonly found: number
+  readonly oldest: ReadonlyArray<Oldest>
+}
+
+/** `find`: only rows of which each of these words is true. */
+export const stripsOf = (partitions: ReadonlyArray<PartitionSnapshot>, now: number, find: string): Strips => {
+  const ranked = partitions.map((p): Ranked => ({ p, level: levelOf(p, now), magnitude: magnitude(lagOf(p) ?? 0) }))
+  const wanted = find
+    .toLowerCase()
+    .split(/\s+/)
+    .filter((word) => word !== "")
+  const found =
+    wanted.length === 0
+      ? ranked
+      : ranked.filter((one) => {
+          const words = wordsOf(one)
+          return wanted.every((word) => words.includes(word))
+        })
+  const cells = cellsOf(ranked.toSorted((a, b) => byPlace(a.p, b.p)))
+  return {
+    cells,
+    withoutCell: ranked.length - cells.reduce((n, { levels }) => n + levels.length, 0),
+    rows: found.toSorted(worstFirst).slice(0, rowsShown).map(rowOf),
+    found: found.length,
+    oldest: partitions
+      .flatMap(({ oldest, partition, topic }) => (oldest === undefined ? [] : [{ topic, partition, oldest }]))
+      .toSorted((a, b) => a.oldest.since - b.oldest.since)
+      .slice(0, oldestShown)
+      .map(({ oldest, partition, topic }) => ({
+        topic: shown(topic),
+        partition,
+        offset: String(oldest.offset),
+        state: oldest.state,
+        attempt: oldest.attempt,
+        since: oldest.since
+      }))
+  }
+}
