@@ -16,6 +16,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
+import { exportedRegistry } from "./internal/exported.ts"
 import * as loopMonitor from "./internal/loopMonitor.ts"
 import { reportOf, verdictOf } from "./internal/report.ts"
 import { seriesOf } from "./internal/series.ts"
@@ -149,6 +150,41 @@ export const layerMetrics = (options: MetricsOptions = {}): Layer.Layer<never, I
   )
 
 /**
+ * What `/metrics` has, for an exporter of Effect's metrics: provide it to that one, such as `OtlpMetrics.layer`, and each of its exports has
+ * the consumers' numbers, made at that moment, beside the program's own metrics. Counts are totals: its `temporality` may be either.
+ *
+ * What OpenTelemetry has a name for is called by it (`messaging.process.duration`); the rest as in `/metrics`. Least and greatest of
+ * histograms are not known, and a consumer without a limit of permits has no series for it.
+ *
+ * **Errors**: an option that cannot be used.
+ *
+ * **Cost**: what `snapshot` of each consumer costs, and about 10 us a series, for each export.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMetricsExport = (
+  options: Pick<MetricsOptions, "partitionSeries"> = {}
+): Layer.Layer<never, InvalidOptions> =>
+  Layer.effect(
+    Metric.MetricRegistry,
+    Effect.gen(function* () {
+      const most = yield* wholeNumber("partitionSeries", options.partitionSeries, 200)
+      const registry = yield* ConsumerRegistry
+      const monitor = yield* loopMonitor.Monitor
+      const context = yield* Effect.context<never>()
+      const snapshots = Effect.flatMap(registry.consumers, (all) => Effect.forEach(all, ({ snapshot }) => snapshot))
+      // whoever exports reads a Map, and nobody waits there
+      return exportedRegistry(
+        context,
+        () => Effect.runSyncWith(context)(snapshots),
+        () => monitor?.delays,
+        most
+      )
+    })
+  )
+
+/**
  * `layerHealth` and `layerMetrics` with their defaults.
  *
  * @since 0.1.0
@@ -160,9 +196,13 @@ export const layer: Layer.Layer<never, InvalidOptions, HttpRouter.HttpRouter> = 
 )
 
 /**
- * Measures how long the event loop stands still. Consumers built with it can say `eventLoopBlocked`, and `/metrics` has the numbers.
+ * Measures how long the event loop stands still. Consumers built with it can say `eventLoopBlocked` and which records were in handlers
+ * then, and `/metrics` has the numbers.
  *
- * **Cost**: two native timers of 20 ms.
+ * When it has stood still for half of a consumer's `sessionTimeout`, a line on standard error says so: the rest is left before its session
+ * ends. It comes from a thread of its own, and not through the program's loggers, because these stand still, too.
+ *
+ * **Cost**: two native timers of 20 ms, and a thread that sleeps, with some MB of memory.
  *
  * **Source**: `monitorEventLoopDelay` of `node:perf_hooks`.
  *
