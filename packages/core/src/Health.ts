@@ -104,6 +104,11 @@ export interface LoopDelay {
    * synchronously, each time that somebody asks for health.
    */
   readonly longestUnsafe: () => { readonly millis: number; readonly at: number } | undefined
+  /**
+   * A consumer of this name is there, and its session ends after so many milliseconds without a heartbeat: whoever can say something while
+   * the event loop stands still warns before that. Gives back what is called when the consumer is gone.
+   */
+  readonly sessionUnsafe?: (consumer: string, sessionTimeout: number) => () => void
 }
 
 /**

@@ -26,6 +26,7 @@ import { OffsetMap } from "../OffsetMap.ts"
 import { Traces } from "../Traces.ts"
 import { Pause, type PartitionEpoch } from "./epoch.ts"
 import type { Lanes } from "./lanes.ts"
+import { LateLooks } from "./lateLooks.ts"
 import { limit, validateConsumer, validated, validatePolicy } from "./options.ts"
 import { Permits } from "./permits.ts"
 import { ConsumerRun, type RunFailure } from "./run.ts"
@@ -106,6 +107,14 @@ export const makeMember = Effect.fnUntraced(function* (
   const startedAt = now()
   const zstd = yield* OffsetMap.Zstd
   const loopDelay = yield* LoopDelay
+  const lateLooks = loopDelay === undefined ? undefined : new LateLooks()
+  if (loopDelay?.sessionUnsafe !== undefined) {
+    const { sessionUnsafe } = loopDelay
+    yield* Effect.acquireRelease(
+      Effect.sync(() => sessionUnsafe(name, session.settings.sessionTimeout)),
+      (over) => Effect.sync(over)
+    )
+  }
   const traces = yield* Traces
   let run: ConsumerRun | undefined
   let idleSince: number | undefined
@@ -121,6 +130,7 @@ export const makeMember = Effect.fnUntraced(function* (
     permits,
     zombies,
     loopDelay,
+    lateLooks,
     startedAt,
     run,
     idleSince,
@@ -169,6 +179,7 @@ export const makeMember = Effect.fnUntraced(function* (
             lanes,
             zombies,
             suspects,
+            lateLooks,
             warned,
             diagnostics,
             zstd,

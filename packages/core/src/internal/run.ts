@@ -39,6 +39,7 @@ import { describe } from "./describe.ts"
 import { Pause } from "./epoch.ts"
 import { Intake } from "./intake.ts"
 import type { Lanes } from "./lanes.ts"
+import type { LateLooks } from "./lateLooks.ts"
 import type { Permits } from "./permits.ts"
 import { Pump } from "./pump.ts"
 import { Rebalance } from "./rebalance.ts"
@@ -61,6 +62,7 @@ export interface RunOptions {
   readonly lanes: Map<string, Lanes>
   readonly zombies: Set<Slot>
   readonly suspects: Suspects
+  readonly lateLooks: LateLooks | undefined
   readonly warned: Set<string>
   readonly diagnostics: Diagnostics | undefined
   readonly zstd: OffsetMap.Zstd | undefined

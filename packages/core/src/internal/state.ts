@@ -13,6 +13,7 @@ import type * as Effect from "effect/Effect"
 import { commitStep, type CommitEvent } from "./commitMachine.ts"
 import type { PartitionEpoch } from "./epoch.ts"
 import type { LaneOf, Lanes } from "./lanes.ts"
+import type { LateLooks } from "./lateLooks.ts"
 import { LatencyWindow } from "./latencyWindow.ts"
 import { type PartitionEvent, partitionStep, type PartitionStep } from "./partitionMachine.ts"
 import { RecordEvent, recordEventNames, recordStateNames, recordStep } from "./recordMachine.ts"
@@ -110,6 +111,8 @@ export class RunState {
   readonly suspects: Suspects
   /** slots whose epoch is over and whose fiber ignores its interruption; shared with other runs */
   readonly zombies: Set<Slot>
+  /** shared with other runs; undefined where nobody measures the event loop's delay */
+  readonly lateLooks: LateLooks | undefined
   closing = false
   readonly standstill: Standstill
   private readonly clock: Clock.Clock
@@ -124,6 +127,7 @@ export class RunState {
     readonly lanes: Map<string, Lanes>
     readonly zombies: Set<Slot>
     readonly suspects: Suspects
+    readonly lateLooks: LateLooks | undefined
     readonly diagnostics: Diagnostics | undefined
     readonly zstd: OffsetMap.Zstd | undefined
     readonly clock: Clock.Clock
@@ -137,6 +141,7 @@ export class RunState {
     this.lanes = options.lanes
     this.zombies = options.zombies
     this.suspects = options.suspects
+    this.lateLooks = options.lateLooks
     this.diagnostics = options.diagnostics
     this.zstd = options.zstd
     this.clock = options.clock

@@ -8,6 +8,7 @@
  * Invariant, with its test in `test/suspects.test.ts`: attempts that end between two looks with a standstill of the event loop between them
  * are told to `Standstill`: one of them may have blocked it.
  */
+import { lateMillis } from "./lateLooks.ts"
 import { RecordState } from "./recordMachine.ts"
 import type { Slot } from "./slot.ts"
 import type { RunState } from "./state.ts"
@@ -61,6 +62,10 @@ export class Turn {
     const before = this.ticks
     this.time = run.now()
     this.ticks = run.ticks()
+    // clocks are told apart: the time of day can be set
+    if (run.lateLooks !== undefined && this.ticks - before >= lateMillis) {
+      run.lateLooks.add(this.time - (this.ticks - before), this.time, this.recent, run.epochs.values())
+    }
     if (this.recent.length === 0) return
     const { standstill, suspects } = run
     // nothing may have been to be done for that long, too

@@ -8,6 +8,7 @@ import type { HotLane, OldestRecord, PartitionSnapshot, Snapshot } from "../Snap
 import { printable } from "./describe.ts"
 import { type PartitionEpoch, pauseNames } from "./epoch.ts"
 import type { Lane } from "./lanes.ts"
+import type { Bystander, LateLooks } from "./lateLooks.ts"
 import type { Permits } from "./permits.ts"
 import { recordStateNames } from "./recordMachine.ts"
 import type { ConsumerRun, RunFailure } from "./run.ts"
@@ -35,6 +36,7 @@ export interface Viewed {
   readonly permits: Permits
   readonly zombies: ReadonlySet<Slot>
   readonly loopDelay: LoopDelay | undefined
+  readonly lateLooks: LateLooks | undefined
   readonly startedAt: number
   readonly run: ConsumerRun | undefined
   /** a run ended by interruption at this time, and none followed */
@@ -150,10 +152,14 @@ export const healthOf = (view: Viewed, now: number): Health => {
   }
   const blocked = view.loopDelay?.longestUnsafe()
   if (blocked !== undefined && blocked.millis >= loopBlockedMillis) {
+    // nothing may have come since that looked at a clock
+    run?.pump.turn.look()
+    const those = view.lateLooks?.during(blocked.millis, blocked.at) ?? []
     add("eventLoopBlocked", degraded, {
-      message: `the event loop stood still for ${Math.round(blocked.millis)} ms: heartbeats, commits and probes stand still with it`,
+      message: `the event loop stood still for ${Math.round(blocked.millis)} ms: heartbeats, commits and probes stand still with it${inHandlers(those)}`,
       since: blocked.at,
-      count: 1
+      count: Math.max(1, those.length),
+      ...(those[0] === undefined ? {} : { at: { ...place(those[0]), offset: those[0].offset } })
     })
   }
   const waiting = oldestSlot(epochs, (epoch) => epoch.waiting)
@@ -229,6 +235,16 @@ export const healthOf = (view: Viewed, now: number): Health => {
     })
   }
   return { ...verdict, reasons }
+}
+
+const bystandersNamed = 5
+
+/** One of them has blocked it, if it was a handler; nobody knows which. */
+const inHandlers = (those: ReadonlyArray<Bystander>): string => {
+  if (those.length === 0) return ""
+  const named = those.slice(0, bystandersNamed).map((p) => `${p.topic}/${p.partition} @ ${p.offset}`)
+  const more = those.length - named.length
+  return `; in handlers meanwhile: ${named.join(", ")}${more === 0 ? "" : ` and ${more} more`}`
 }
 
 /** a hash of a key can be guessed by hashing keys, unless every process hashes in its own way */

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import { monitorEventLoopDelay } from "node:perf_hooks"
+import { LoopWatch } from "./loopWatch.ts"
 
 /** what Node measures with: a timer of this many milliseconds, whose own time is part of what it records */
 const resolutionMillis = 20
@@ -69,6 +70,8 @@ export class LoopMonitor implements LoopDelay {
   private younger = new Histogram()
   private looks = 0
   private readonly now: () => number
+  private readonly watch = new LoopWatch()
+  readonly sessionUnsafe = this.watch.add
 
   constructor(now: () => number) {
     this.now = now
@@ -98,6 +101,7 @@ export class LoopMonitor implements LoopDelay {
   }
 
   stop(): void {
+    this.watch.stop()
     this.older.stop()
     this.younger.stop()
   }
