@@ -12,7 +12,7 @@ import { Platformatic } from "@concurrent-kafka/platformatic"
 import { Deferred, Effect, Layer } from "effect"
 import type { Job, System, Work } from "./job.ts"
 
-type Make = (job: Job) => (record: Delivery) => Effect.Effect<void>
+export type Make = (job: Job) => (record: Delivery) => Effect.Effect<void>
 
 const fnUntraced: Make = ({ began, ended, work }) => {
   const suspends = work.form === "yields"
@@ -67,14 +67,15 @@ export const handlers: Readonly<Record<NonNullable<Work["form"]>, Make>> = {
 /** On any client. */
 export const engineOn = (
   job: Job,
-  client: Layer.Layer<KafkaClient, KafkaClientError | InvalidOptions>
+  client: Layer.Layer<KafkaClient, KafkaClientError | InvalidOptions>,
+  make = handlers[job.work.form ?? "fnUntraced"]
 ): Promise<{ readonly commits: number }> =>
   Effect.runPromise(
     Effect.gen(function* () {
       const consumer = yield* ConcurrentConsumer
       const ended = yield* Deferred.make<void>()
       void job.done.then(() => Effect.runSync(Deferred.succeed(ended, undefined)))
-      const handler = Handler.make(job.topic, handlers[job.work.form ?? "fnUntraced"](job))
+      const handler = Handler.make(job.topic, make(job))
       yield* Effect.sleep("1 second").pipe(
         Effect.andThen(consumer.health),
         Effect.andThen(consumer.snapshot),

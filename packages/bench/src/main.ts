@@ -7,11 +7,14 @@
 import * as Kafka from "@concurrent-kafka/test/kafka"
 import { Effect } from "effect"
 import { parseArgs } from "node:util"
+import { engineAlone } from "./alone.ts"
 import { clients } from "./clients.ts"
 import { noop } from "./noop.ts"
+import { observability } from "./observability.ts"
 import { order } from "./order.ts"
-import type { Line } from "./report.ts"
+import type { Bench, Line } from "./report.ts"
 import { print } from "./report.ts"
+import { scale } from "./scale.ts"
 import { skew } from "./skew.ts"
 
 const { values } = parseArgs({
@@ -23,9 +26,11 @@ const { values } = parseArgs({
   }
 })
 
-const benches = { noop, order, skew, clients } as const
+const inMemory = { alone: engineAlone, scale }
+const onKafka = { noop, order, skew, clients, observability }
+const benches: Readonly<Record<string, Bench>> = { ...inMemory, ...onKafka }
 
-const names = Object.keys(benches) as Array<keyof typeof benches>
+const names = Object.keys(benches)
 const chosen = values.only === undefined ? names : names.filter((name) => name === values.only)
 if (chosen.length === 0) {
   process.stderr.write(`there is no bench ${values.only}; there are: ${names.join(", ")}\n`)
@@ -39,12 +44,12 @@ if (!Number.isInteger(rounds) || rounds < 1) {
 
 const program = Effect.scoped(
   Effect.gen(function* () {
-    const kafka = yield* Kafka.start()
+    const brokers = chosen.every((name) => Object.hasOwn(inMemory, name)) ? [] : (yield* Kafka.start()).brokers
     const lines: Array<Line> = []
     for (const name of chosen) {
-      lines.push(
-        ...(yield* Effect.promise(() => benches[name]({ brokers: kafka.brokers, rounds, smoke: values.smoke })))
-      )
+      const began = performance.now()
+      lines.push(...(yield* Effect.promise(() => benches[name]!({ brokers, rounds, smoke: values.smoke }))))
+      process.stderr.write(`${name} took ${Math.round((performance.now() - began) / 1000)} s\n`)
     }
     return lines
   })

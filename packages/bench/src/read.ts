@@ -33,7 +33,7 @@ const run = promisify(execFile)
 export const child = async <A>(file: string, task: unknown, ...nodeOptions: ReadonlyArray<string>): Promise<A> => {
   const path = fileURLToPath(new URL(file, import.meta.url))
   const { stdout } = await run(process.execPath, ["--no-warnings", ...nodeOptions, path, JSON.stringify(task)], {
-    timeout: 300_000
+    timeout: 120_000
   })
   return JSON.parse(stdout) as A
 }
