@@ -81,16 +81,17 @@ export const charts = (root) => {
   })
 
   const figures = kinds.map((kind) => {
-    const values = element("span", { class: "now" })
+    const values = kind.series.map(() => element("span", { class: "now" }))
     const keys = element(
       "span",
       { class: "keys" },
-      ...kind.series.map((series) =>
+      ...kind.series.map((series, i) =>
         element(
           "span",
           { class: "key" },
           element("span", { class: `dash ${series.colour}`, "aria-hidden": "true" }),
-          series.label
+          series.label,
+          values[i]
         )
       )
     )
@@ -99,7 +100,7 @@ export const charts = (root) => {
       element(
         "figure",
         { class: "panel chart" },
-        element("figcaption", {}, element("h3", {}, kind.name), element("span", { class: "facts" }, kind.unit), values),
+        element("figcaption", {}, element("h3", {}, kind.name), element("span", { class: "facts" }, kind.unit)),
         plotted,
         keys
       )
@@ -108,7 +109,7 @@ export const charts = (root) => {
       {
         width: 300,
         height,
-        padding: [14, 8, 0, 0],
+        padding: [14, 18, 0, 0],
         legend: { show: false },
         cursor: { points: { size: 6 }, sync: { key: "time" }, drag: { x: false, y: false } },
         scales: {
@@ -155,7 +156,7 @@ export const charts = (root) => {
         label,
         point[key] === null ? "-" : kind.format(point[key] ?? 0)
       ])
-      setText(values, texts.map(([, text]) => text).join("  \u00b7  "))
+      texts.forEach(([, text], i) => setText(values[i], text))
       plotted.setAttribute(
         "aria-label",
         `${kind.name} of the last minutes; now ${texts.map(([label, text]) => `${label} ${text}`).join(", ")}`

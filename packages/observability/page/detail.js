@@ -163,7 +163,7 @@ const showLists = (detail, now) => {
       fill(node, {
         place: placeOf(item),
         what: item.attempt > 1 ? `${item.state}, attempt ${item.attempt}` : item.state,
-        when: age(old)
+        when: old < 1_000 ? "< 1 s" : age(old)
       })
     }
   )

@@ -67,6 +67,7 @@ const recall = () => {
 const show = () => {
   const { consumers, detail, loop, more } = newest
   byId("nothing").hidden = consumers.length > 0
+  setText(byId("nothing"), "No consumer runs in this process.")
   byId("detail").hidden = detail === undefined
   showConsumers(consumers, more, detail?.name, choose)
   byId("loop").hidden = loop === undefined
@@ -85,6 +86,7 @@ const showState = () => {
   const pill = byId("connection")
   pill.dataset.state = state.state
   byId("again").hidden = state.state !== "waiting"
+  if (newest === undefined) byId("nothing").hidden = state.state !== "waiting"
   document.body.classList.toggle("stale", state.state === "waiting" && newest !== undefined)
   const left = state.state === "waiting" ? Math.max(0, Math.ceil((state.retryAt - Date.now()) / 1_000)) : 0
   const silent = newest === undefined ? "" : `, last seen ${age(Date.now() + ahead - seenAt)} ago`

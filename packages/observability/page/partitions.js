@@ -52,10 +52,9 @@ const chipsOf = ({ parked, paused = [], sending, state, waiting, zombies }) => [
 ]
 
 const inWords = (row) => {
-  const { gaps = 0, held = 0, prefix = 0, running = 0 } = row
-  const behind = (row.runs ?? []).reduce((n, [from, to]) => n + to - from, 0)
+  const { done = 0, gaps = 0, held = 0, running = 0 } = row
   return (
-    `committed ${row.from}, then ${count(prefix + behind)} done, ${plural(gaps, "gap")}, ${count(running)} in flight, ` +
+    `committed ${row.from}, then ${count(done)} done, ${plural(gaps, "gap")}, ${count(running)} in flight, ` +
     `${count(held)} held, ${row.lag === undefined ? "lag unknown" : `lag ${count(row.lag)}`}`
   )
 }

@@ -10,33 +10,33 @@ import { colour, context } from "./dom.js"
 const height = 16
 /** of the width: the committed end of the log, and what a great number takes at most */
 const capShare = 0.05
-const windowShare = 0.55
-const lagShare = 0.4
+const windowShare = 0.6
+const lagShare = 0.35
 
 /** What fills a strip: a power of ten, so that strips do not grow and shrink all the time. */
 export const scaleOf = (rows) => {
   const greatest = rows.reduce((n, { delivered, lag = 0 }) => Math.max(n, delivered, lag - delivered), 0)
-  return Math.max(1_000, 10 ** Math.ceil(Math.log10(Math.max(1, greatest))))
+  return Math.max(100, 10 ** Math.ceil(Math.log10(Math.max(1, greatest))))
 }
 
-/** The parts of a row's delivered records: `[kind, from, to]`, in order. */
+/** The parts of a row's delivered records: `[kind, from, to]`. What is drawn later lies over what was drawn before. */
 export const partsOf = (row) => {
-  const { delivered, gaps = 0, parked = 0, prefix = 0, runs = [], running = 0, sending = 0, waiting = 0 } = row
+  const { delivered, gaps = 0, holes = "", parked = 0, prefix = 0, running = 0, sending = 0, waiting = 0 } = row
+  const { behind = prefix, parts: count = 0 } = row
   const parts = []
   const add = (kind, from, to) => {
     if (to > from) parts.push([kind, from, to])
   }
-  add("done", 0, prefix)
-  let at = prefix
-  for (const [from, to] of runs) {
-    add("gap", at, from)
-    add("done", Math.max(at, from), to)
-    at = Math.max(at, to)
-  }
-  const tail = Math.max(0, delivered - at)
+  add("done", 0, behind)
+  const tail = Math.max(0, delivered - behind)
   const begun = Math.min(tail, Math.max(0, running + waiting + sending + parked - gaps))
-  add("flight", at, at + begun)
-  add("held", at + begun, at + tail)
+  add("flight", behind, behind + begun)
+  add("held", behind + begun, behind + tail)
+  const wide = (behind - prefix) / count
+  for (let i = 0; i < count; i++) {
+    const digit = Number.parseInt(holes[i >> 2], 16)
+    if ((digit >> (3 - (i & 3))) & 1) add("gap", prefix + i * wide, prefix + (i + 1) * wide)
+  }
   return parts
 }
 
@@ -76,13 +76,8 @@ export const drawStrip = (canvas, width, row, now, scale) => {
   const x = (offset) => cap + (delivered === 0 ? 0 : (offset / delivered) * long)
   for (const [kind, from, to] of partsOf(row)) {
     drawing.fillStyle = colour(kind)
-    const left = x(from)
-    drawing.fillRect(left, top, Math.max(1, x(to) - left), tall)
-  }
-  // a gap of one record among thousands is what somebody looks for: drawn last, never thinner than two dots
-  drawing.fillStyle = colour("gap")
-  for (const [kind, from, to] of partsOf(row)) {
-    if (kind === "gap") drawing.fillRect(x(from), top, Math.max(2, x(to) - x(from)), tall)
+    // a gap of one record among thousands is what somebody looks for
+    drawing.fillRect(x(from), top, Math.max(kind === "gap" ? 2 : 1, x(to) - x(from)), tall)
   }
 
   const ahead = row.lag === undefined ? 0 : Math.max(0, row.lag - delivered)

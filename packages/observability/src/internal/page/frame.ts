@@ -19,8 +19,8 @@ export const rowsShown = 40
 export const cellsShown = 4_000
 /** Topics whose partitions have cells. */
 export const topicsShown = 40
-/** Stretches of finished records in one strip. */
-export const runsShown = 16
+/** Parts that what is done behind a gap is cut into: a strip has no room for more. */
+export const partsShown = 128
 export const oldestShown = 6
 export const rebalancesShown = 20
 export const membersShown = 16
@@ -93,8 +93,13 @@ export interface Row extends Place {
   readonly from: string
   /** up to here everything is done */
   readonly prefix?: number
-  /** done behind a gap, `[from, to)` */
-  readonly runs?: ReadonlyArray<readonly [from: number, to: number]>
+  /** records that are done and not committed yet, also behind a gap */
+  readonly done?: number
+  /** nothing behind this one is done */
+  readonly behind?: number
+  /** what lies between `prefix` and `behind`, in equal parts: four to a hexadecimal digit, 1 where something is not done */
+  readonly holes?: string
+  readonly parts?: number
   readonly delivered: number
   readonly lag?: number
   readonly gaps?: number

@@ -1,8 +1,8 @@
 /**
  * Partitions as the page shows them: the worst ones with a strip each, and all of them with a character.
  *
- * Which are the worst is told by their level, then by the magnitude of their lag, then by their name: magnitudes change seldom, so that rows
- * do not change places all the time.
+ * Which are the worst is told by their level, then by the magnitude of their lag, then by their name: levels and magnitudes change seldom, so
+ * that rows do not change places all the time.
  */
 import type { PartitionSnapshot } from "@concurrent-kafka/core/Snapshot"
 import {
@@ -11,9 +11,9 @@ import {
   type Level,
   type Oldest,
   oldestShown,
+  partsShown,
   type Row,
   rowsShown,
-  runsShown,
   shown,
   topicsShown
 } from "./frame.ts"
@@ -52,6 +52,9 @@ const byPlace = (a: PartitionSnapshot, b: PartitionSnapshot): number =>
 
 const worstFirst = (a: Ranked, b: Ranked): number => b.level - a.level || b.magnitude - a.magnitude || byPlace(a.p, b.p)
 
+/** where all have a row nobody is left out by this, and rows that stay where they are read better */
+const calmly = (a: Ranked, b: Ranked): number => b.level - a.level || byPlace(a.p, b.p)
+
 /** What a partition is found by: its name, and words for what is to be seen of it. */
 const wordsOf = ({ level, p }: Ranked): string =>
   [
@@ -70,18 +73,30 @@ const wordsOf = ({ level, p }: Ranked): string =>
     .toLowerCase()
 
 /**
- * As many stretches as a strip has room for: the first, because what lies before it is the oldest gap, the last, because nothing behind it is
- * done, and the longest others.
+ * What is done behind a gap, in as many parts as a strip has room for: a part has a hole when one of its records is not done, so that a single
+ * one among thousands is seen.
  */
-const runsOf = (
-  all: PartitionSnapshot["doneBehindGap"],
+const holesOf = (
+  { committable, doneBehindGap }: PartitionSnapshot,
   from: bigint
-): ReadonlyArray<readonly [from: number, to: number]> => {
-  const runs = all.map(([a, b]): readonly [number, number] => [Number(a - from), Number(b - from)])
-  if (runs.length <= runsShown) return runs
-  const longest = runs.slice(1, -1).toSorted((a, b) => b[1] - b[0] - (a[1] - a[0]))
-  const kept = longest.slice(0, runsShown - 2).toSorted((a, b) => a[0] - b[0])
-  return [runs[0]!, ...kept, runs.at(-1)!]
+): Pick<Row, "behind" | "holes" | "parts"> => {
+  const last = doneBehindGap.at(-1)
+  if (last === undefined) return {}
+  const span = Number(last[1] - committable)
+  const parts = Math.min(partsShown, span)
+  const holes = new Uint8Array(Math.ceil(parts / 4) * 4)
+  const partOf = (offset: number): number => Math.floor((offset * parts) / span)
+  let at = 0
+  for (const run of doneBehindGap) {
+    const start = Number(run[0] - committable)
+    if (start > at) holes.fill(1, partOf(at), partOf(start - 1) + 1)
+    at = Number(run[1] - committable)
+  }
+  let text = ""
+  for (let i = 0; i < holes.length; i += 4) {
+    text += ((holes[i]! << 3) | (holes[i + 1]! << 2) | (holes[i + 2]! << 1) | holes[i + 3]!).toString(16)
+  }
+  return { behind: Number(last[1] - from), holes: text, parts }
 }
 
 const counted = <K extends string>(counts: Readonly<Record<K, number>>): { readonly [N in K]?: number } => {
@@ -93,7 +108,6 @@ const counted = <K extends string>(counts: Readonly<Record<K, number>>): { reado
 const rowOf = ({ level, p }: Ranked): Row => {
   const from = p.committed === undefined || p.committed > p.committable ? p.committable : p.committed
   const lag = lagOf(p)
-  const runs = runsOf(p.doneBehindGap, from)
   const { oldest } = p
   return {
     topic: p.topic,
@@ -104,6 +118,7 @@ const rowOf = ({ level, p }: Ranked): Row => {
     ...(lag === undefined ? {} : { lag }),
     ...counted({
       prefix: Number(p.committable - from),
+      done: p.doneBehindGap.reduce((n, [a, b]) => n + Number(b - a), Number(p.committable - from)),
       gaps: p.gaps,
       running: p.running,
       buffered: p.buffered,
@@ -114,7 +129,7 @@ const rowOf = ({ level, p }: Ranked): Row => {
       held: p.heldRecords,
       bytes: p.heldBytes
     }),
-    ...(runs.length === 0 ? {} : { runs }),
+    ...holesOf(p, from),
     ...(p.state === "open" ? {} : { state: p.state }),
     ...(p.paused.length === 0 ? {} : { paused: p.paused }),
     ...(oldest === undefined
@@ -174,7 +189,10 @@ export const stripsOf = (partitions: ReadonlyArray<PartitionSnapshot>, now: numb
   return {
     cells,
     withoutCell: ranked.length - cells.reduce((n, { levels }) => n + levels.length, 0),
-    rows: found.toSorted(worstFirst).slice(0, rowsShown).map(rowOf),
+    rows: found
+      .toSorted(found.length > rowsShown ? worstFirst : calmly)
+      .slice(0, rowsShown)
+      .map(rowOf),
     found: found.length,
     oldest: partitions
       .flatMap(({ oldest, partition, topic }) => (oldest === undefined ? [] : [{ topic, partition, oldest }]))
