@@ -6,6 +6,7 @@ import { Consumer, type MessagesStream } from "@platformatic/kafka"
 import kafkajs from "kafkajs"
 import { onKafkaJs, onPlatformatic } from "./engine.ts"
 import type { Job, System } from "./job.ts"
+import { observed } from "./observed.ts"
 
 type Bare = Promise<{ readonly commits: undefined }>
 
@@ -92,6 +93,7 @@ const byLoop = (messages: MessagesStream<Buffer, Buffer, Buffer, Buffer>, { bega
 
 export const systems = {
   engine: onKafkaJs,
+  engineObserved: observed,
   enginePlatformatic: onPlatformatic,
   enginePlatformaticConsumer: (job) => onPlatformatic({ ...job, work: { ...job.work, groupProtocol: "consumer" } }),
   eachMessage: (job) =>
