@@ -399,6 +399,26 @@ describe("a member of the consumer protocol", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("a commit waits for the heartbeat that ends the membership, and is of an epoch that is over", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0]
+      const member = yield* join(coordinator)
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 1)
+      const [owned] = member.of("Assigned").at(-1)!.all
+      const late = gate()
+      coordinator.beatGate = late.closed
+      coordinator.code = 25
+      yield* beats(coordinator, 1)
+      const entry = { ...owned!, offset: 9n, metadata: "" }
+      const committing = yield* Effect.forkChild(member.session.commit([entry]), { startImmediately: true })
+      coordinator.beatGate = undefined
+      late.open()
+      assert.deepInclude((yield* Fiber.join(committing))[0], { outcome: "stale", code: "EPOCH" })
+      assert.strictEqual(coordinator.commits.length, 0)
+    }).pipe(Effect.scoped)
+  )
+
   it.live("a commit of another epoch is deferred, and the next heartbeat is sent at once", () =>
     Effect.gen(function* () {
       const coordinator = new Coordinator()

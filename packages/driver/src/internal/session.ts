@@ -325,9 +325,9 @@ const commit = (
       while (state.moving !== undefined) await state.moving.catch(() => undefined)
       // generation and epochs may have ended meanwhile
       const isOver = groupProtocol === "consumer" ? state.memberId !== memberId : state.generation !== generation
-      if (isOver || state.phase !== "member") return undefined
+      const isNow = !isOver && state.phase === "member"
       const live = send.filter(
-        ({ owned }) => state.isCurrent(owned) && !state.questioned.has(keyOf(owned.topic, owned.partition))
+        ({ owned }) => isNow && state.isCurrent(owned) && !state.questioned.has(keyOf(owned.topic, owned.partition))
       )
       if (live.length === 0) return { responses: [] }
       sent = true
@@ -363,7 +363,6 @@ const commit = (
           return all({ outcome: "retriable", code: sent ? "NO_ANSWER" : "COORDINATOR_NOT_AVAILABLE" })
         },
         onSuccess: (answer) => {
-          if (answer === undefined) return all({ outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
           const codes = new Map<string, string>()
           for (const { partitions, topic } of answer.responses) {
             for (const { errorCode, partition } of partitions) codes.set(keyOf(topic, partition), codeName(errorCode))
