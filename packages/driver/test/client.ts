@@ -66,6 +66,14 @@ export const suiteOf = (client: Client, what: string, tests: () => void, reason?
 
 export type GroupProtocol = NonNullable<SessionSettings["groupProtocol"]>
 
+/** Those that the client has. */
+export const protocolsOf = ({ classicOnly }: Client): ReadonlyArray<GroupProtocol> =>
+  classicOnly === undefined ? ["classic", "consumer"] : ["classic"]
+
+/** Why a test of a suite that is run in each group protocol is left out under the consumer protocol. */
+export const noGenerations =
+  "of the classic protocol alone: under the other nobody can miss a generation, and what is held is not read again"
+
 /** As `suiteOf`, for a suite that is run in each group protocol. */
 export const suiteIn = (client: Client, groupProtocol: GroupProtocol, what: string, tests: () => void): void => {
   if (groupProtocol === "classic") register(client, what, undefined, tests)

@@ -2,41 +2,45 @@
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { inject } from "vitest"
-import { type Client, instrumented, suiteOf } from "../client.ts"
+import { type Client, type GroupProtocol, instrumented, noGenerations, skipping, suiteIn } from "../client.ts"
 import { controlOf, holdSync } from "../instrumented.ts"
 import { join, settingsOf, unique, until } from "../members.ts"
 import { alone, world } from "../operator.ts"
 
-export const commits = (client: Client): void => {
+export const commits = (client: Client, groupProtocol: GroupProtocol = "classic"): void => {
   const brokers = inject("brokers")
+  const classicAlone = skipping(groupProtocol === "consumer" ? noGenerations : undefined)
 
-  suiteOf(client, "commits on a real broker", () => {
+  suiteIn(client, groupProtocol, "commits on a real broker", () => {
     layer(instrumented(client, brokers), { excludeTestServices: true, timeout: 60_000 })((it) => {
-      it.effect("commits between JoinGroup and Assigned are deferred and not sent", () =>
-        Effect.gen(function* () {
-          const kafka = yield* world(brokers)
-          const topic = yield* kafka.topic(2)
-          const settings = settingsOf(unique("group"), [topic])
-          const leader = yield* join(settings)
-          yield* until("the leader has all", () => leader.owned.length === 2)
-          const a = yield* join(settings)
-          yield* until("both have one", () => a.owned.length === 1 && leader.owned.length === 1)
-          const { partition } = a.owned[0]!
-          const control = controlOf(a.session)
-          const release = yield* holdSync(a.session)
-          const count = (request: string) => control.requests.filter((name) => name === request).length
-          const [joins, syncs] = [count("joinGroup"), count("syncGroup")]
-          yield* Effect.forkScoped(join(settings))
-          yield* until("a's JoinGroup was sent", () => count("joinGroup") > joins)
-          const sent = count("offsetCommit")
-          assert.deepInclude(yield* a.commit(partition, 1n), { outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
-          yield* until("a's SyncGroup is held", () => count("syncGroup") > syncs)
-          assert.deepInclude(yield* a.commit(partition, 1n), { outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
-          assert.strictEqual(count("offsetCommit"), sent)
-          yield* release
-          yield* until("a is assigned again", () => a.of("Assigned").length === 2)
-          assert.isUndefined(yield* kafka.committed(settings.groupId, { topic, partition }))
-        })
+      it.effect(
+        "commits between JoinGroup and Assigned are deferred and not sent",
+        () =>
+          Effect.gen(function* () {
+            const kafka = yield* world(brokers)
+            const topic = yield* kafka.topic(2)
+            const settings = settingsOf(unique("group"), [topic])
+            const leader = yield* join(settings)
+            yield* until("the leader has all", () => leader.owned.length === 2)
+            const a = yield* join(settings)
+            yield* until("both have one", () => a.owned.length === 1 && leader.owned.length === 1)
+            const { partition } = a.owned[0]!
+            const control = controlOf(a.session)
+            const release = yield* holdSync(a.session)
+            const count = (request: string) => control.requests.filter((name) => name === request).length
+            const [joins, syncs] = [count("joinGroup"), count("syncGroup")]
+            yield* Effect.forkScoped(join(settings))
+            yield* until("a's JoinGroup was sent", () => count("joinGroup") > joins)
+            const sent = count("offsetCommit")
+            assert.deepInclude(yield* a.commit(partition, 1n), { outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
+            yield* until("a's SyncGroup is held", () => count("syncGroup") > syncs)
+            assert.deepInclude(yield* a.commit(partition, 1n), { outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
+            assert.strictEqual(count("offsetCommit"), sent)
+            yield* release
+            yield* until("a is assigned again", () => a.of("Assigned").length === 2)
+            assert.isUndefined(yield* kafka.committed(settings.groupId, { topic, partition }))
+          }),
+        classicAlone
       )
 
       it.effect.each([
@@ -46,7 +50,7 @@ export const commits = (client: Client): void => {
         "a commit that is answered with %d is retriable, and the coordinator is looked up anew",
         ([code, name]) =>
           Effect.gen(function* () {
-            const { a } = yield* alone(brokers, 1)
+            const { a } = yield* alone(brokers, 1, { groupProtocol })
             const control = controlOf(a.session)
             const before = control.coordinator
             control.commitAnswer = code
@@ -59,7 +63,7 @@ export const commits = (client: Client): void => {
 
       it.effect("a hundred entries with their own results in one request", () =>
         Effect.gen(function* () {
-          const { a, kafka, settings, topic } = yield* alone(brokers, 100)
+          const { a, kafka, settings, topic } = yield* alone(brokers, 100, { groupProtocol })
           const control = controlOf(a.session)
           const sent = control.requests.filter((name) => name === "offsetCommit").length
           const outcomes = yield* a.session.commit(
@@ -88,23 +92,26 @@ export const commits = (client: Client): void => {
         })
       )
 
-      it.effect("a commit that is retriable may have been stored: found by the next assignment, it is our own", () =>
-        Effect.gen(function* () {
-          const { a, kafka, settings, topic } = yield* alone(brokers, 1)
-          const { epoch } = a.partition(0)
-          // the replicas of the offsets are late; the broker has written all the same
-          controlOf(a.session).commitAnswer = 15
-          assert.deepInclude(yield* a.commit(0, 7n), { outcome: "retriable", code: "COORDINATOR_NOT_AVAILABLE" })
-          assert.strictEqual((yield* kafka.committed(settings.groupId, { topic, partition: 0 }))?.offset, "7")
-          yield* join({ ...settings, topics: [yield* kafka.topic(1)] })
-          yield* until("assigned again", () => a.of("Assigned").length === 2)
-          assert.deepInclude(a.owned[0], { epoch, retained: true })
-        })
+      it.effect(
+        "a commit that is retriable may have been stored: found by the next assignment, it is our own",
+        () =>
+          Effect.gen(function* () {
+            const { a, kafka, settings, topic } = yield* alone(brokers, 1, { groupProtocol })
+            const { epoch } = a.partition(0)
+            // the replicas of the offsets are late; the broker has written all the same
+            controlOf(a.session).commitAnswer = 15
+            assert.deepInclude(yield* a.commit(0, 7n), { outcome: "retriable", code: "COORDINATOR_NOT_AVAILABLE" })
+            assert.strictEqual((yield* kafka.committed(settings.groupId, { topic, partition: 0 }))?.offset, "7")
+            yield* join({ ...settings, topics: [yield* kafka.topic(1)] })
+            yield* until("assigned again", () => a.of("Assigned").length === 2)
+            assert.deepInclude(a.owned[0], { epoch, retained: true })
+          }),
+        classicAlone
       )
 
       it.effect("what a coordinator answers to a commit is its outcome, and the session goes on", () =>
         Effect.gen(function* () {
-          const { a } = yield* alone(brokers, 1)
+          const { a } = yield* alone(brokers, 1, { groupProtocol })
           const { epoch } = a.partition(0)
           const answers = [
             [-1, "retriable", "UNKNOWN_SERVER_ERROR"],
@@ -132,7 +139,7 @@ export const commits = (client: Client): void => {
         "what is more than a broker can store at once is refused for every entry, and taken in two halves",
         () =>
           Effect.gen(function* () {
-            const { a, kafka, settings, topic } = yield* alone(brokers, 300)
+            const { a, kafka, settings, topic } = yield* alone(brokers, 300, { groupProtocol })
             const entries = a.owned.map(({ epoch, partition }) => ({
               topic,
               partition,

@@ -1,4 +1,7 @@
-/** Suite: sessions and producers of three brokers of which one goes and comes back: leaders and coordinators move. */
+/**
+ * Suite: sessions and producers of three brokers of which one goes and comes back: leaders and coordinators move. A rolling restart takes
+ * long: there is one for a member of each group protocol that the client has.
+ */
 import { KafkaProducer, type ProducerRecord } from "@concurrent-kafka/core/KafkaProducer"
 import { assert, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
@@ -6,9 +9,9 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Kafka from "../../../../test/kafka/kafka.ts"
-import { type Client, besideOf } from "../client.ts"
+import { type Client, besideOf, protocolsOf } from "../client.ts"
 import { logOf } from "../logs.ts"
-import { assertOnceEach, join, numbers, range, settingsOf, unique, until } from "../members.ts"
+import { assertOnceEach, join, type Member, numbers, range, settingsOf, unique, until } from "../members.ts"
 import { world } from "../operator.ts"
 
 class Own extends Context.Service<Own, Kafka.Kafka>()("test/rolling/Own") {
@@ -29,36 +32,45 @@ export const rolling = (client: Client): void => {
             yield* Effect.gen(function* () {
               const broker = yield* world(kafka.brokers)
               const topic = yield* broker.topic(6)
-              const member = yield* join(
-                settingsOf(unique("group"), [topic], { sessionTimeout: 20_000, metadataMaxAge: 2000 })
+              const members = yield* Effect.forEach(protocolsOf(client), (groupProtocol) =>
+                join(
+                  settingsOf(unique("group"), [topic], { groupProtocol, sessionTimeout: 20_000, metadataMaxAge: 2000 })
+                )
               )
-              yield* until("assigned", () => member.owned.length === 6)
-              const epochs = member.owned.map(({ epoch }) => epoch)
+              const all = (what: string, is: (member: Member) => boolean) =>
+                Effect.forEach(members, (member) =>
+                  until(`${what} (${member.session.settings.groupProtocol})`, () => is(member), 30_000)
+                )
+              yield* all("assigned", (member) => member.owned.length === 6)
+              const epochs = members.map((member) => member.owned.map(({ epoch }) => epoch))
               let count = 0
               const write = Effect.gen(function* () {
                 for (let partition = 0; partition < 6; partition++)
                   yield* broker.send(topic, partition, numbers(count, count + 10))
                 count += 10
               })
+              const written = (member: Member) => member.records.length === count * 6
               yield* write
-              yield* until("the records", () => member.records.length === count * 6)
+              yield* all("the records", written)
               for (const node of [0, 1, 2]) {
                 yield* kafka.stop(node)
                 yield* write
-                yield* until(`the records without node ${node}`, () => member.records.length === count * 6, 30_000)
+                yield* all(`the records without node ${node}`, written)
                 yield* kafka.restart(node)
                 yield* write
-                yield* until(`the records with node ${node}`, () => member.records.length === count * 6, 30_000)
+                yield* all(`the records with node ${node}`, written)
               }
-              assert.strictEqual(member.of("Lost").length, 0)
-              assert.strictEqual(member.of("Revoking").length, 0)
-              assert.deepStrictEqual(
-                member.owned.map(({ epoch }) => epoch),
-                epochs
-              )
-              assertOnceEach(member, count * 6)
-              assert.strictEqual((yield* member.commit(0, 20n)).outcome, "committed")
-              yield* until("it is well", () => (member.of("Connection").at(-1)?.state ?? "up") === "up")
+              for (const [i, member] of members.entries()) {
+                assert.strictEqual(member.of("Lost").length, 0)
+                assert.strictEqual(member.of("Revoking").length, 0)
+                assert.deepStrictEqual(
+                  member.owned.map(({ epoch }) => epoch),
+                  epochs[i]
+                )
+                assertOnceEach(member, count * 6)
+                assert.strictEqual((yield* member.commit(0, 20n)).outcome, "committed")
+              }
+              yield* all("it is well", (member) => (member.of("Connection").at(-1)?.state ?? "up") === "up")
             }).pipe(Effect.provide(client.layer({ brokers: kafka.brokers })))
           }),
         180_000
