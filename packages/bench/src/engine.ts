@@ -1,16 +1,8 @@
-/** This library on each of its clients: commits are on, and health and snapshot are read each second, as a probe and a scrape do. */
-import {
-  ConcurrentConsumer,
-  type Delivery,
-  Handler,
-  type KafkaClient,
-  type KafkaClientError
-} from "@concurrent-kafka/core"
-import type { InvalidOptions } from "@concurrent-kafka/core"
-import { KafkaJs } from "@concurrent-kafka/kafkajs"
-import { Platformatic } from "@concurrent-kafka/platformatic"
+/** This library: commits are on, and health and snapshot are read each second, as a probe and a scrape do. */
+import { ConcurrentConsumer, Handler } from "@concurrent-kafka/core"
+import type { Delivery, InvalidOptions, KafkaClient, KafkaClientError } from "@concurrent-kafka/core"
 import { Deferred, Effect, Layer } from "effect"
-import type { Job, System, Work } from "./job.ts"
+import type { Job, Work } from "./job.ts"
 
 export type Make = (job: Job) => (record: Delivery) => Effect.Effect<void>
 
@@ -83,7 +75,7 @@ export const engineOn = (
         Effect.forkScoped
       )
       yield* Effect.forkScoped(consumer.run(handler))
-      yield* Deferred.await(ended)
+      yield* Effect.raceFirst(Deferred.await(ended), consumer.failure)
       const { commits } = yield* consumer.snapshot
       yield* consumer.flush
       return { commits: commits.ok }
@@ -101,6 +93,3 @@ export const engineOn = (
       )
     )
   )
-
-export const onKafkaJs: System = (job) => engineOn(job, KafkaJs.layer({ brokers: job.brokers }))
-export const onPlatformatic: System = (job) => engineOn(job, Platformatic.layer({ brokers: job.brokers }))

@@ -9,6 +9,7 @@ import { Effect } from "effect"
 import { parseArgs } from "node:util"
 import { engineAlone } from "./alone.ts"
 import { clients } from "./clients.ts"
+import { hotKey } from "./hotKey.ts"
 import { noop } from "./noop.ts"
 import { observability } from "./observability.ts"
 import { order } from "./order.ts"
@@ -16,6 +17,8 @@ import type { Bench, Line } from "./report.ts"
 import { print } from "./report.ts"
 import { scale } from "./scale.ts"
 import { skew } from "./skew.ts"
+import { stuck } from "./stuck.ts"
+import { waiting } from "./waiting.ts"
 
 const { values } = parseArgs({
   options: {
@@ -27,7 +30,7 @@ const { values } = parseArgs({
 })
 
 const inMemory = { alone: engineAlone, scale }
-const onKafka = { noop, order, skew, clients, observability }
+const onKafka = { noop, order, skew, waiting, hotKey, stuck, observability, clients }
 const benches: Readonly<Record<string, Bench>> = { ...inMemory, ...onKafka }
 
 const names = Object.keys(benches)

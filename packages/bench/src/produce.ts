@@ -61,18 +61,29 @@ export const produce = async (
   await producer.disconnect()
 }
 
-/** Whether the group has committed the end of each partition. */
-export const committedIsEnd = async (
+export interface CommittedPartition {
+  readonly partition: number
+  /** of the log */
+  readonly end: string
+  readonly offset: string
+  readonly metadata: string
+}
+
+/** What the group has committed of each partition, by partition. */
+export const committed = async (
   brokers: ReadonlyArray<string>,
   topic: string,
   groupId: string
-): Promise<boolean> => {
+): Promise<ReadonlyArray<CommittedPartition>> => {
   const admin = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING }).admin()
   await admin.connect()
   const ends = await admin.fetchTopicOffsets(topic)
-  const [committed] = await admin.fetchOffsets({ groupId, topics: [topic] })
+  const [group] = await admin.fetchOffsets({ groupId, topics: [topic] })
   await admin.disconnect()
-  return ends.every(
-    ({ high, partition }) => committed?.partitions.find((p) => p.partition === partition)?.offset === high
-  )
+  return ends
+    .map(({ high, partition }) => {
+      const found = group?.partitions.find((p) => p.partition === partition)
+      return { partition, end: high, offset: found?.offset ?? "-1", metadata: found?.metadata ?? "" }
+    })
+    .sort((a, b) => a.partition - b.partition)
 }

@@ -3,7 +3,7 @@ import { execFile } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import type { Work } from "./job.ts"
-import { committedIsEnd, recordBytes } from "./produce.ts"
+import { committed, recordBytes } from "./produce.ts"
 import type { SystemName } from "./systems.ts"
 
 export interface Task {
@@ -38,15 +38,22 @@ export const child = async <A>(file: string, task: unknown, ...nodeOptions: Read
   return JSON.parse(stdout) as A
 }
 
-/** All records of a topic, of which all are handled and, where the engine does it, committed. */
-export const read = async (task: Task): Promise<Reading> => {
+/** So many handlers have begun, and those of the task have ended. */
+export const readAll = async (task: Task, began: number): Promise<Reading> => {
   const reading = await child<Reading>("reader.ts", task)
-  if (reading.handled !== task.records || reading.bytes !== task.records * recordBytes) {
+  if (reading.handled !== task.records || reading.bytes !== began * recordBytes) {
     throw new Error(`${task.system} handled ${reading.handled} records of ${task.records}`)
   }
-  if (task.system.startsWith("engine") && !(await committedIsEnd(task.brokers, task.topic, task.groupId))) {
-    throw new Error(`${task.system} has not committed the end of each partition`)
-  }
+  return reading
+}
+
+/** All records of a topic, of which all are handled and, where the engine does it, committed. */
+export const read = async (task: Task): Promise<Reading> => {
+  const reading = await readAll(task, task.records)
+  const { brokers, groupId, topic } = task
+  if (!task.system.startsWith("engine")) return reading
+  const behind = (await committed(brokers, topic, groupId)).filter(({ end, offset }) => offset !== end)
+  if (behind.length > 0) throw new Error(`${task.system} has not committed the ends: ${JSON.stringify(behind)}`)
   return reading
 }
 

@@ -1,138 +1,36 @@
 /**
- * What is measured: this library on each of its clients, and each client alone, as its own documents would have it used. Bare clients
- * commit what they have fetched and handle one record at a time, but for `pool`: the loop that is written by hand to handle many at once.
+ * What is measured: this library on each of its clients, and each client alone. Bare clients commit what they have fetched and handle one
+ * record at a time, but for `pool`.
+ *
+ * A process loads what it measures and no more: what it holds in memory is a result too.
  */
-import { Consumer, type MessagesStream } from "@platformatic/kafka"
-import kafkajs from "kafkajs"
-import { onKafkaJs, onPlatformatic } from "./engine.ts"
-import type { Job, System } from "./job.ts"
-import { observed } from "./observed.ts"
+import type { bare as kafkaJs } from "./bareKafkaJs.ts"
+import type { bare as streams } from "./bareStream.ts"
+import type { System } from "./job.ts"
 
-type Bare = Promise<{ readonly commits: undefined }>
+const onKafkaJs =
+  (name: keyof typeof kafkaJs): System =>
+  async (job) =>
+    (await import("./bareKafkaJs.ts")).bare[name](job)
 
-const plain = async ({ brokers, done, groupId, topic }: Job, config: kafkajs.ConsumerRunConfig): Bare => {
-  const kafka = new kafkajs.Kafka({ brokers: [...brokers], logLevel: kafkajs.logLevel.NOTHING })
-  const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 250 })
-  await consumer.connect()
-  await consumer.subscribe({ topics: [topic], fromBeginning: true })
-  await consumer.run({ autoCommit: true, ...config })
-  await done
-  await consumer.disconnect()
-  return { commits: undefined }
-}
+const onStream =
+  (name: keyof typeof streams): System =>
+  async (job) =>
+    (await import("./bareStream.ts")).bare[name](job)
 
-const sleep = (millis: number): Promise<void> =>
-  new Promise((resolve) => {
-    setTimeout(resolve, millis)
-  })
-
-/** At most so many at once, in turn: what p-limit does, at a tenth of its price. */
-const limiter = (most: number): ((work: () => Promise<void>) => Promise<void>) => {
-  const waiting: Array<(() => void) | undefined> = []
-  let head = 0
-  let running = 0
-  const next = (): void => {
-    running--
-    const start = waiting[head]
-    if (start === undefined) return
-    waiting[head++] = undefined
-    if (head === waiting.length) {
-      waiting.length = 0
-      head = 0
-    }
-    start()
-  }
-  return (work) =>
-    new Promise((resolve, reject) => {
-      const start = (): void => {
-        running++
-        work().then(resolve, reject).finally(next)
-      }
-      if (running < most) start()
-      else waiting.push(start)
-    })
-}
-
-const stream =
-  (
-    groupProtocol: "classic" | "consumer",
-    read: (messages: MessagesStream<Buffer, Buffer, Buffer, Buffer>, job: Job) => void
-  ): System =>
-  async (job) => {
-    const consumer = new Consumer({
-      clientId: "bench",
-      bootstrapBrokers: [...job.brokers],
-      groupId: job.groupId,
-      groupProtocol,
-      autocommit: true,
-      maxWaitTime: 250
-    })
-    const messages = await consumer.consume({ topics: [job.topic], mode: "committed", fallbackMode: "earliest" })
-    read(messages, job)
-    await job.done
-    await messages.close()
-    await consumer.close()
-    return { commits: undefined }
-  }
-
-const byEvent = (messages: MessagesStream<Buffer, Buffer, Buffer, Buffer>, { began, ended }: Job): void => {
-  messages.on("data", (message) => {
-    began(message.value, message.partition)
-    ended()
-  })
-}
-
-const byLoop = (messages: MessagesStream<Buffer, Buffer, Buffer, Buffer>, { began, ended }: Job): void => {
-  void (async () => {
-    for await (const message of messages) {
-      began(message.value, message.partition)
-      ended()
-    }
-  })()
-}
+const onPlatformatic: System = async (job) => (await import("./enginePlatformatic.ts")).onPlatformatic(job)
 
 export const systems = {
-  engine: onKafkaJs,
-  engineObserved: observed,
+  engine: async (job) => (await import("./engineKafkaJs.ts")).onKafkaJs(job),
+  engineObserved: async (job) => (await import("./observed.ts")).observed(job),
   enginePlatformatic: onPlatformatic,
   enginePlatformaticConsumer: (job) => onPlatformatic({ ...job, work: { ...job.work, groupProtocol: "consumer" } }),
-  eachMessage: (job) =>
-    plain(job, {
-      eachMessage: async ({ message, partition }) => {
-        job.began(message.value, partition)
-        if (job.work.millis !== undefined) await sleep(job.work.millis)
-        job.ended()
-      }
-    }),
-  eachBatch: (job) =>
-    plain(job, {
-      eachBatch: async ({ batch }) => {
-        for (const message of batch.messages) {
-          job.began(message.value, batch.partition)
-          job.ended()
-        }
-      }
-    }),
-  pool: (job) => {
-    const limit = limiter(job.work.concurrency ?? 100)
-    return plain(job, {
-      partitionsConsumedConcurrently: 12,
-      eachBatch: async ({ batch }) => {
-        await Promise.all(
-          batch.messages.map((message) =>
-            limit(async () => {
-              job.began(message.value, batch.partition)
-              await sleep(job.work.millis ?? 0)
-              job.ended()
-            })
-          )
-        )
-      }
-    })
-  },
-  stream: stream("classic", byEvent),
-  streamLoop: stream("classic", byLoop),
-  streamConsumer: stream("consumer", byEvent)
+  eachMessage: onKafkaJs("eachMessage"),
+  eachBatch: onKafkaJs("eachBatch"),
+  pool: onKafkaJs("pool"),
+  stream: onStream("stream"),
+  streamLoop: onStream("streamLoop"),
+  streamConsumer: onStream("streamConsumer")
 } satisfies Record<string, System>
 
 export type SystemName = keyof typeof systems
