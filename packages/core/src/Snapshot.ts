@@ -143,7 +143,13 @@ export interface Snapshot {
   readonly at: number
   readonly startedAt: number
   readonly generation: number
-  readonly permits: { readonly limit: number | "unbounded"; readonly used: number; readonly byZombies: number }
+  readonly permits: {
+    readonly limit: number | "unbounded"
+    readonly used: number
+    readonly byZombies: number
+    /** By records that may have blocked the event loop for longer than a session lasts: they run one at a time, and these wait for it. */
+    readonly waiting: number
+  }
   readonly held: {
     readonly records: number
     readonly bytes: number

@@ -71,7 +71,8 @@ export const snapshotOfMembers = (name: string, views: ReadonlyArray<Viewed>, no
     permits: {
       limit: limits.reduce((a, b) => (a === "unbounded" || b === "unbounded" ? "unbounded" : a + b)),
       used: sum(({ permits }) => permits.used),
-      byZombies: sum(({ permits }) => permits.byZombies)
+      byZombies: sum(({ permits }) => permits.byZombies),
+      waiting: sum(({ permits }) => permits.waiting)
     },
     held: {
       records: sum(({ held }) => held.records),

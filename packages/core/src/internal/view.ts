@@ -396,6 +396,12 @@ const partitionOf = (epoch: PartitionEpoch): PartitionSnapshot | undefined => {
   }
 }
 
+const waitingForTurn = (epochs: Iterable<PartitionEpoch>): number => {
+  let count = 0
+  for (const { live } of epochs) for (const slot of live) if (slot.waitsForTurn) count++
+  return count
+}
+
 export const snapshotOf = (view: Viewed, now: number): Snapshot => {
   const { counters, permits, run, session, settings } = view
   return {
@@ -404,7 +410,12 @@ export const snapshotOf = (view: Viewed, now: number): Snapshot => {
     at: now,
     startedAt: view.startedAt,
     generation: session.generationUnsafe(),
-    permits: { limit: permits.limit, used: permits.used, byZombies: permits.byZombies },
+    permits: {
+      limit: permits.limit,
+      used: permits.used,
+      byZombies: permits.byZombies,
+      waiting: run === undefined ? 0 : waitingForTurn(run.state.epochs.values())
+    },
     held: {
       records: run?.held.records ?? 0,
       bytes: run?.held.bytes ?? 0,
