@@ -162,9 +162,10 @@ export class Actions {
           topics.cut(process)
         })
       case "closeWhileSuspended":
-        if (stage.plan.protocol !== "eager") return false
+        if (stage.plan.protocol !== "eager" && !stage.plan.cooperative) return false
         return this.some((process) => {
           topics.write()
+          if (stage.plan.cooperative) this.another()
           troubles.closeWhileSuspended(process)
         })
       case "loseWhileHeld":
@@ -197,6 +198,12 @@ export class Actions {
   }
 
   // ------------------------------------------------------------------ members
+
+  /** One more, so that others have to give something up. */
+  private another(): void {
+    const down = this.slots.filter((slot) => this.isDown(slot))
+    if (down.length > 0) this.start(this.chance.pick(down))
+  }
 
   private isDown(slot: Slot): boolean {
     const state = slot.process?.state

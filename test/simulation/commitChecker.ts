@@ -155,18 +155,18 @@ export class CommitChecker {
   outcomes(owner: Owner, outcomes: ReadonlyArray<CommitOutcome>): void {
     for (const outcome of outcomes) {
       const epoch = owner.epochs.get(outcome.epoch)
+      const putOff = outcome.outcome === "deferred"
+      if (epoch !== undefined) this.putOff(epoch, putOff)
+      const isRound = putOff && owner.cooperative && outcome.code === "REBALANCE_IN_PROGRESS"
       // also without any fault: the group moves on while a commit is on its way
-      if (outcome.outcome !== "committed") owner.refusedAt = this.judge.world.now
+      if (outcome.outcome !== "committed" && !isRound) owner.refusedAt = this.judge.world.now
       if (outcome.outcome === "stale" || outcome.outcome === "rejected") owner.lastEnd = this.judge.world.now
       if (outcome.outcome === "rejected" && outcome.code === "OFFSET_METADATA_TOO_LARGE") owner.cutsMaps = true
       // of a request with nothing else to leave out the map goes before the offset does
       const alone = outcomes.length === 1
       if (alone && outcome.outcome === "rejected" && outcome.code === "REQUEST_TOO_LARGE") owner.cutsMaps = true
       if (epoch === undefined) continue
-      if (outcome.outcome === "stale" && outcome.code !== "EPOCH") {
-        epoch.mayEnd = outcome.code
-        if (owner.realm.frozenFor > 0) owner.lostStill++
-      }
+      if (outcome.outcome === "stale" && outcome.code !== "EPOCH") epoch.mayEnd = outcome.code
       if (outcome.outcome === "rejected" && outcome.code === "UNKNOWN_TOPIC_OR_PARTITION") epoch.mayEnd = outcome.code
       if (outcome.outcome === "stale" && outcome.code === "FENCED_INSTANCE_ID") owner.closing = outcome.code
       if (
@@ -176,6 +176,15 @@ export class CommitChecker {
         owner.closing = outcome.code
       }
     }
+  }
+
+  private putOff(epoch: EpochTruth, putOff: boolean): void {
+    const { now } = this.judge.world
+    epoch.putOffSince = putOff ? (epoch.putOffSince ?? now) : undefined
+    if (!putOff || epoch.begunAt !== undefined) return
+    // its start
+    epoch.givenAt = now
+    epoch.frozenBefore = epoch.owner.realm.frozenFor
   }
 
   /** The broker has stored it. */
@@ -284,6 +293,7 @@ export class CommitChecker {
     const until = this.judge.world.now - 3 * this.judge.commitTime - 5
     // between two generations nothing can be committed, and it was given back too late for an answer
     if (epoch.owner.closing !== undefined && epoch.givenAt > until) return
+    if (epoch.putOffSince !== undefined && this.waited(epoch.owner)) return
     const { delivered } = epoch
     while (epoch.prefix < delivered.length) {
       const rec = delivered[epoch.prefix]!
@@ -300,6 +310,13 @@ export class CommitChecker {
         `${epoch.key}#${epoch.epoch} is ${how} at ${epoch.stored}, and ${last.offset} was done before`
       )
     }
+  }
+
+  /** Who ends while his group has not joined yet waits for it as long as he may. */
+  private waited({ life, realm, shutdownTimeout }: Owner): boolean {
+    if (life.endedFrom === undefined) return true
+    const { at, frozenBefore } = life.endedFrom
+    return realm.awakeSince(at, frozenBefore, this.judge.world.now) >= shutdownTimeout - 5
   }
 
   /** So must be what was done behind a gap, and what a former owner had done there. */

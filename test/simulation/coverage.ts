@@ -30,6 +30,8 @@ const kinds: Readonly<Record<string, ReadonlyArray<string>>> = {
   "revoke, exact": ["partition P5"],
   "drain clock": ["partition P9"],
   "retained after a revoke": ["partition P13"],
+  "cooperative rebalances": ["feature cooperative"],
+  "close between two rounds": ["feature close between two rounds"],
   "revoke that is not held": ["feature hold 0"],
   "asked to rebalance": ["action rebalance"],
   lost: ["partition P15"],

@@ -21,7 +21,7 @@ import * as Random from "effect/Random"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import type { Checker } from "./checker.ts"
-import { Life, orderOf, Owner } from "./owner.ts"
+import { type EpochTruth, Life, orderOf, Owner } from "./owner.ts"
 import { makeHandler, makePolicy } from "./handlers.ts"
 import type { MemberPlan } from "./memberPlan.ts"
 import { Prng } from "@concurrent-kafka/testing/Prng"
@@ -32,6 +32,9 @@ import { User } from "./user.ts"
 
 /** Shutdown may take this much longer than `shutdownTimeout`. */
 const closingSlack = 2_000
+
+const isPutOff = ({ owner, putOffSince, state }: EpochTruth): boolean =>
+  owner.cooperative && state === "open" && putOffSince !== undefined
 
 export class Process {
   readonly name: string
@@ -81,6 +84,7 @@ export class Process {
           mapped: options.offsetMap !== "off",
           filters: stage.plan.filters,
           startsLatest: options.startFrom === "latest",
+          cooperative: stage.plan.cooperative,
           limit: options.concurrency === "unbounded" ? Number.POSITIVE_INFINITY : options.concurrency,
           timeout: plan.timeout,
           maxUncommitted: options.maxUncommitted,
@@ -167,6 +171,7 @@ export class Process {
       ...this.plan.options,
       ordering: plan.order === "function" ? (record: ConsumerRecord) => this.order(record) : plan.order,
       groupId,
+      ...(plan.cooperative ? { assignor: "cooperative-sticky" as const } : {}),
       ...(plan.filters ? { headerFilter: (record: ConsumerRecord) => this.wants(record) } : {})
     }
     checker.trace.log(this.name, "starts")
@@ -248,6 +253,7 @@ export class Process {
     this.state = "running"
     if (++this.runs > 1) this.stage.coverage.row("partition", "P27")
     this.life.closing = undefined
+    this.life.endedFrom = undefined
     checker.trace.log(this.name, `runs, for the ${this.runs}. time`)
     const options = this.policy === undefined ? [] : ([{ onFailure: this.policy }] as const)
     this.run = this.fork(this.consumer!.run(this.handler, ...options))
@@ -325,6 +331,9 @@ export class Process {
     const began = world.now
     const frozenBefore = this.realm.frozenFor
     checker.trace.log(this.name, `${what} begins`)
+    this.life.endedFrom = { at: began, frozenBefore }
+    if (this.owners.some(({ epochs }) => [...epochs.values()].some(isPutOff)))
+      checker.happened("close between two rounds")
     this.fork(effect).addObserver((exit) => {
       if (this.realm.state === "dead") return
       const took = this.realm.awakeSince(began, frozenBefore, world.now)

@@ -43,7 +43,7 @@ export interface EpochTruth extends EpochPartition {
   frozenBefore: number
   position: bigint
   sent: bigint | undefined
-  /** since when its commits are put off, because its group has not joined yet */
+  /** since when its commits are put off, because its group is between two generations */
   putOffSince: number | undefined
   stored: bigint | undefined
   /** what lies beside it */
@@ -150,8 +150,6 @@ export class Owner {
   readonly running = new Set<Attempt>()
   /** those that have never been committed: where they start is to be found and committed first */
   readonly opening = new Set<EpochTruth>()
-  /** sessions that it has lost after it stood still: records that ran may wait for their turn with a permit (D38) */
-  lostStill = 0
   /** policies that take their time, and finalizers: they keep the permits of their attempts */
   busy = 0
   /** since when each record could have been started, in milliseconds of its own time */

@@ -37,6 +37,8 @@ export type Order = "unordered" | "key" | "partition" | "function"
 export interface Plan {
   readonly seed: number
   readonly protocol: "eager" | "incremental"
+  /** in rounds, of which each puts off what is to be committed; only where it is incremental */
+  readonly cooperative: boolean
   /** things go wrong from the beginning */
   readonly troubled: boolean
   /** a parked record stays so until something else than its time lets it go */
@@ -111,9 +113,11 @@ export const planOf = (seed: number): Plan => {
   const topics = Array.from({ length: chance.int(1, 2) }, (_, i) => ({ name: `t${i}`, partitions: chance.int(1, 4) }))
   const partitions = topics.reduce((sum, topic) => sum + topic.partitions, 0)
   if (partitions < least.partitions) topics[0]!.partitions += least.partitions - partitions
+  const protocol = chance.pick(["eager", "incremental"] as const)
   return {
     seed,
-    protocol: chance.pick(["eager", "incremental"]),
+    protocol,
+    cooperative: protocol === "incremental" && new Prng(seed, "cooperative").chance(0.5),
     troubled,
     parksLong,
     topics,
@@ -182,6 +186,7 @@ export const featuresOf = (plan: Plan): ReadonlyArray<string> => [
   `order ${plan.order}`,
   ...(plan.together ? ["together"] : []),
   ...(plan.foreign ? ["foreign metadata"] : []),
+  ...(plan.cooperative ? ["cooperative"] : []),
   ...(plan.members.some((member) => member.assignors.length > 1) ? ["other assignors"] : []),
   ...(plan.protocol === "eager" && plan.members.some(({ claims }) => claims !== 1) ? ["other claims"] : []),
   ...(plan.members.some((member) => member.launched) ? ["launched"] : []),

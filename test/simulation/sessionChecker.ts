@@ -81,7 +81,6 @@ export class SessionChecker {
       case "Lost":
         if (signal.partitions.some((p) => owner.epochs.get(p.epoch)?.state === "revoking"))
           this.judge.happened("lost while draining")
-        if (owner.realm.frozenFor > 0) owner.lostStill++
         for (const p of signal.partitions) this.judge.end(owner.epochs.get(p.epoch))
         return
       case "Gone":
@@ -351,7 +350,11 @@ export class SessionChecker {
     this.opens(owner)
     for (const { frozenBefore, seenAt, signal } of owner.revoking) {
       const took = owner.realm.awakeSince(seenAt, frozenBefore, this.judge.world.now)
-      if (took > Math.max(signal.hold, owner.flushTime) + 50) {
+      // who closes waits for a group that is between two generations; a client that cannot wait does not wait for that either
+      const waits =
+        owner.closing !== undefined &&
+        signal.partitions.some(({ epoch }) => owner.epochs.get(epoch)?.putOffSince !== undefined)
+      if (took > Math.max(signal.hold, owner.flushTime, waits ? owner.shutdownTimeout : 0) + 50) {
         owner.revoking.clear()
         this.judge.violation(
           "answer",

@@ -265,15 +265,21 @@ export class Troubles {
     Effect.runSync(this.stage.cluster.rebalance(groupId))
   }
 
-  /** A member is closed when it has flushed, and nobody has told it yet what it keeps: at once, or when more is done since. */
+  /**
+   * A member is closed when it has flushed, and nobody has told it yet what it keeps, or when its commits are put off: at once, or when
+   * more is done since.
+   */
   closeWhileSuspended(process: Process): void {
     this.log("the group is asked to rebalance")
     Effect.runSync(this.stage.cluster.rebalance(groupId))
     const atOnce = this.chance.chance(0.3)
     const suspendedAt = new Map<EpochTruth, number>()
-    const isDue = ({ epochs, running }: Owner) =>
+    const isDue = ({ cooperative, epochs, running }: Owner) =>
       [...epochs.values()].some((epoch) => {
-        if (epoch.state !== "suspended" || ![...running].some((attempt) => attempt.epoch === epoch)) return false
+        const isBetween = cooperative
+          ? epoch.state === "open" && epoch.putOffSince !== undefined
+          : epoch.state === "suspended" && [...running].some((attempt) => attempt.epoch === epoch)
+        if (!isBetween) return false
         const since = suspendedAt.get(epoch) ?? this.stage.world.now
         suspendedAt.set(epoch, since)
         return atOnce || [...epoch.certain.values()].some((at) => at >= since)

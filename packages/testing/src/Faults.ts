@@ -8,7 +8,8 @@
  */
 
 /**
- * The requests of a client. `heartbeat` is ConsumerGroupHeartbeat where the group protocol is incremental.
+ * The requests of a client. `heartbeat` is ConsumerGroupHeartbeat where the group protocol is incremental. A cooperative session sends
+ * that one, too, and `join` in each round of a rebalance.
  *
  * @since 0.1.0
  * @category models
