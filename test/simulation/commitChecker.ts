@@ -180,11 +180,18 @@ export class CommitChecker {
 
   private putOff(epoch: EpochTruth, putOff: boolean): void {
     const { now } = this.judge.world
+    const { owner } = epoch
     epoch.putOffSince = putOff ? (epoch.putOffSince ?? now) : undefined
-    if (!putOff || epoch.begunAt !== undefined) return
+    if (!putOff) return
+    const frozenBefore = owner.realm.frozenFor
+    if (owner.closing !== undefined) {
+      for (const one of owner.revoking)
+        if (one.signal.partitions.some((p) => p.epoch === epoch.epoch)) one.putOff = { at: now, frozenBefore }
+    }
+    if (epoch.begunAt !== undefined) return
     // its start
     epoch.givenAt = now
-    epoch.frozenBefore = epoch.owner.realm.frozenFor
+    epoch.frozenBefore = frozenBefore
   }
 
   /** The broker has stored it. */

@@ -97,6 +97,8 @@ export interface Outstanding {
   /** something runs that is worth waiting for, or anything at all */
   readonly waitedFor: boolean
   readonly running: boolean
+  /** when, in a close, the commits that it waits for were put off last, and how long the process had stood still by then */
+  putOff: { readonly at: number; readonly frozenBefore: number } | undefined
   /** those that were open then: it is their first revoke */
   readonly fresh: ReadonlySet<EpochTruth>
 }

@@ -63,6 +63,7 @@ export class SessionChecker {
             running.some((one) => now - one.startedAt <= owner.revokeDrain) ||
             signal.partitions.some((p) => (owner.epochs.get(p.epoch)?.sending.size ?? 0) > 0),
           running: running.length > 0,
+          putOff: undefined,
           fresh: new Set(
             signal.partitions.flatMap((p) => {
               const epoch = owner.epochs.get(p.epoch)
@@ -348,13 +349,11 @@ export class SessionChecker {
   /** A revoke is answered in every path, while the client holds it. */
   watch(owner: Owner): void {
     this.opens(owner)
-    for (const { frozenBefore, seenAt, signal } of owner.revoking) {
-      const took = owner.realm.awakeSince(seenAt, frozenBefore, this.judge.world.now)
+    for (const { frozenBefore, putOff, seenAt, signal } of owner.revoking) {
       // who closes waits for a group that is between two generations; a client that cannot wait does not wait for that either
-      const waits =
-        owner.closing !== undefined &&
-        signal.partitions.some(({ epoch }) => owner.epochs.get(epoch)?.putOffSince !== undefined)
-      if (took > Math.max(signal.hold, owner.flushTime, waits ? owner.shutdownTimeout : 0) + 50) {
+      const since = putOff ?? { at: seenAt, frozenBefore }
+      const took = owner.realm.awakeSince(since.at, since.frozenBefore, this.judge.world.now)
+      if (took > Math.max(signal.hold, owner.flushTime) + 50) {
         owner.revoking.clear()
         this.judge.violation(
           "answer",
