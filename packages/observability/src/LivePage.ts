@@ -20,7 +20,7 @@ import * as Redacted from "effect/Redacted"
 import * as loopMonitor from "./internal/loopMonitor.ts"
 import { act } from "./internal/page/actions.ts"
 import { type Asset, loadAssets } from "./internal/page/assets.ts"
-import { eventsOf } from "./internal/page/events.ts"
+import { endsConnection, eventsOf } from "./internal/page/events.ts"
 import { hostRefused } from "./internal/page/guard.ts"
 import { Sampler } from "./internal/page/sampler.ts"
 
@@ -191,7 +191,7 @@ export const layer = (options: PageOptions = {}): Layer.Layer<never, InvalidOpti
               Effect.addFinalizer(() => Effect.sync(() => looking--)),
               HttpServerResponse.stream(events, {
                 contentType: "text/event-stream",
-                headers: { ...fresh, "x-accel-buffering": "no" }
+                headers: { ...fresh, ...endsConnection(request), "x-accel-buffering": "no" }
               })
             )
           })

@@ -16,14 +16,14 @@ const closingLooks = "250 millis"
 
 const event = (name: string, id: string, data: string): string => `event: ${name}\nid: ${id}\ndata: ${data}\n\n`
 
-/** `undefined` where the platform does not say. */
-const isListening = (request: HttpServerRequest.HttpServerRequest): boolean | undefined => {
-  let at: unknown = request.source
-  for (const name of ["socket", "server", "listening"]) {
+/** Of what the platform's own request says; `undefined` where it has no such thing. */
+const told = ({ source }: HttpServerRequest.HttpServerRequest, ...names: ReadonlyArray<string>): unknown => {
+  let at: unknown = source
+  for (const name of names) {
     if (typeof at !== "object" || at === null) return undefined
     at = Reflect.get(at, name)
   }
-  return typeof at === "boolean" ? at : undefined
+  return at
 }
 
 /**
@@ -31,7 +31,14 @@ const isListening = (request: HttpServerRequest.HttpServerRequest): boolean | un
  * before: a page that stays open would hold up the end of the program for 20 seconds.
  */
 const closing = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<undefined> =>
-  Effect.sleep(closingLooks).pipe(Effect.repeat({ until: () => isListening(request) === false }), Effect.as(undefined))
+  Effect.sleep(closingLooks).pipe(
+    Effect.repeat({ until: () => told(request, "socket", "server", "listening") === false }),
+    Effect.as(undefined)
+  )
+
+/** For the same reason: the connection ends with the stream. HTTP/2 knows no such header. */
+export const endsConnection = (request: HttpServerRequest.HttpServerRequest): { readonly connection?: string } =>
+  told(request, "httpVersionMajor") === 1 ? { connection: "close" } : {}
 
 export interface Wanted {
   readonly consumer: string

@@ -24,8 +24,10 @@ export const partsShown = 128
 export const oldestShown = 6
 export const rebalancesShown = 20
 export const membersShown = 16
+/** Names of members beside a reason. */
+export const namesShown = 4
 /** Characters of a sentence or a name: health has texts of errors in it. */
-export const longestText = 300
+export const longestText = 240
 
 /** Milliseconds since 1970, and everything else of the second that the charts show. Counters are sums since the consumer's start. */
 export interface Point {

@@ -7,6 +7,7 @@ import {
   type Detail,
   type Frame,
   membersShown,
+  namesShown,
   type Point,
   type Reason,
   rebalancesShown,
@@ -60,7 +61,7 @@ const reasonOf = ({ at, code, count, members, message, since }: HealthReason): R
           ...(at.offset === undefined ? {} : { offset: String(at.offset) })
         }
       }),
-  ...(members === undefined ? {} : { members: members.slice(0, membersShown).map(shown) })
+  ...(members === undefined ? {} : { members: members.slice(0, namesShown).map(shown) })
 })
 
 const summaryOf = (snapshot: Snapshot): Summary => ({
@@ -70,7 +71,11 @@ const summaryOf = (snapshot: Snapshot): Summary => ({
   live: snapshot.health.live,
   ready: snapshot.health.ready,
   codes: [...new Set(snapshot.health.reasons.map(({ code }) => code))],
-  permits: snapshot.permits,
+  permits: {
+    limit: snapshot.permits.limit,
+    used: snapshot.permits.used,
+    byZombies: snapshot.permits.byZombies
+  },
   totals: totalsOf(snapshot),
   done: doneOf(snapshot)
 })
@@ -104,7 +109,12 @@ const detailOf = (snapshot: Snapshot, find: string): Detail => {
     },
     rebalances: snapshot.rebalances.slice(-rebalancesShown),
     rebalanceCounts: snapshot.rebalanceCounts,
-    hotLanes: snapshot.hotLanes.map((lane) => ({ ...lane, topic: shown(lane.topic), lane: shown(lane.lane) })),
+    hotLanes: snapshot.hotLanes.map(({ lane, partition, topic, waiting }) => ({
+      topic: shown(topic),
+      partition,
+      lane: shown(lane),
+      waiting
+    })),
     sessions: Math.max(1, snapshot.members.length),
     members: snapshot.members.slice(0, membersShown).map(({ health, name, partitions }) => ({
       name: shown(name),
