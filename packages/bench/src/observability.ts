@@ -11,7 +11,7 @@ const partitions = 12
 const systems = ["engine", "engineObserved"] as const
 
 export const observability: Bench = async ({ brokers, rounds, smoke }) => {
-  const records = smoke ? 240_000 : 3_000_000
+  const records = smoke ? 240_000 : 2_000_000
   const topic = freshTopic("observability")
   say(`producing ${records} records of ${recordBytes} bytes into ${partitions} partitions`)
   await produce(brokers, topic, partitions, records)

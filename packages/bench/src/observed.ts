@@ -11,8 +11,17 @@ import type { System } from "./job.ts"
 
 /** What Prometheus and Kubernetes do, at fifteen times their pace; a process of its own, whose time is not counted here. */
 const scraping = `
-const ask = () => Promise.all(["/metrics", "/health/live", "/health/ready"].map(async (path) => (await fetch(process.argv[1] + path)).text()))
-setInterval(() => void ask().catch(() => undefined), 1000)
+let answered = false
+const ask = async (path) => (await fetch(process.argv[1] + path)).text()
+setInterval(async () => {
+  try {
+    await Promise.all(["/metrics", "/health/live", "/health/ready"].map(ask))
+    answered = true
+  } catch {
+    // whoever was asked has ended
+    if (answered) process.exit()
+  }
+}, 1000)
 `
 
 const scraped = Layer.effectDiscard(
@@ -26,11 +35,16 @@ const scraped = Layer.effectDiscard(
   )
 )
 
-const endpoints = HttpRouter.serve(Observability.layer, { disableListenLog: true, disableLogger: true }).pipe(
-  Layer.merge(scraped),
-  Layer.provide(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" })),
-  Layer.provideMerge(Observability.layerLoopDelay),
-  Layer.orDie
-)
-
-export const observed: System = (job) => engineOn(job, Layer.merge(KafkaJs.layer({ brokers: job.brokers }), endpoints))
+export const observed: System = async (job) => {
+  let requests = 0
+  const server = createServer().on("request", () => requests++)
+  const endpoints = HttpRouter.serve(Observability.layer, { disableListenLog: true, disableLogger: true }).pipe(
+    Layer.merge(scraped),
+    Layer.provide(NodeHttpServer.layer(() => server, { port: 0, host: "127.0.0.1" })),
+    Layer.provideMerge(Observability.layerLoopDelay),
+    Layer.orDie
+  )
+  const ended = await engineOn(job, Layer.merge(KafkaJs.layer({ brokers: job.brokers }), endpoints))
+  if (requests === 0) throw new Error("nobody has asked for metrics")
+  return ended
+}
