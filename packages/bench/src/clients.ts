@@ -11,12 +11,12 @@ import { once } from "node:events"
 import { createInterface } from "node:readline"
 import { setTimeout } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
-import kafkajs from "kafkajs"
 import { createTopic, produce, recordBytes } from "./produce.ts"
-import { read } from "./read.ts"
+import { environment, read } from "./read.ts"
 import { atLeast, type Bench, compare, median } from "./report.ts"
 import { freshTopic } from "./rounds.ts"
 import type { SystemName } from "./systems.ts"
+import { startWriter } from "./writer.ts"
 
 const partitions = 12
 const rate = 200
@@ -115,7 +115,8 @@ interface Member {
 const startMember = (system: SystemName, brokers: ReadonlyArray<string>, topic: string): Member => {
   const file = fileURLToPath(new URL("live.ts", import.meta.url))
   const child = spawn(process.execPath, ["--no-warnings", file, system, brokers.join(","), topic, `${topic}-group`], {
-    stdio: ["ignore", "pipe", "inherit"]
+    stdio: ["ignore", "pipe", "inherit"],
+    env: environment
   })
   const handled: Array<Handled> = []
   createInterface({ input: child.stdout }).on("line", (line) => {
@@ -146,7 +147,7 @@ const liveOf = async (
   phase: number
 ): Promise<Live> => {
   await createTopic(brokers, topic, partitions)
-  const writer = await startWriter(brokers, topic)
+  const writer = await startWriter(brokers, topic, partitions, rate)
   const members: Array<Member> = []
   try {
     const first = startMember(system, brokers, topic)
@@ -185,36 +186,5 @@ const liveOf = async (
   } finally {
     await writer.stop()
     for (const member of members) if (member.process.exitCode === null) member.process.kill("SIGKILL")
-  }
-}
-
-/** Writes one record after the other, `rate` a second, to each partition in turn. */
-const startWriter = async (brokers: ReadonlyArray<string>, topic: string) => {
-  const producer = new kafkajs.Kafka({ brokers: [...brokers], logLevel: kafkajs.logLevel.NOTHING }).producer()
-  await producer.connect()
-  let written = 0
-  let running = true
-  const sends: Array<Promise<unknown>> = []
-  const loop = (async () => {
-    const began = performance.now()
-    while (running) {
-      const due = ((performance.now() - began) * rate) / 1000
-      while (written < due) {
-        const value = `${performance.timeOrigin + performance.now()} ${written}`
-        sends.push(producer.send({ topic, acks: 1, messages: [{ value, partition: written % partitions }] }))
-        written++
-      }
-      await setTimeout(1000 / rate)
-    }
-  })()
-  return {
-    written: () => written,
-    stop: async () => {
-      if (!running) return
-      running = false
-      await loop
-      await Promise.all(sends)
-      await producer.disconnect()
-    }
   }
 }

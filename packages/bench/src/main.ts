@@ -8,8 +8,10 @@ import * as Kafka from "@concurrent-kafka/test/kafka"
 import { Effect } from "effect"
 import { parseArgs } from "node:util"
 import { engineAlone } from "./alone.ts"
+import { backlog } from "./backlog.ts"
 import { clients } from "./clients.ts"
 import { hotKey } from "./hotKey.ts"
+import { latency } from "./latency.ts"
 import { noop } from "./noop.ts"
 import { observability } from "./observability.ts"
 import { order } from "./order.ts"
@@ -17,6 +19,7 @@ import type { Bench, Line } from "./report.ts"
 import { print } from "./report.ts"
 import { scale } from "./scale.ts"
 import { skew } from "./skew.ts"
+import { start } from "./start.ts"
 import { stuck } from "./stuck.ts"
 import { waiting } from "./waiting.ts"
 
@@ -30,7 +33,7 @@ const { values } = parseArgs({
 })
 
 const inMemory = { alone: engineAlone, scale }
-const onKafka = { noop, order, skew, waiting, hotKey, stuck, observability, clients }
+const onKafka = { noop, order, skew, waiting, hotKey, stuck, backlog, latency, start, observability, clients }
 const benches: Readonly<Record<string, Bench>> = { ...inMemory, ...onKafka }
 
 const names = Object.keys(benches)
