@@ -221,7 +221,8 @@ export const layerLoopDelay: Layer.Layer<never> = loopMonitor.layer
  *
  * What a producer has marked as not sampled is not sampled here.
  *
- * **Cost**: nothing without it. With it 2 us a record whose span is not sampled, and 4 us and more where it is, most of it the tracer's.
+ * **Cost**: nothing without it. With it 4 us of CPU a record whose span is not sampled; 20 us one whose span goes out through Effect's
+ * `OtlpTracer`, most of it the exporter's.
  *
  * @since 0.1.0
  * @category layers

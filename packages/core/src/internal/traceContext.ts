@@ -43,16 +43,11 @@ const memberForm =
 const isNamed = (name: string, wanted: string): boolean =>
   name.length === wanted.length && (name === wanted || name.toLowerCase() === wanted)
 
-/** Printable ASCII; undefined where it is anything else, or longer. */
-const text = (bytes: Uint8Array | null, longest: number): string | undefined => {
-  if (bytes === null || bytes.byteLength > longest) return undefined
-  let read = ""
-  for (const byte of bytes) {
-    if ((byte < 0x20 && byte !== 0x09) || byte > 0x7e) return undefined
-    read += String.fromCharCode(byte)
-  }
-  return read
-}
+// a character a byte: what is no ASCII is none of the forms either
+const decoder = new TextDecoder("latin1")
+
+const text = (bytes: Uint8Array | null, longest: number): string | undefined =>
+  bytes === null || bytes.byteLength > longest ? undefined : decoder.decode(bytes)
 
 export const carriesContext = (headers: Headers | undefined): boolean =>
   headers !== undefined && headers.some(([name]) => isNamed(name, parentName))
