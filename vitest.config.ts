@@ -6,6 +6,8 @@ const brokerTests = [
   "examples/*/test/**/*.broker.test.ts",
   "test/**/*.broker.test.ts"
 ]
+/** They wait for what a browser shows: by themselves, so that other tests do not take its time. */
+const browserTests = ["test/browser/**/*.test.ts"]
 /** They compare rates and times: side by side with others on two cores they would measure those. */
 const measuringTests = [
   "commits",
@@ -52,7 +54,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["packages/*/test/**/*.test.ts", "examples/*/test/**/*.test.ts", "test/**/*.test.ts"],
-          exclude: ["**/node_modules/**", ...brokerTests],
+          exclude: ["**/node_modules/**", ...brokerTests, ...browserTests],
           // more than a slow machine needs: the longest takes a second or two, and the default of 5 s has ended it under load
           testTimeout: 60_000,
           // of two cores it would use one
@@ -71,6 +73,15 @@ export default defineConfig({
           maxWorkers: 3,
           // as above
           isolate: false
+        }
+      },
+      {
+        test: {
+          name: "browser",
+          include: browserTests,
+          exclude: ["**/node_modules/**"],
+          testTimeout: 60_000,
+          hookTimeout: 60_000
         }
       },
       {

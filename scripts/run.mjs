@@ -230,6 +230,7 @@ const parts = {
     return runFile(tool("tstyche"), [], { ...options, env: { TSTYCHE_TYPESCRIPT_MODULE: api } })
   },
   simulate: (options) => runFile("test/simulation/main.ts", ["--seeds", "500"], options),
+  browser: (options) => vitest("browser", [], options),
   broker: async (options) => {
     const result = await vitest("broker", [], options)
     // which client has run what, and what none may leave out
@@ -297,7 +298,10 @@ const test = (args) => {
   }
   if (rest.length > 0) {
     const matching = (project) => [project, (options) => vitest(project, [...rest, "--passWithNoTests"], options)]
-    return steps([matching("unit"), matching("broker"), matching("measuring")], { json, limit: testLimitSeconds })
+    return steps([matching("unit"), matching("browser"), matching("broker"), matching("measuring")], {
+      json,
+      limit: testLimitSeconds
+    })
   }
   return steps(pick(...Object.keys(parts)), { json, limit: testLimitSeconds, report: "test.json" })
 }

@@ -64,7 +64,7 @@ export interface ConsumerOptions {
 const letters = FailurePolicy.deadLetter("orders.dead-letter")
 const policies = {
   letter: letters,
-  retry: FailurePolicy.retry(Schedule.spaced("4 seconds").pipe(Schedule.upTo({ times: 20 }))).pipe(
+  retry: FailurePolicy.retry(Schedule.spaced("4 seconds").pipe(Schedule.upTo({ times: 3 }))).pipe(
     FailurePolicy.orDeadLetter("orders.dead-letter")
   ),
   park: FailurePolicy.park({ atMostFor: "1 hour" }).pipe(FailurePolicy.orDeadLetter("orders.dead-letter"))
@@ -134,7 +134,7 @@ export const producing = (
           Array.from({ length: count }, () => ({
             key: `customer ${next % 97}`,
             value: "order",
-            partition: Math.floor(Math.sqrt((next++ * 7919) % (partitions * partitions)))
+            partition: (next++ * 7919) % partitions
           }))
         )
       }),

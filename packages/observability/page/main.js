@@ -11,6 +11,8 @@ import { partitions } from "./partitions.js"
 const looked = { consumer: "", find: "" }
 /** the process's clock minus ours */
 let ahead = 0
+/** of the newest look, by the process's clock */
+let seenAt = 0
 let newest
 let state = { state: "connecting" }
 
@@ -23,6 +25,7 @@ const connection = connect({
       actions.offer(data.actions)
     } else if (name === "points") graphs.points(data)
     else if (name === "same" || name === "frame") {
+      seenAt = data.at
       ahead = data.at - Date.now()
       if (name === "frame") newest = data.frame
       else graphs.same(data.at)
@@ -89,7 +92,7 @@ const showState = () => {
   if (newest === undefined) byId("nothing").hidden = state.state !== "waiting"
   document.body.classList.toggle("stale", state.state === "waiting" && newest !== undefined)
   const left = state.state === "waiting" ? Math.max(0, Math.ceil((state.retryAt - Date.now()) / 1_000)) : 0
-  const silent = newest === undefined ? "" : `, last seen ${age(Date.now() + ahead - seenAt)} ago`
+  const silent = newest === undefined ? "" : `, last seen ${age(now() - seenAt)} ago`
   setText(
     byId("connection-text"),
     {
@@ -100,9 +103,7 @@ const showState = () => {
     }[state.state]
   )
 }
-let seenAt = 0
 setInterval(() => {
-  if (state.state === "live") seenAt = now()
   if (state.state === "waiting") showState()
 }, 1_000)
 byId("again").addEventListener("click", () => connection.open())

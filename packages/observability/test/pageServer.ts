@@ -65,6 +65,7 @@ export const page = (
 export interface Event {
   readonly name: string
   readonly id: string
+  // oxlint-disable-next-line typescript/no-explicit-any -- what was received, of which a test says what it should be
   readonly data: any
 }
 
