@@ -108,7 +108,7 @@ export const colorTheme: Theme = {
  *
  * What comes from outside (names, messages) is shown without its control characters.
  *
- * **Cost**: a millisecond or two for 1,000 partitions.
+ * **Cost**: some milliseconds for 1,000 partitions.
  *
  * @since 0.1.0
  * @category rendering
@@ -119,20 +119,30 @@ export const render = (consumers: ReadonlyArray<Looks>, size: Size, theme: Theme
 /** rates are of so long */
 const rateMillis = 5_000
 
-/** The consumers' snapshots, each with one of some seconds before. */
+interface Kept {
+  readonly snapshot: Snapshot
+  /** which partitions, of which epochs */
+  readonly assigned: string
+}
+
+const assignedIn = ({ partitions }: Snapshot): string =>
+  partitions.map(({ epoch, partition, topic }) => `${topic}/${partition}/${epoch}`).join()
+
+/** The consumers' snapshots, each with one of some seconds before, if possible with the same partitions, so that they have rates. */
 class History {
-  private readonly kept = new Map<string, Array<Snapshot>>()
+  private readonly kept = new Map<string, Array<Kept>>()
 
   add(snapshots: ReadonlyArray<Snapshot>): ReadonlyArray<Looks> {
     const names = new Set(snapshots.map(({ name }) => name))
     for (const name of this.kept.keys()) if (!names.has(name)) this.kept.delete(name)
     return snapshots.map((now) => {
       const earlier = this.kept.get(now.name) ?? []
-      while (earlier.length > 1 && now.at - earlier[1]!.at >= rateMillis) earlier.shift()
-      const [before] = earlier
-      earlier.push(now)
+      while (earlier.length > 1 && now.at - earlier[1]!.snapshot.at >= rateMillis) earlier.shift()
+      const assigned = assignedIn(now)
+      const before = earlier.find((one) => one.assigned === assigned) ?? earlier[0]
+      earlier.push({ snapshot: now, assigned })
       this.kept.set(now.name, earlier)
-      return { now, before }
+      return { now, before: before?.snapshot }
     })
   }
 }

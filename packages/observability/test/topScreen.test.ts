@@ -126,6 +126,21 @@ describe("the table on a terminal", () => {
     })
   )
 
+  it.effect("has rates of what came after the first look as soon as it was seen twice", () =>
+    Effect.gen(function* () {
+      const played = terminal({ env: { NO_COLOR: "1" } })
+      const { fiber, s } = yield* watching(played)
+      yield* s.session.assign([{ partition: 0, epoch: 2, committed: 0 }])
+      yield* s.session.chunk(0, 2, 0, 4)
+      yield* pass(1_000)
+      assert.match(stripVTControlCharacters(played.stdout.news()), /t\/0 .* -$/m)
+      yield* s.desk.finish(0, 0, 1, 2)
+      yield* pass(1_000)
+      assert.match(stripVTControlCharacters(played.stdout.news()), /t\/0 .* 3$/m)
+      yield* Fiber.interrupt(fiber)
+    })
+  )
+
   it.effect("follows the window's size at once", () =>
     Effect.gen(function* () {
       const played = terminal()
