@@ -4,7 +4,7 @@ import kafkajs, { type Admin } from "kafkajs"
 import { encodeBatch } from "./batches.ts"
 import type { ContractHarness } from "../../testing/src/contract.ts"
 import { unique } from "./members.ts"
-import { createTopic, plain, writer } from "./operator.ts"
+import { createTopic, plain, untilEmpty, writer } from "./operator.ts"
 
 const bytes = (value: Uint8Array | null) => (value === null ? null : Buffer.from(value))
 
@@ -18,6 +18,7 @@ export type OnKafka = Required<
 
 export const onKafka = (brokers: ReadonlyArray<string>): OnKafka => {
   const kafka = plain(brokers)
+  const deleted = new Set<string>()
   /** One for each use: it asks for all topics at once that it has ever been asked for, and fails for all where one of them has gone. */
   const using = async <A>(f: (admin: Admin) => Promise<A>): Promise<A> => {
     const admin = kafka.admin()
@@ -29,7 +30,13 @@ export const onKafka = (brokers: ReadonlyArray<string>): OnKafka => {
     }
   }
   return {
-    createTopic: (topic, partitions) => Effect.promise(() => using((admin) => createTopic(admin, topic, partitions))),
+    createTopic: (topic, partitions) =>
+      Effect.promise(() =>
+        using(async (admin) => {
+          await createTopic(admin, topic, partitions)
+          if (deleted.has(topic)) await untilEmpty(admin, topic)
+        })
+      ),
     produce: (topic, records) =>
       Effect.scoped(
         Effect.gen(function* () {
@@ -54,7 +61,11 @@ export const onKafka = (brokers: ReadonlyArray<string>): OnKafka => {
           ? undefined
           : { offset: BigInt(entry.offset), metadata: entry.metadata ?? "" }
       }),
-    deleteTopic: (topic) => Effect.promise(() => using((admin) => admin.deleteTopics({ topics: [topic] }))),
+    deleteTopic: (topic) =>
+      Effect.promise(() => {
+        deleted.add(topic)
+        return using((admin) => admin.deleteTopics({ topics: [topic] }))
+      }),
     addPartitions: (topic, count) =>
       Effect.promise(async () => {
         await using((admin) => admin.createPartitions({ topicPartitions: [{ topic, count }] }))

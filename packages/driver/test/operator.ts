@@ -44,6 +44,20 @@ export const createTopic = async (
   }
 }
 
+/**
+ * Waits until brokers serve a topic that was created again. They may have the old one for a moment longer, whose records go with it: also
+ * those that are written to it meanwhile.
+ */
+export const untilEmpty = async (admin: Admin, topic: string): Promise<void> => {
+  const end = performance.now() + 30_000
+  for (;;) {
+    const offsets = await admin.fetchTopicOffsets(topic).catch(() => [])
+    if (offsets.length > 0 && offsets.every(({ high }) => high === "0")) return
+    if (performance.now() > end) throw new Error(`topic ${topic} was created, and is not empty`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
 export interface World {
   readonly kafka: Kafka
   readonly admin: Admin

@@ -7,7 +7,7 @@ import { inject } from "vitest"
 import { type Client, suiteOf } from "../client.ts"
 import { logOf } from "../logs.ts"
 import { range, unique } from "../members.ts"
-import { createTopic, world } from "../operator.ts"
+import { createTopic, untilEmpty, world } from "../operator.ts"
 
 const utf8 = new TextEncoder()
 
@@ -126,6 +126,7 @@ export const producing = (client: Client): void => {
           yield* broker.promise(async () => {
             await broker.admin.deleteTopics({ topics: [topic] })
             await createTopic(broker.admin, topic, 2)
+            await untilEmpty(broker.admin, topic)
           })
           yield* all("b")
           const logs = yield* logOf(topic, 2, 50)

@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import { inject } from "vitest"
 import { type Client, suiteOf } from "../client.ts"
 import { join, settingsOf, unique, until } from "../members.ts"
-import { alone, createTopic, world } from "../operator.ts"
+import { alone, createTopic, untilEmpty, world } from "../operator.ts"
 
 export const topics = (client: Client): void => {
   const brokers = inject("brokers")
@@ -81,6 +81,7 @@ export const topics = (client: Client): void => {
               await createTopic(kafka.admin, topic, 1)
             })
             const fresh = yield* world(brokers)
+            yield* fresh.promise(() => untilEmpty(fresh.admin, topic))
             // the old position is inside of the new log
             yield* fresh.send(topic, 0, ["new 0", "new 1", "new 2", "new 3", "new 4"])
             yield* until("the new records", () => a.values().includes("new 4"))
