@@ -8,6 +8,7 @@ import { DemoError } from "./error.ts"
 import { type Flags, readFlags, usage } from "./flags.ts"
 import { findKafka } from "./kafka.ts"
 import { openLedger } from "./ledger.ts"
+import { showPage } from "./page.ts"
 import { manyAtATime, oneAtATime } from "./phases.ts"
 import { say } from "./progress.ts"
 import { ignoreNegativeTimeouts } from "./quiet.ts"
@@ -47,7 +48,7 @@ const demo = Effect.fnUntraced(function* (flags: Flags) {
 }, Effect.scoped)
 
 const main = Effect.flatMap(readFlags(process.argv.slice(2)), (flags) =>
-  flags === undefined ? Effect.sync(() => say(usage)) : demo(flags)
+  flags === undefined ? Effect.sync(() => say(usage)) : flags.page ? showPage(flags) : demo(flags)
 ).pipe(
   Effect.tapCause((cause) =>
     Effect.sync(() => {

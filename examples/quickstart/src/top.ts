@@ -58,7 +58,7 @@ const top = Effect.fnUntraced(function* ({
   readonly once: boolean
   readonly state: string
 }) {
-  const demo = { records: 0, resume: false, json: false, memory, state }
+  const demo = { records: 0, resume: false, json: false, memory, page: false, port: 0, state }
   const { cluster } = yield* findKafka(demo, openFolder(demo), undefined)
   const topic = `top-${Date.now().toString(36)}`
   const log = join(state, "log.txt")
