@@ -166,6 +166,22 @@ describe("PartitionLog", () => {
     assert.strictEqual(log.read(11n, 1, "read_committed")._tag, "OutOfRange")
   })
 
+  it("shows nothing of an open transaction whose first batch was cut in the middle, and compacts nothing of it", () => {
+    const log = new PartitionLog("t", 0, 0n)
+    const open: TransactionState = { state: "open" }
+    const keyed = (index: number) => ({ ...value(index), key: new Uint8Array([1]) })
+    log.append(4, keyed, open)
+    log.append(2, keyed)
+    log.deleteBefore(2n)
+    log.compact(true)
+    assert.deepStrictEqual(log.read(2n, 9, "read_committed"), { _tag: "Records", records: [], nextOffset: 2n })
+    const offsets = () => {
+      const read = log.read(2n, 9, "read_uncommitted")
+      return read._tag === "Records" ? read.records.map(({ offset }) => offset) : []
+    }
+    assert.deepStrictEqual(offsets(), [2n, 3n, 4n, 5n])
+  })
+
   it("keeps offsets that a double cannot hold apart", () => {
     const start = 2n ** 53n + 1n
     const log = new PartitionLog("t", 0, start)

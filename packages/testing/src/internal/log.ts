@@ -127,6 +127,8 @@ export class PartitionLog {
     if (position < this.start || position > this.end) return { _tag: "OutOfRange" }
     const records: Array<ConsumerRecord> = []
     const limit = this.visibleEnd(isolation)
+    // retention may have cut into the first batch of an open transaction
+    if (position >= limit) return { _tag: "Records", records, nextOffset: position }
     let next = position
     for (let i = this.find(position); i < this.batches.length; i++) {
       const batch = this.batches[i]!
@@ -169,7 +171,7 @@ export class PartitionLog {
     const newest = new Map<string, [batch: Batch, index: number]>()
     const limit = this.visibleEnd("read_committed")
     for (const batch of this.batches) {
-      if (batch.control || batch.base >= limit) continue
+      if (batch.control || batch.base + BigInt(batch.count) > limit) continue
       for (let index = 0; index < batch.count; index++) {
         if (batch.removed?.has(index) === true || batch.base + BigInt(index) < this.start) continue
         const stored = batch.read(index)
