@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { printedWithoutCause } from "./internal/printed.ts"
 import { InvalidOptions } from "./InvalidOptions.ts"
 import { KafkaClientError } from "./KafkaClient.ts"
 
@@ -22,6 +23,8 @@ const at = { topic: Schema.String, partition: Schema.Number }
  * - `NotOwned`: `seek`, `pause` or `resume` of a partition that is not ours to move now.
  * - `Client`: the Kafka client gave up.
  * - `Defect`: a fault of this library; what was done since the last commit will be delivered again.
+ *
+ * Printed, the `cause` of the last and of `Stopped` is shown by its name and where it was made: its message may quote the record.
  *
  * @since 0.1.0
  * @category errors
@@ -43,6 +46,11 @@ export class ConsumerError extends Schema.TaggedError<ConsumerError>()("Consumer
     Schema.TaggedStruct("Defect", { cause: Schema.Defect() })
   ])
 }) {
+  constructor(props: { readonly reason: ConsumerError["reason"] }, options?: Schema.MakeOptions) {
+    super(props, options)
+    const { reason } = this
+    if (reason._tag === "Stopped" || reason._tag === "Defect") printedWithoutCause(reason)
+  }
   override get message(): string {
     const { reason } = this
     switch (reason._tag) {

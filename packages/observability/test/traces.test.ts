@@ -336,7 +336,7 @@ describe("every attempt's span ends, once", () => {
         const s = yield* given([2, 1], {
           policy: FailurePolicy.make(({ record }) =>
             record.partition === 0
-              ? { _tag: "Park", atMost: 10, atMostFor: 60_000, then: { _tag: "Skip" } }
+              ? { _tag: "Park", limits: { atMost: 10, atMostFor: 60_000 }, then: { _tag: "Skip" } }
               : { _tag: "Stop" }
           )
         })

@@ -2,6 +2,7 @@
 import type * as Effect from "effect/Effect"
 import type { Delivery, Headers } from "../ConsumerRecord.ts"
 import type { Message } from "../Topic.ts"
+import { printedDelivery } from "./printed.ts"
 
 export class DecodedMessage<K, V, H> implements Message<K, V, H> {
   private readonly delivery: Delivery
@@ -53,15 +54,12 @@ export class DecodedMessage<K, V, H> implements Message<K, V, H> {
     return this.delivery.ack
   }
 
-  /** What is printed of a message: where it is, nothing of its content. */
   toJSON(): unknown {
-    return {
-      topic: this.topic,
-      partition: this.partition,
-      offset: String(this.offset),
-      attempt: this.attempt,
-      epoch: this.epoch
-    }
+    return printedDelivery(this)
+  }
+  // what Effect prints of it
+  toString(): string {
+    return JSON.stringify(this)
   }
   [Symbol.for("nodejs.util.inspect.custom")](): unknown {
     return this.toJSON()

@@ -12,6 +12,7 @@ import type { ProducerRecord } from "../KafkaProducer.ts"
 import type { AttemptTrace } from "./attemptSpans.ts"
 import type { AnyFiber, PartitionEpoch } from "./epoch.ts"
 import type { Lane } from "./lanes.ts"
+import { printedDelivery } from "./printed.ts"
 import { RecordState } from "./recordMachine.ts"
 import type { Appointment } from "./timetable.ts"
 
@@ -132,15 +133,12 @@ export class Slot implements Delivery {
     return Effect.sync(() => this.acknowledge(this))
   }
 
-  /** What is printed of a delivery: where it is, nothing of its content. */
   toJSON(): unknown {
-    return {
-      topic: this.topic,
-      partition: this.partition,
-      offset: String(this.offset),
-      attempt: this.attempt,
-      epoch: this.epoch
-    }
+    return printedDelivery(this)
+  }
+  // what Effect prints of it
+  toString(): string {
+    return JSON.stringify(this)
   }
   [Symbol.for("nodejs.util.inspect.custom")](): unknown {
     return this.toJSON()
