@@ -23,10 +23,10 @@ export class IdleChecker {
   look(owner: Owner, snapshot: Snapshot): void {
     const { realm } = owner
     const now = realm.awakeSince(0, 0, this.judge.world.now)
-    const { limit, used, waiting } = snapshot.permits
+    const { limit, used, waitingForTurn } = snapshot.permits
     const goesOn = owner.closing === undefined && !owner.paused
     // I5: only handlers that run, and what works for them, use permits; and those that wait for their turn
-    if (goesOn && used > owner.running.size + owner.busy + waiting) {
+    if (goesOn && used > owner.running.size + owner.busy + waitingForTurn) {
       owner.unused ??= now
       if (now - owner.unused > patience) {
         owner.unused = undefined

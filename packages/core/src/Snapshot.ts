@@ -148,7 +148,7 @@ export interface Snapshot {
     readonly used: number
     readonly byZombies: number
     /** By records that may have blocked the event loop for longer than a session lasts: they run one at a time, and these wait for it. */
-    readonly waiting: number
+    readonly waitingForTurn: number
   }
   readonly held: {
     readonly records: number

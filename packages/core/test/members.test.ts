@@ -98,7 +98,12 @@ describe("members", () => {
       yield* a.consumer.setConcurrency(5)
       yield* turns
       assert.strictEqual(a.desk.running.length, 10)
-      assert.deepStrictEqual((yield* a.consumer.snapshot).permits, { limit: 10, used: 10, byZombies: 0, waiting: 0 })
+      assert.deepStrictEqual((yield* a.consumer.snapshot).permits, {
+        limit: 10,
+        used: 10,
+        byZombies: 0,
+        waitingForTurn: 0
+      })
       const refused = yield* Effect.exit(a.consumer.setConcurrency(0))
       assert.isTrue(Exit.isFailure(refused))
       yield* a.consumer.setConcurrency("unbounded")

@@ -234,7 +234,7 @@ describe("records that may block the event loop", () => {
           assert.include(a.desk.running, "0:0")
           // twice suspected, it runs alone
           assert.strictEqual(a.desk.running.length, lost < 3 ? 2 : 1)
-          assert.deepInclude((yield* a.consumer.snapshot).permits, { used: 2, waiting: lost < 3 ? 0 : 1 })
+          assert.deepInclude((yield* a.consumer.snapshot).permits, { used: 2, waitingForTurn: lost < 3 ? 0 : 1 })
           assert.strictEqual(failures.length, 0)
           loop.block(40_000)
           yield* a.session().evict

@@ -45,7 +45,7 @@ describe("a picture", () => {
       ],
       outcomes: { handled: 1_300, skipped: 4, deadLettered: 3, filtered: 0, alreadyDone: 0 },
       retries: 9,
-      permits: { limit: 50, used: 4, byZombies: 1, waiting: 0 },
+      permits: { limit: 50, used: 4, byZombies: 1, waitingForTurn: 0 },
       held: { records: 77, bytes: 3 * 1024 * 1024, maxRecords: 20_000, maxBytes: 32 * 1024 * 1024 },
       handlerTime: { p50: 20, p99: 3_100, all: snapshot().handlerTime.all }
     })

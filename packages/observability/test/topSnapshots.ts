@@ -35,7 +35,7 @@ export const snapshot = (some: Partial<Snapshot> = {}): Snapshot => ({
   at: now,
   startedAt: now - 62_000,
   generation: 3,
-  permits: { limit: 50, used: 0, byZombies: 0, waiting: 0 },
+  permits: { limit: 50, used: 0, byZombies: 0, waitingForTurn: 0 },
   held: { records: 0, bytes: 0, maxRecords: 20_000, maxBytes: 32 * 1024 * 1024 },
   outcomes: { handled: 0, skipped: 0, deadLettered: 0, filtered: 0, alreadyDone: 0 },
   attempts: 0,

@@ -72,7 +72,7 @@ export const snapshotOfMembers = (name: string, views: ReadonlyArray<Viewed>, no
       limit: limits.reduce((a, b) => (a === "unbounded" || b === "unbounded" ? "unbounded" : a + b)),
       used: sum(({ permits }) => permits.used),
       byZombies: sum(({ permits }) => permits.byZombies),
-      waiting: sum(({ permits }) => permits.waiting)
+      waitingForTurn: sum(({ permits }) => permits.waitingForTurn)
     },
     held: {
       records: sum(({ held }) => held.records),

@@ -414,7 +414,7 @@ export const snapshotOf = (view: Viewed, now: number): Snapshot => {
       limit: permits.limit,
       used: permits.used,
       byZombies: permits.byZombies,
-      waiting: run === undefined ? 0 : waitingForTurn(run.state.epochs.values())
+      waitingForTurn: run === undefined ? 0 : waitingForTurn(run.state.epochs.values())
     },
     held: {
       records: run?.held.records ?? 0,
