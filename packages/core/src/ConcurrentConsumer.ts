@@ -108,10 +108,10 @@ export interface ConsumerOptions {
   readonly stuckAfter?: Duration.Input | undefined
   readonly health?: HealthOptions | undefined
   /**
-   * The keys of hot lanes are shown in snapshots as they are, and where `Traces` are on the spans of records have their keys (both made of
-   * printable characters, and cut) and the errors of handlers as they are. Default `false`: hashes, and of errors the names, because who
-   * reads a page or a trace may not be meant to read records. Logs, errors, health and metrics show nothing of a record, whatever is set
-   * here.
+   * The keys of hot lanes are shown in snapshots and health as they are, and where `Traces` are on the spans of records have their keys
+   * (both made of printable characters, and cut) and the errors of handlers as they are. Default `false`: hashes, and of errors the names,
+   * because who reads a health endpoint or a trace may not be meant to read records. Logs, errors and metrics show nothing of a record,
+   * whatever is set here.
    */
   readonly revealRecords?: boolean | undefined
 }
