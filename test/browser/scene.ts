@@ -15,7 +15,7 @@ import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Schedule from "effect/Schedule"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import { createServer } from "node:http"
 
 export class Refused extends Error {
@@ -79,13 +79,12 @@ export interface Scene {
 export const makeScene: Effect.Effect<Scene, never, Scope.Scope> = Effect.gen(function* () {
   const kafka = yield* MemoryKafka.make()
   const registry = makeRegistry()
-  const outer = yield* Effect.scope
   return {
     kafka,
     registry,
     consume: (options) =>
       Effect.gen(function* () {
-        const scope = yield* Scope.fork(outer)
+        const scope = yield* Effect.scope
         const client = Layer.succeed(KafkaClient, kafka.client())
         const layer = ConcurrentConsumer.layerHandler(Handler.make(options.topic, options.handle), {
           groupId: options.group,

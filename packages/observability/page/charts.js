@@ -4,6 +4,8 @@ import { millis, rate, short } from "./format.js"
 
 const uPlot = window.uPlot
 const seconds = 300
+/** the lower end of a logarithmic scale: nobody looks for less */
+const leastMillis = 1
 const height = 168
 
 const kinds = [
@@ -11,6 +13,7 @@ const kinds = [
     name: "Throughput",
     unit: "records/s",
     format: rate,
+    marks: "rebalance: + assigned, - revoked, ! lost",
     series: [
       { key: "done", label: "done", colour: "line-a", fill: "line-a-fill" },
       { key: "retries", label: "retries", colour: "line-b", dash: [5, 4] },
@@ -21,6 +24,8 @@ const kinds = [
     name: "Latency",
     unit: "of the last minute",
     format: millis,
+    // a record that waits for minutes and a handler of milliseconds in one picture
+    log: true,
     series: [
       { key: "p50", label: "handler p50", colour: "line-a" },
       { key: "p99", label: "handler p99", colour: "line-d" },
@@ -37,6 +42,11 @@ const kinds = [
 
 /** assigned, revoked and lost differ by their marks too */
 const marks = { assigned: "+", revoked: "-", lost: "!" }
+
+const powersOfTen = (least, most) =>
+  Array.from({ length: 12 }, (_, i) => 10 ** i).filter((value) => value >= least && value <= most)
+
+const drawn = ({ log }, value) => (log && value !== null ? Math.max(leastMillis, value) : value)
 
 export const charts = (root) => {
   /** per second, and what is known at a time */
@@ -76,7 +86,9 @@ export const charts = (root) => {
     grid: { stroke: () => colour("grid"), width: 1 },
     ticks: { show: false },
     font: "11px system-ui, sans-serif",
-    ...(format === undefined ? {} : { values: (_, values) => values.map((value) => format(value)) }),
+    ...(format === undefined
+      ? {}
+      : { values: (_, values) => values.map((value) => (value === null ? "" : format(value))) }),
     ...extra
   })
 
@@ -93,7 +105,17 @@ export const charts = (root) => {
           series.label,
           values[i]
         )
-      )
+      ),
+      ...(kind.marks === undefined
+        ? []
+        : [
+            element(
+              "span",
+              { class: "key" },
+              element("span", { class: "dash mark", "aria-hidden": "true" }),
+              kind.marks
+            )
+          ])
     )
     const plotted = element("div", { class: "plot", role: "img" })
     root.append(
@@ -114,11 +136,21 @@ export const charts = (root) => {
         cursor: { points: { size: 6 }, sync: { key: "time" }, drag: { x: false, y: false } },
         scales: {
           x: { time: true, range: () => shownTimes },
-          y: { range: (_, __, max) => [0, Math.max(1, (max ?? 0) * 1.15)] }
+          y: kind.log
+            ? {
+                distr: 3,
+                log: 10,
+                range: (_, __, max) => [leastMillis, Math.max(100, 10 ** Math.ceil(Math.log10(max ?? 1)))]
+              }
+            : { range: (_, __, max) => [0, Math.max(1, (max ?? 0) * 1.15)] }
         },
         axes: [
           axis(undefined, { space: 70, size: 26, values: "{HH}:{mm}:{ss}" }),
-          axis(kind.format, { size: 52, space: 34 })
+          axis(kind.format, {
+            size: 52,
+            space: 34,
+            ...(kind.log ? { splits: (_, __, least, most) => powersOfTen(least, most) } : {})
+          })
         ],
         series: [
           {},
@@ -171,7 +203,7 @@ export const charts = (root) => {
     for (const { kind, plot } of figures) {
       plot.setData([
         points.map(({ at }) => at / 1_000),
-        ...kind.series.map(({ key }) => points.map((point) => point[key]))
+        ...kind.series.map(({ key }) => points.map((point) => drawn(kind, point[key])))
       ])
     }
     showValues(undefined)

@@ -18,7 +18,7 @@ export const short = (n) => {
 }
 
 /** Of a rate, with a digit behind the point where it is small. */
-export const rate = (n) => (n < 10 ? n.toFixed(1) : n < 10_000 ? count(n) : short(n))
+export const rate = (n) => (n === 0 ? "0" : n < 10 ? n.toFixed(1) : n < 10_000 ? count(n) : short(n))
 
 export const bytes = (n) => {
   if (n < 1_024) return `${n} B`
