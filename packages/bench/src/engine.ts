@@ -1,7 +1,7 @@
 /** This library: commits are on, and health and snapshot are read each second, as a probe and a scrape do. */
 import { ConcurrentConsumer, Handler } from "@concurrent-kafka/core"
 import type { Delivery, InvalidOptions, KafkaClient, KafkaClientError } from "@concurrent-kafka/core"
-import { Deferred, Effect, Layer } from "effect"
+import { Deferred, Effect, Fiber, Layer } from "effect"
 import type { Job, Work } from "./job.ts"
 
 export type Make = (job: Job) => (record: Delivery) => Effect.Effect<void>
@@ -74,8 +74,8 @@ export const engineOn = (
         Effect.forever,
         Effect.forkScoped
       )
-      yield* Effect.forkScoped(consumer.run(handler))
-      yield* Effect.raceFirst(Deferred.await(ended), consumer.failure)
+      const run = yield* Effect.forkScoped(consumer.run(handler))
+      yield* Effect.raceFirst(Deferred.await(ended), Fiber.join(run))
       const { commits } = yield* consumer.snapshot
       yield* consumer.flush
       return { commits: commits.ok }
