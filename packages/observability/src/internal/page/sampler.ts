@@ -17,6 +17,8 @@ import { frameOf, pointOf } from "./frames.ts"
 
 /** of each consumer; ten minutes of seconds */
 const pointsKept = 600
+/** texts of one look */
+const writtenKept = 32
 
 /** One look. */
 export class Look {
@@ -39,6 +41,8 @@ export class Look {
     const known = this.written.get(key)
     if (known !== undefined) return known
     const text = JSON.stringify(frameOf(this.snapshots, this.loop, name, find))
+    // what is asked for is anybody's to choose
+    if (this.written.size === writtenKept) this.written.clear()
     this.written.set(key, text)
     return text
   }
@@ -56,10 +60,6 @@ export class Sampler {
   private seq = 0
   private readonly registry: Registry
   private readonly monitor: LoopMonitor | undefined
-  /** looks taken since the start */
-  get looks(): number {
-    return this.seq
-  }
 
   constructor(registry: Registry, monitor: LoopMonitor | undefined) {
     this.registry = registry
