@@ -72,6 +72,7 @@ beforeAll(async () => {
     ["packages/kafkajs", "kafkajs"],
     ["packages/platformatic", "@platformatic/kafka"],
     ["packages/cli", "cli-progress"],
+    ["packages/observability", "uplot"],
     ["packages/cli", "@effect/platform-node"],
     [".", "@effect/vitest"]
   ] as const) {
@@ -137,6 +138,19 @@ describe("the published packages", () => {
     assert.strictEqual(checked.output, "")
     const ran = await node(join(folder, "program.js"))
     assert.strictEqual(ran.output, "20\n")
+  })
+
+  it("bring the files of the live page", { timeout: 60_000 }, async () => {
+    writeFileSync(
+      join(folder, "page.js"),
+      `import { LivePage } from "@concurrent-kafka/observability"
+import { Effect, Layer } from "effect"
+import { HttpRouter } from "effect/http"
+const page = Layer.provideMerge(LivePage.layer(), HttpRouter.layer)
+console.log(await Effect.runPromise(Effect.as(Effect.scoped(Layer.build(page)), "there")))
+`
+    )
+    assert.strictEqual((await node(join(folder, "page.js"))).output, "there\n")
   })
 
   it("let each public module be imported, and no internal one", { timeout: 60_000 }, async () => {
