@@ -78,7 +78,14 @@ export class LoopWatch {
     Atomics.store(this.numbers, place.limit, Math.max(1, Math.floor(least.millis / 2)))
     this.beat()
     if (this.worker !== undefined) return
-    this.worker = new Worker(thread, { eval: true, workerData: { state: this.state, text: this.text } })
+    this.worker = new Worker(thread, {
+      eval: true,
+      workerData: { state: this.state, text: this.text },
+      // it needs next to nothing, and not what the program was started with
+      resourceLimits: { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 1 },
+      env: {},
+      execArgv: []
+    })
     this.worker.unref()
     // where no thread can be had there is no warning, and all else goes on
     this.worker.on("error", () => undefined)
