@@ -12,7 +12,7 @@ const gap = 2
 export const cells = (choose) => {
   const root = byId("cells")
   const canvas = element("canvas", { tabIndex: 0, role: "img" })
-  const hint = element("p", { class: "hint", "aria-live": "polite" })
+  const hint = element("p", { class: "hint" })
   root.append(canvas, hint)
   let all = []
   let width = 0
@@ -52,6 +52,8 @@ export const cells = (choose) => {
 
   const say = () => {
     const cell = all[at]
+    // the summary changes with every look: only what was pointed at is read out
+    hint.setAttribute("aria-live", cell === undefined ? "off" : "polite")
     const counts = levels.map((name, level) => [name, all.filter((one) => one.level === level).length])
     const summary = counts
       .toReversed()

@@ -46,7 +46,8 @@ const marks = { assigned: "+", revoked: "-", lost: "!" }
 const powersOfTen = (least, most) =>
   Array.from({ length: 12 }, (_, i) => 10 ** i).filter((value) => value >= least && value <= most)
 
-const drawn = ({ log }, value) => (log && value !== null ? Math.max(leastMillis, value) : value)
+/** a time of nothing is not there yet, and has no place on a logarithmic scale */
+const drawn = ({ log }, value) => (!log || value === null ? value : value === 0 ? null : Math.max(leastMillis, value))
 
 export const charts = (root) => {
   /** per second, and what is known at a time */
@@ -131,7 +132,7 @@ export const charts = (root) => {
       {
         width: 300,
         height,
-        padding: [14, 18, 0, 0],
+        padding: [14, 28, 0, 0],
         legend: { show: false },
         cursor: { points: { size: 6 }, sync: { key: "time" }, drag: { x: false, y: false } },
         scales: {
@@ -263,7 +264,6 @@ export const charts = (root) => {
       })
       draw()
     },
-    same: () => undefined,
     rates: () => rates,
     repaint: draw
   }

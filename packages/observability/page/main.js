@@ -28,7 +28,6 @@ const connection = connect({
       seenAt = data.at
       ahead = data.at - Date.now()
       if (name === "frame") newest = data.frame
-      else graphs.same(data.at)
       show()
     }
   },
@@ -91,17 +90,14 @@ const showState = () => {
   byId("again").hidden = state.state !== "waiting"
   if (newest === undefined) byId("nothing").hidden = state.state !== "waiting"
   document.body.classList.toggle("stale", state.state === "waiting" && newest !== undefined)
-  const left = state.state === "waiting" ? Math.max(0, Math.ceil((state.retryAt - Date.now()) / 1_000)) : 0
-  const silent = newest === undefined ? "" : `, last seen ${age(now() - seenAt)} ago`
   setText(
     byId("connection-text"),
-    {
-      connecting: "connecting",
-      live: "live",
-      hidden: "asleep",
-      waiting: `${state.error}${silent}; trying again in ${left} s`
-    }[state.state]
+    { connecting: "connecting", live: "live", hidden: "asleep", waiting: state.error }[state.state]
   )
+  // what changes each second is not to be read out each second
+  const left = Math.ceil((state.retryAt - Date.now()) / 1_000)
+  const silent = newest === undefined ? "" : `, last seen ${age(now() - seenAt)} ago`
+  setText(byId("connection-wait"), state.state === "waiting" ? `${silent}; trying again in ${Math.max(0, left)} s` : "")
 }
 setInterval(() => {
   if (state.state === "waiting") showState()

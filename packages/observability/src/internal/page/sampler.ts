@@ -103,7 +103,8 @@ export class Sampler {
       acquire: Effect.gen({ self: this }, function* () {
         // the last one may be of an hour ago
         this.latest = undefined
-        yield* Effect.forkScoped(Effect.repeat(this.take, Schedule.spaced(every)))
+        const look = Effect.catchDefect(this.take, (defect) => Effect.logError("the live page could not look", defect))
+        yield* Effect.forkScoped(Effect.repeat(look, Schedule.spaced(every)))
         return this
       })
     })
