@@ -162,7 +162,8 @@ export const DeadLetter: {
     readonly lastFailedAt: number
   }) => ProducerRecord
   /**
-   * The record to be sent to `topic` to be handled again: as it was before it failed, but for the counter of hops.
+   * The record to be sent to `topic` to be handled again: as it was before it failed, but for the counter of hops, and a `traceparent`
+   * that its dead letter has got where `Traces` were on and it had none.
    *
    * Where to is the caller's to say: who may write to the dead-letter topic could name any topic in a header.
    */

@@ -1,8 +1,8 @@
 /**
- * Health and metrics of all consumers of the process, as routes of an `HttpRouter`.
+ * Health and metrics of all consumers of the process, as routes of an `HttpRouter`; and traces, for whatever tracer there is.
  *
- * Both are made from the consumers' snapshots when somebody asks, and cost nothing between: the engine counts what they say anyway, 14 ns a
- * record. They say which topics, partitions and offsets there are, and nothing of what records carry.
+ * The first two are made from the consumers' snapshots when somebody asks, and cost nothing between: the engine counts what they say
+ * anyway, 14 ns a record. They say which topics, partitions and offsets there are, and nothing of what records carry.
  *
  * @since 0.1.0
  */

@@ -375,6 +375,31 @@ describe("every attempt's span ends, once", () => {
     )
   })
 
+  it.effect("and an attempt holds no other one: a record that is tried for days would hold them all", () => {
+    const { counting, outcomesOf, spans } = counted()
+    return on(
+      Effect.gen(function* () {
+        let attempts = 0
+        const s = yield* given([1], {
+          handler: Handler.make("t", () => (++attempts < 4 ? Effect.fail(new Boom()) : Effect.void)) as Handler<
+            Boom,
+            KafkaProducer
+          >,
+          policy: FailurePolicy.make(() => ({ _tag: "Retry", after: 10 }))
+        })
+        yield* pass(1_000)
+        assert.deepStrictEqual(outcomesOf(), ["retry Boom", "retry Boom", "retry Boom", "handled"])
+        const [, second, third] = spans.filter(({ kind }) => kind === "consumer")
+        assert.deepStrictEqual(
+          third!.links.map(({ span }) => [span._tag, span.spanId]),
+          [["ExternalSpan", second!.spanId]]
+        )
+        yield* s.close
+      }),
+      counting
+    )
+  })
+
   it.effect("interrupted while the policy is being asked", () => {
     const { counting, outcomesOf } = counted()
     return on(

@@ -24,7 +24,7 @@ import type { Traces } from "../Traces.ts"
 import { frameOf, nameOf, printable } from "./describe.ts"
 import { messageOfOurs } from "./ourErrors.ts"
 import type { Slot } from "./slot.ts"
-import { Attribute, interruptedExit, shownFailure, spanName, system } from "./spans.ts"
+import { Attribute, interruptedExit, offsetOf, shownFailure, spanName, system } from "./spans.ts"
 import { readContext, spanOf } from "./traceContext.ts"
 
 /**
@@ -70,7 +70,9 @@ export class AttemptSpans {
     const context = readContext(slot.headers)
     const creation = context === undefined ? undefined : spanOf(context)
     const before = slot.past?.span
-    const links = [creation, before].flatMap((span) => (span === undefined ? [] : [{ span, attributes: {} }]))
+    const links = [creation, before === undefined ? undefined : named(before)].flatMap((span) =>
+      span === undefined ? [] : [{ span, attributes: {} }]
+    )
     const made = Effect.makeSpan(spanName("process", slot.topic), {
       kind: "consumer",
       links,
@@ -90,7 +92,7 @@ export class AttemptSpans {
     span.attribute(Attribute.operationType, "process")
     span.attribute(Attribute.destination, slot.topic)
     span.attribute(Attribute.partition, String(slot.partition))
-    span.attribute(Attribute.offset, slot.offset)
+    span.attribute(Attribute.offset, offsetOf(slot.offset))
     span.attribute(Attribute.group, slot.groupId)
     span.attribute(Attribute.attempt, slot.attempt)
     if (slot.value === null) span.attribute(Attribute.tombstone, true)
@@ -136,6 +138,10 @@ export class AttemptSpans {
     return shownFailure(typeOf(cause), messageOfOurs(error), frameOf(error))
   }
 }
+
+/** Not itself: it has a link to the one before, and a record that is tried for days would hold them all. */
+const named = ({ sampled, spanId, traceId }: Tracer.Span): Tracer.ExternalSpan =>
+  Tracer.externalSpan({ traceId, spanId, sampled })
 
 /** The handler itself has said that there is nothing to be done. */
 const isSkipAsked = (cause: Cause.Cause<unknown>): boolean => {

@@ -5,7 +5,7 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { CommitEntry, CommitOutcome, Session } from "../ConsumerSession.ts"
-import { Attribute, endSpan, interruptedExit, sharedTopic, shownFailure, spanName, system } from "./spans.ts"
+import { Attribute, endSpan, interruptedExit, offsetOf, sharedTopic, shownFailure, spanName, system } from "./spans.ts"
 
 export const tracedCommit = (session: Session): Session["commit"] => {
   const { groupId } = session.settings
@@ -40,7 +40,7 @@ const placeOf = (entries: ReadonlyArray<CommitEntry>): Record<string, unknown> =
   const [only] = entries
   return only === undefined || entries.length > 1
     ? {}
-    : { [Attribute.partition]: String(only.partition), [Attribute.offset]: only.offset }
+    : { [Attribute.partition]: String(only.partition), [Attribute.offset]: offsetOf(only.offset) }
 }
 
 /** Why the first of those was not stored that were not. */

@@ -33,6 +33,12 @@ export const Attribute = {
 
 export const system = "kafka"
 
+/** not every tracer takes a bigint for the whole number that it is to be */
+export const offsetOf = (offset: bigint): number | bigint => {
+  const number = Number(offset)
+  return Number.isSafeInteger(number) ? number : offset
+}
+
 /** The one topic of all, or nothing. */
 export const sharedTopic = (of: ReadonlyArray<{ readonly topic: string }>): string | undefined => {
   const [first] = of
