@@ -1,4 +1,4 @@
-/** The engine with all that `@concurrent-kafka/observability` has, asked for health and metrics each second from another process. */
+/** The engine with all that `@concurrent-kafka/observability` has, asked by another process for metrics each second, and for health each ten. */
 import { KafkaJs } from "@concurrent-kafka/kafkajs"
 import { Observability } from "@concurrent-kafka/observability"
 import { NodeHttpServer } from "@effect/platform-node"
@@ -9,19 +9,24 @@ import { createServer } from "node:http"
 import { engineOn } from "./engine.ts"
 import type { System } from "./job.ts"
 
-/** What Prometheus and Kubernetes do, at fifteen times their pace; a process of its own, whose time is not counted here. */
+/**
+ * What Prometheus does, at fifteen times its pace, and Kubernetes, at its own: a process by itself, whose time is not counted here. It asks
+ * at once, too, so that also a short run has been asked.
+ */
 const scraping = `
-let answered = false
-const ask = async (path) => (await fetch(process.argv[1] + path)).text()
-setInterval(async () => {
+let asked = 0
+const ask = async () => {
+  const paths = asked % 10 === 0 ? ["/metrics", "/health/live", "/health/ready"] : ["/metrics"]
   try {
-    await Promise.all(["/metrics", "/health/live", "/health/ready"].map(ask))
-    answered = true
+    await Promise.all(paths.map(async (path) => (await fetch(process.argv[1] + path)).text()))
+    asked++
   } catch {
     // whoever was asked has ended
-    if (answered) process.exit()
+    if (asked > 0) process.exit()
   }
-}, 1000)
+}
+setInterval(ask, 1000)
+ask()
 `
 
 const scraped = Layer.effectDiscard(
