@@ -113,6 +113,38 @@ const violations = (page: Page) =>
     return found as ReadonlyArray<string>
   })
 
+const evil = (n: number) => `<img src=x onerror="document.title='taken ${n}'">"'&<script>alert(${n})</script>`
+
+/** A consumer of which there is everything to show, in words that others have chosen. */
+const everything = Effect.gen(function* () {
+  const at = { topic: evil(1), partition: 0 }
+  const told = new Told({
+    name: evil(2),
+    groupId: evil(3),
+    partitions: [
+      partition(0, {
+        topic: evil(1),
+        oldest: { offset: 0n, state: "running", attempt: 1, since: 0, timestamp: 0n }
+      })
+    ],
+    hotLanes: [{ ...at, lane: evil(4), waiting: 3 }],
+    health: {
+      status: "down",
+      live: true,
+      ready: true,
+      reasons: [
+        { code: "failed", message: evil(5), since: 0, count: 1, at, members: [evil(6)] },
+        { code: "standby", message: "standing by", since: 0, count: 1 }
+      ]
+    },
+    members: [new Told({ name: evil(7) }).now]
+  })
+  const registry = makeRegistry()
+  yield* Effect.orDie(registry.register(told.shape))
+  yield* Effect.orDie(registry.register(new Told({ name: "other" }).shape))
+  return registry
+})
+
 const limitOf = (consumer: ConcurrentConsumerShape) => Effect.map(consumer.snapshot, ({ permits }) => permits.limit)
 
 // they wait more than they work
@@ -188,29 +220,7 @@ describe.skipIf(chromium === undefined).concurrent("the live page in Chromium", 
 
   it.live("shows what others have written as text, wherever it comes from", () =>
     Effect.gen(function* () {
-      const evil = (n: number) => `<img src=x onerror="document.title='taken ${n}'">"'&<script>alert(${n})</script>`
-      const at = { topic: evil(1), partition: 0 }
-      const told = new Told({
-        name: evil(2),
-        groupId: evil(3),
-        partitions: [
-          partition(0, {
-            topic: evil(1),
-            oldest: { offset: 0n, state: "running", attempt: 1, since: 0, timestamp: 0n }
-          })
-        ],
-        hotLanes: [{ ...at, lane: evil(4), waiting: 3 }],
-        health: {
-          status: "down",
-          live: true,
-          ready: true,
-          reasons: [{ code: "failed", message: evil(5), since: 0, count: 1, at, members: [evil(6)] }]
-        },
-        members: [new Told({ name: evil(7) }).now]
-      })
-      const registry = makeRegistry()
-      yield* Effect.orDie(registry.register(told.shape))
-      yield* Effect.orDie(registry.register(new Told({ name: "other" }).shape))
+      const registry = yield* everything
       const { url } = yield* pageServer(registry, { every })
       const { complaints, page } = yield* watched()
       page.on("dialog", (dialog) => complaints.push(dialog.message()))
@@ -246,8 +256,8 @@ describe.skipIf(chromium === undefined).concurrent("the live page in Chromium", 
       yield* shows(page, "#connection", /the process closes.*trying again|cannot be reached.*trying again/)
       yield* shows(page, "#connection", /the process cannot be reached, last seen \d+ s ago; trying again in \d+ s/)
       assert.isTrue(yield* Effect.promise(() => page.locator("#rows tbody tr").first().isVisible()))
+      assert.isTrue(yield* Effect.promise(() => page.locator("#again").isVisible()))
       yield* pageServer(scene.registry, { every }, port)
-      yield* Effect.promise(() => page.locator("#again").click())
       yield* shows(page, "#connection", /^\s*live\s*$/)
       yield* orders(scene, 7)
       yield* shows(page, "#rows tbody tr", /orders\/0.*committed 27/s)
@@ -321,6 +331,11 @@ describe.skipIf(chromium === undefined).concurrent("the live page in Chromium", 
           0
         )
         assert.deepStrictEqual(yield* violations(page), [])
+        const all = yield* pageServer(yield* everything, { every })
+        const { page: other } = yield* watched({ colorScheme, bypassCSP: true })
+        yield* Effect.promise(() => other.goto(all.url))
+        yield* shows(other, "#status", "down")
+        assert.deepStrictEqual(yield* violations(other), [])
         // everything that can be pressed is reached, and shows that it is
         const reached = yield* Effect.promise(async () => {
           const names: Array<string> = []

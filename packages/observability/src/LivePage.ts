@@ -176,7 +176,7 @@ export const layer = (options: PageOptions = {}): Layer.Layer<never, InvalidOpti
               return Effect.succeed(
                 HttpServerResponse.jsonUnsafe(
                   { error: `${viewers} pages look already, which is as many as may` },
-                  { headers: fresh, status: 503 }
+                  { headers: { ...fresh, ...endsConnection(request) }, status: 503 }
                 )
               )
             }

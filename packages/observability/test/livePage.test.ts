@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import { LivePage } from "../src/index.ts"
@@ -132,6 +133,23 @@ describe("the live page over HTTP", () => {
         for (const one of [reader, back, other]) one.leave()
       })
     })
+  )
+
+  it.live("goes on when one look has failed", () =>
+    Effect.gen(function* () {
+      const { told, url } = yield* page({ every })
+      const reader = new Reader(url)
+      yield* Effect.promise(async () => {
+        await reader.until("frame")
+        told.broken = true
+        const before = told.asked
+        assert.isTrue(await soon(() => told.asked > before + 1))
+        told.broken = false
+        told.now = { ...told.now, retries: 3 }
+        assert.strictEqual((await reader.until("frame")).data.frame.detail.retries, 3)
+        reader.leave()
+      })
+    }).pipe(Effect.provideService(Logger.CurrentLoggers, new Set()))
   )
 
   it.live("looks at the consumer and the partitions that a browser asks for", () =>

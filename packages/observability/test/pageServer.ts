@@ -14,6 +14,7 @@ import { snapshot } from "./topSnapshots.ts"
 export class Told {
   now: Snapshot
   asked = 0
+  broken = false
   readonly done: Array<string> = []
   readonly shape: ConcurrentConsumerShape
 
@@ -30,6 +31,7 @@ export class Told {
       health: Effect.sync(() => this.now.health),
       snapshot: Effect.sync(() => {
         this.asked++
+        if (this.broken) throw new Error("no snapshot")
         return this.now
       }),
       failure: Effect.never,
