@@ -38,7 +38,7 @@ interface Live {
 }
 
 export const clients: Bench = async ({ brokers, rounds, smoke }) => {
-  const records = smoke ? 240_000 : 2_000_000
+  const records = smoke ? 120_000 : 2_000_000
   const topic = freshTopic("clients")
   process.stderr.write(`producing ${records} records of ${recordBytes} bytes into ${partitions} partitions\n`)
   await produce(brokers, topic, partitions, records)

@@ -27,7 +27,7 @@ const forms = {
 } as const satisfies Record<string, readonly [SystemName, Work]>
 
 export const noop: Bench = async ({ brokers, rounds, smoke }) => {
-  const records = smoke ? 240_000 : 2_000_000
+  const records = smoke ? 120_000 : 2_000_000
   const topic = freshTopic("noop")
   say(`producing ${records} records of ${recordBytes} bytes into ${partitions} partitions`)
   await produce(brokers, topic, partitions, records)

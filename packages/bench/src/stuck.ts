@@ -8,7 +8,7 @@ const partitions = 12
 
 export const stuck: Bench = async ({ brokers, rounds, smoke }) => {
   // fewer in a partition than `maxUncommitted`: there everything behind the record waits for it
-  const records = smoke ? 240_000 : 1_080_000
+  const records = smoke ? 120_000 : 1_080_000
   const topic = freshTopic("stuck")
   say(`producing ${records} records into ${partitions} partitions`)
   await produce(brokers, topic, partitions, records)
