@@ -66,7 +66,6 @@ const secured = {
   "content-security-policy":
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; " +
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
-  "cross-origin-opener-policy": "same-origin",
   "cross-origin-resource-policy": "same-origin",
   "referrer-policy": "no-referrer",
   "x-content-type-options": "nosniff",
@@ -105,11 +104,12 @@ const answer = (asset: Asset, known: string | undefined) =>
       })
 
 /** The router answers with and without a slash at the end; what the page asks for is below the one with it. */
-const below = ({
-  originalUrl
-}: HttpServerRequest.HttpServerRequest): HttpServerResponse.HttpServerResponse | undefined => {
+const below = (
+  { originalUrl }: HttpServerRequest.HttpServerRequest,
+  { path }: Asset
+): HttpServerResponse.HttpServerResponse | undefined => {
   const last = originalUrl.split("?")[0]!.split("/").at(-1)!
-  return last === "" || last.includes(".")
+  return path !== "" || last === ""
     ? undefined
     : HttpServerResponse.empty({ status: 307, headers: { ...fresh, location: `./${last}/` } })
 }
@@ -163,7 +163,7 @@ export const layer = (options: PageOptions = {}): Layer.Layer<never, InvalidOpti
         yield* pages.add(
           "GET",
           `/${asset.path}`,
-          guarded((request) => Effect.succeed(below(request) ?? answer(asset, request.headers["if-none-match"])))
+          guarded((request) => Effect.succeed(below(request, asset) ?? answer(asset, request.headers["if-none-match"])))
         )
       }
       let looking = 0

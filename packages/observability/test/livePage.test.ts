@@ -51,7 +51,7 @@ describe("the live page over HTTP", () => {
 
   it.live("is asked for again only when it has changed, and leads to the path with a slash", () =>
     Effect.gen(function* () {
-      const { url } = yield* page({ path: "/ops/kafka" })
+      const { url } = yield* page({ path: "/ops/kafka.v1" })
       yield* Effect.promise(async () => {
         const first = await fetch(url, close)
         await first.text()
