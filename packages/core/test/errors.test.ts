@@ -1,4 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import { format } from "effect/Formatter"
+import { inspect } from "node:util"
 import { CommitterDied } from "../src/CommitterDied.ts"
 import { ConsumerError } from "../src/ConsumerError.ts"
 import { HandlerTimeout } from "../src/Handler.ts"
@@ -35,6 +37,31 @@ describe("errors say what happened and what to do", () => {
       assert.strictEqual(error._tag, "ConsumerError")
     })
   }
+
+  it("ConsumerError is printed with the name of what a handler threw, and has it whole for who asks", () => {
+    const cause = new AggregateError([new TypeError("secret"), { _tag: "Refused", secret: "secret" }], "secret")
+    for (const reason of [
+      { _tag: "Stopped", ...at, offset: 7n, cause },
+      { _tag: "Defect", cause }
+    ] as const) {
+      const error = new ConsumerError({ reason })
+      // made anew of the same reason, as who passes it on may
+      for (const one of [
+        error,
+        new ConsumerError({ reason: error.reason }),
+        new ConsumerError({ reason: Object.freeze({ ...reason }) })
+      ]) {
+        assert.strictEqual("cause" in one.reason && one.reason.cause, cause)
+      }
+      for (const text of [inspect(error, { depth: 9 }), JSON.stringify(error), format(error), format(error.reason)]) {
+        assert.notInclude(text, "secret")
+      }
+      for (const text of [inspect(error, { depth: 9 }), JSON.stringify(error), format(error.reason)]) {
+        assert.include(text, "TypeError at ")
+        assert.include(text, "Refused")
+      }
+    }
+  })
 
   it("KafkaClientError: what heals by itself is retryable", () => {
     const retryable = ["Connection", "Timeout", "ProtocolMismatch", "TopicMissing"]

@@ -26,9 +26,12 @@ export const printedWithoutCause = (reason: { readonly cause: unknown }): void =
     Object.fromEntries(
       Object.entries(shown()).map(([key, value]) => [key, typeof value === "bigint" ? String(value) : value])
     )
+  // somebody's own, who may have made an error of it before
+  if (!Object.isExtensible(reason)) return
+  const configurable = true
   Object.defineProperties(reason, {
-    toJSON: { value: json },
-    toString: { value: () => JSON.stringify(json()) },
-    [inspected]: { value: shown }
+    toJSON: { configurable, value: json },
+    toString: { configurable, value: () => JSON.stringify(json()) },
+    [inspected]: { configurable, value: shown }
   })
 }
