@@ -1,13 +1,15 @@
 /** Traces as a collector gets them: Effect's own OTLP exporter sends to a receiver of the test. */
+import { ConcurrentConsumer } from "@concurrent-kafka/core/ConcurrentConsumer"
 import type { Headers } from "@concurrent-kafka/core/ConsumerRecord"
+import { ConsumerRegistry, makeRegistry } from "@concurrent-kafka/core/ConsumerRegistry"
 import { Directive } from "@concurrent-kafka/core/Directive"
 import { FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
 import { Handler } from "@concurrent-kafka/core/Handler"
 import { KafkaProducer, PublishError } from "@concurrent-kafka/core/KafkaProducer"
 import { Traces } from "@concurrent-kafka/core/Traces"
+import { MemoryKafka } from "@concurrent-kafka/testing"
 import { assert, describe, it } from "@effect/vitest"
-import type * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -17,7 +19,7 @@ import type * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
-import { Boom, Desk, pass, turns, type World, world } from "../../core/test/harness.ts"
+import { Boom, Desk, pass, turns, whileTimePasses, type World, world } from "../../core/test/harness.ts"
 import { Letters, publishError, refused, taken } from "../../core/test/letters.ts"
 import { attemptOutcomes } from "../../core/src/internal/attemptSpans.ts"
 import { Attribute } from "../../core/src/internal/spans.ts"
@@ -400,6 +402,29 @@ describe("every attempt's span ends, once", () => {
     )
   })
 
+  it.effect(
+    "and the consumer ends with it: without a policy, by one that dies, by one that says what cannot be done",
+    () => {
+      const { counting, outcomesOf } = counted()
+      return on(
+        Effect.gen(function* () {
+          for (const policy of [
+            "none",
+            FailurePolicy.make(() => Effect.die(new Error("secret"))),
+            FailurePolicy.make(() => ({ _tag: "Retry", after: -1 }))
+          ] as const) {
+            const s = yield* given([1], { policy })
+            yield* s.desk.end(0, 0, Exit.fail(new Boom()))
+            yield* pass(30_000)
+          }
+          // of a retry that cannot be it was decided all the same
+          assert.deepStrictEqual(outcomesOf(), ["stop Boom", "stop Boom", "retry Boom"])
+        }).pipe(Effect.provideService(References.MinimumLogLevel, "None")),
+        counting
+      )
+    }
+  )
+
   it.effect("interrupted while the policy is being asked", () => {
     const { counting, outcomesOf } = counted()
     return on(
@@ -663,17 +688,25 @@ describe("layerTraces", () => {
     })
   )
 
-  it.effect("of a consumer is enough: whoever runs it need not know of it", () =>
+  it.effect("of a consumer is enough: whoever runs it need not know of it, and its handlers send with it", () =>
     Effect.gen(function* () {
-      const gate = yield* Deferred.make<boolean>()
-      const s = yield* given([1], {
-        handler: Handler.make("t", () =>
-          Effect.flatMap(Traces, (traces) => Deferred.succeed(gate, traces?.parent === "link"))
-        ) as Handler<never, never> as Handler<Boom, KafkaProducer>
-      }).pipe(Effect.provide(Observability.layerTraces({ parent: "link" })), Effect.orDie)
-      assert.isTrue(yield* Deferred.await(gate))
-      yield* s.close
-    })
+      const context = yield* Layer.build(
+        ConcurrentConsumer.layer({ groupId: "g", topics: ["t"] }).pipe(
+          Layer.provide(Observability.layerTraces({ parent: "link" })),
+          Layer.provideMerge(MemoryKafka.layer())
+        )
+      ).pipe(Effect.provideService(ConsumerRegistry, makeRegistry()), Effect.orDie)
+      const kafka = Context.get(context, MemoryKafka)
+      yield* kafka.createTopic("t")
+      yield* kafka.createTopic("out", { partitions: 1 })
+      yield* kafka.produce("t", [{ value: "v" }])
+      const handler = Handler.make("t", () =>
+        Effect.flatMap(KafkaProducer, (producer) => Effect.orDie(producer.send([{ topic: "out", value: null }])))
+      )
+      yield* Effect.forkScoped(Effect.provideContext(Context.get(context, ConcurrentConsumer).run(handler), context))
+      yield* pass(5_000)
+      assert.strictEqual(carried(kafka.recordsUnsafe("out", 0)[0]!.headers).flags, "01")
+    }).pipe(whileTimePasses, Effect.asVoid)
   )
 })
 
