@@ -71,6 +71,6 @@ export const noop: Bench = async ({ brokers, rounds, smoke }) => {
     ),
     ...(smoke
       ? []
-      : Object.keys(forms).map((form) => compare(...pair(form, "engine", "us of CPU a record", cpu), moreAtMost(1))))
+      : Object.keys(forms).map((form) => compare(...pair(form, "engine", "us of CPU a record", cpu), moreAtMost(3))))
   ]
 }
