@@ -173,7 +173,8 @@ export class Troubles {
       () => ({ kind: "noAnswer" }),
       () => ({ kind: "refused" }),
       () => ({ kind: "slowAnswer", ms }),
-      () => ({ kind: "slowRequest", ms })
+      // the same, of one whose answer is waited for
+      () => ({ kind: "slowRequest", ms: Math.min(ms, 2 * process.requestTimeout - 100) })
     ])()
     this.disturbs(ms, process)
     this.script(process, "commit", fault, chance.int(1, 3))

@@ -15,7 +15,7 @@ import { Handler } from "../src/Handler.ts"
 import { Boom, Desk, ended, type Member, pass, passUntil, turns, world } from "./harness.ts"
 import { recordAt } from "./script.ts"
 
-const noTurn = () => true
+const noTurn = (): "now" => "now"
 const slotOf = (offset: number) => recordAt(0, offset) as unknown as Slot
 
 /** One that the test blocks: it stands still, while for the clock of the machine time goes on. */
@@ -84,7 +84,7 @@ describe("records that may block the event loop", () => {
       yield* turns
       yield* Effect.forkChild(Fiber.interrupt(fiber))
       const begun: Array<Slot> = []
-      yield* Effect.forkChild(suspects.guard(b, Effect.never, (slot) => begun.push(slot) > 0))
+      yield* Effect.forkChild(suspects.guard(b, Effect.never, (slot) => (begun.push(slot) > 0 ? "now" : "never")))
       yield* turns
       assert.deepStrictEqual([begun.length, b.waitsForTurn], [0, true])
       suspects.giveBack(a)
@@ -100,7 +100,7 @@ describe("records that may block the event loop", () => {
       const [a, b, c] = [slotOf(1), slotOf(2), slotOf(3)]
       for (let i = 0; i < 2; i++) suspects.add([a, b, c])
       const begun: Array<Slot> = []
-      const attempt = (slot: Slot, turnComes: () => boolean) =>
+      const attempt = (slot: Slot, turnComes: () => "now" | "never") =>
         Effect.forkChild(
           suspects.guard(
             slot,
@@ -111,9 +111,9 @@ describe("records that may block the event loop", () => {
             turnComes
           )
         )
-      const first = yield* attempt(a, () => true)
-      const second = yield* attempt(b, () => false)
-      yield* attempt(c, () => true)
+      const first = yield* attempt(a, () => "now")
+      const second = yield* attempt(b, () => "never")
+      yield* attempt(c, () => "now")
       yield* turns
       yield* Fiber.interrupt(first)
       yield* turns
@@ -252,6 +252,40 @@ describe("records that may block the event loop", () => {
         yield* a.desk.finish(0, 1)
         yield* pass(11_000)
         assert.deepStrictEqual((yield* a.consumer.snapshot).outcomes, ended({ handled: 1, skipped: 1 }))
+        assert.strictEqual(w.committed(), 2)
+      })
+  )
+
+  it.effect(
+    "P5, D38: one whose turn comes while its partition is going away begins only when that has come back, and nobody waits for it",
+    () =>
+      Effect.gen(function* () {
+        const loop = yield* eventLoop
+        const w = yield* Effect.provideService(world(), Clock.Clock, loop.clock)
+        w.expect("passedOver")
+        yield* w.produce(2)
+        const a = yield* w.member("a")
+        for (let lost = 1; lost <= 2; lost++) {
+          yield* pass(1_000)
+          loop.block(40_000)
+          yield* a.session().evict
+          yield* passUntil("joined again", () => a.rows.filter((row) => row === "partition:P2").length > lost, 60_000)
+        }
+        yield* pass(1_000)
+        assert.deepStrictEqual(a.desk.running, ["0:0"])
+        const begun = a.desk.started.length
+        yield* w.kafka.rebalance("g")
+        yield* passUntil("it is going away", () => a.rows.includes("partition:P6"), 60_000)
+        yield* a.desk.finish(0, 0)
+        // the revoke is answered as if there were no other record
+        const back = () => a.rows.includes("partition:P13")
+        yield* passUntil("it has come back", () => back() || a.desk.started.length > begun, 1_000)
+        assert.isTrue(back())
+        yield* pass(1_000)
+        assert.deepStrictEqual(a.desk.running, ["0:1"])
+        assert.strictEqual(a.desk.started.length, begun + 1)
+        yield* a.desk.finish(0, 1)
+        yield* pass(11_000)
         assert.strictEqual(w.committed(), 2)
       })
   )

@@ -34,6 +34,7 @@ import type { Lane } from "./lanes.ts"
 import { RecordEvent, RecordState } from "./recordMachine.ts"
 import { Slot } from "./slot.ts"
 import { keyOf, type RunState } from "./state.ts"
+import type { Begins } from "./suspects.ts"
 import type { Sweeper } from "./sweeper.ts"
 import type { Timetable } from "./timetable.ts"
 import { Turn } from "./turn.ts"
@@ -344,12 +345,14 @@ export class Pump {
   }
 
   /** It is the turn of a record that may block the event loop. */
-  private readonly turnComes = (slot: Slot): boolean => {
-    if (slot.at.state === "ended") return false
+  private readonly turnComes = (slot: Slot): Begins => {
+    const { state } = slot.at
+    if (state === "ended") return "never"
+    if (state !== "open") return "later"
     // the time of its handler begins, with the attempt when it did not have to wait
     const limit = this.handler.timeoutMillis(slot.topic)
     if (slot.fiber !== undefined && limit !== undefined) this.sweeper.watch(slot, limit)
-    return true
+    return "now"
   }
 
   private attempt(slot: Slot): Effect.Effect<unknown, unknown, Scope.Scope> {

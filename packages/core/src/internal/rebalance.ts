@@ -182,7 +182,8 @@ export class Rebalance {
   /** One fiber of the epoch less: the last one, or the last one that is waited for. */
   fewer(epoch: PartitionEpoch): void {
     const drain = epoch.drain as Drain | undefined
-    if (drain !== undefined && (epoch.inFlight === 0 || drain.longRunning.size > 0)) this.check(drain)
+    if (drain === undefined) return
+    if (epoch.inFlight === 0 || drain.longRunning.size > 0 || this.run.suspects.some) this.check(drain)
   }
 
   /** The epoch left its drain: it ended, or came back retained. */
@@ -244,7 +245,10 @@ export class Rebalance {
       let waitedFor = false
       for (const epoch of drain.epochs) {
         running ||= epoch.inFlight > 0
-        waitedFor ||= epoch.sending.size > 0 || epoch.live.some((slot) => drain.closing || !drain.longRunning.has(slot))
+        waitedFor ||=
+          epoch.sending.size > 0 ||
+          // who waits for its turn does not get it before this is over
+          epoch.live.some((slot) => !slot.waitsForTurn && (drain.closing || !drain.longRunning.has(slot)))
       }
       if (!running) this.flush(drain, "drained")
       else if (!waitedFor || drain.deadline <= this.run.ticks()) this.clock(drain)

@@ -12,6 +12,7 @@
  * A session that is lost while the event loop turns (a broken network, a broker that is away) says nothing of any record.
  */
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import * as Semaphore from "effect/Semaphore"
 import type { ConsumerRecord, TopicPartition } from "../ConsumerRecord.ts"
 import type { Slot } from "./slot.ts"
@@ -20,6 +21,9 @@ import type { Slot } from "./slot.ts"
 const alone = 2
 /** and so often, no more */
 const enough = 3
+/** What becomes of a record whose turn has come, by its epoch: it is open, it may come back, it has ended. */
+export type Begins = "now" | "later" | "never"
+
 /** a broken process restarts before it has so many; the oldest are forgotten */
 const mostSuspects = 10_000
 
@@ -35,6 +39,8 @@ export class Suspects {
   /** attempts that have had to wait for their turn, and got it */
   private readonly alone = new WeakSet<Slot>()
   private holder: Slot | undefined = undefined
+  /** opens when a partition that was going away has come back */
+  private back = Latch.makeUnsafe(false)
 
   get some(): boolean {
     return this.suspects.size > 0
@@ -70,11 +76,18 @@ export class Suspects {
     }
   }
 
-  /** The attempt of a record that may be one of them. `turnComes`: when it would begin; whether it may still. */
+  /** A partition that was going away has come back. */
+  cameBack(): void {
+    const { back } = this
+    this.back = Latch.makeUnsafe(false)
+    back.openUnsafe()
+  }
+
+  /** The attempt of a record that may be one of them. `turnComes`: when it would begin; whether it may. */
   guard<E, R>(
     slot: Slot,
     attempt: Effect.Effect<unknown, E, R>,
-    turnComes: (slot: Slot) => boolean
+    turnComes: (slot: Slot) => Begins
   ): Effect.Effect<unknown, E, R> {
     const times = this.timesOf(placeOf(slot))
     if (times < alone) return attempt
@@ -86,23 +99,28 @@ export class Suspects {
       )
     }
     slot.waitsForTurn = true
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.andThen(
+    return Effect.uninterruptibleMask((restore) => {
+      const taken: Effect.Effect<unknown, E, R> = Effect.andThen(
         restore(this.turn.take(1)),
         Effect.suspend(() => {
+          const turn = turnComes(slot)
+          if (turn === "later") {
+            // its partition is going away: it is not begun, and keeps nobody else from it
+            Effect.runSync(this.turn.release(1))
+            return Effect.andThen(restore(this.back.await), taken)
+          }
           slot.waitsForTurn = false
           this.holder = slot
-          // its epoch may have ended with the attempt before it, whose interruption has handed the turn on
-          const goesOn = turnComes(slot)
-          if (goesOn) this.alone.add(slot)
+          if (turn === "now") this.alone.add(slot)
           return Effect.ensuring(
-            // its own interruption is on its way
-            restore(goesOn ? attempt : Effect.never),
+            // never: its epoch has ended with the attempt before it, whose interruption has handed the turn on; its own is on its way
+            restore(turn === "now" ? attempt : Effect.never),
             Effect.sync(() => this.giveBack(slot))
           )
         })
       )
-    )
+      return taken
+    })
   }
 
   /** Its attempt has ended, or is left behind: who ignores his interruption would else keep the others waiting for good. */
