@@ -417,8 +417,30 @@ describe("every attempt's span ends, once", () => {
             yield* s.desk.end(0, 0, Exit.fail(new Boom()))
             yield* pass(30_000)
           }
-          // of a retry that cannot be it was decided all the same
-          assert.deepStrictEqual(outcomesOf(), ["stop Boom", "stop Boom", "retry Boom"])
+          assert.deepStrictEqual(outcomesOf(), ["stop Boom", "stop Boom", "stop Boom"])
+        }).pipe(Effect.provideService(References.MinimumLogLevel, "None")),
+        counting
+      )
+    }
+  )
+
+  it.effect(
+    "by what is done, where a decision cannot be: park without the map, a dead letter to where it came from",
+    () => {
+      const { counting, outcomesOf } = counted()
+      return on(
+        Effect.gen(function* () {
+          const s = yield* given([2], {
+            offsetMap: "off",
+            policy: FailurePolicy.make(({ record }) =>
+              record.offset === 0n
+                ? { _tag: "Park", limits: { atMost: 10, atMostFor: 60_000 }, then: { _tag: "Skip" } }
+                : { _tag: "DeadLetter", topic: "t", then: { _tag: "Skip" } }
+            )
+          })
+          yield* s.desk.end(0, 0, Exit.fail(new Boom()))
+          yield* s.desk.end(0, 1, Exit.fail(new Boom()))
+          assert.deepStrictEqual(outcomesOf(), ["skip Boom", "skip Boom"])
         }).pipe(Effect.provideService(References.MinimumLogLevel, "None")),
         counting
       )
@@ -726,7 +748,7 @@ describe("docs/traces.md", () => {
     const outcome = rows.find(([name]) => name === `\`${Attribute.outcome}\``)!.at(-1)!
     assert.sameMembers(
       [...outcome.matchAll(/`(\w+)`/g)].map(([, name]) => name!),
-      ["handled", "released", ...Object.values(attemptOutcomes)]
+      [...attemptOutcomes]
     )
   })
 })

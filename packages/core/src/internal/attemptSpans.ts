@@ -19,7 +19,6 @@ import * as Exit from "effect/Exit"
 import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
 import { Directive } from "../Directive.ts"
-import type { Decision } from "../FailurePolicy.ts"
 import type { Traces } from "../Traces.ts"
 import { frameOf, nameOf, printable } from "./describe.ts"
 import { messageOfOurs } from "./ourErrors.ts"
@@ -32,15 +31,8 @@ import { readContext, spanOf } from "./traceContext.ts"
  *
  * `released`: interrupted by this library (its epoch has ended); the record is delivered, or runs, again.
  */
-export type AttemptOutcome = "handled" | "retry" | "skip" | "dead_letter" | "park" | "stop" | "released"
-
-export const attemptOutcomes: Readonly<Record<Decision["_tag"], AttemptOutcome>> = {
-  Retry: "retry",
-  Skip: "skip",
-  DeadLetter: "dead_letter",
-  Park: "park",
-  Stop: "stop"
-}
+export const attemptOutcomes = ["handled", "retry", "skip", "dead_letter", "park", "stop", "released"] as const
+export type AttemptOutcome = (typeof attemptOutcomes)[number]
 
 /** The span of an attempt that has not ended. */
 export interface AttemptTrace {

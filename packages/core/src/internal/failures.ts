@@ -27,7 +27,7 @@ import type { Decision, Failure, FailurePolicy } from "../FailurePolicy.ts"
 import { InvalidOptions } from "../InvalidOptions.ts"
 import { type Producer, PublishError } from "../KafkaProducer.ts"
 import type { Outcome } from "../Snapshot.ts"
-import { type AttemptOutcome, attemptOutcomes } from "./attemptSpans.ts"
+import type { AttemptOutcome } from "./attemptSpans.ts"
 import { messageOf } from "./describe.ts"
 import type { AnyFiber, PartitionEpoch } from "./epoch.ts"
 import { finiteMillis } from "./options.ts"
@@ -91,6 +91,7 @@ export class Failures {
     this.parking = new Parking(options.run, options.timetable, {
       carryOut: (slot, decision) => this.carryOut(slot, decision),
       can: (slot, event) => this.can(slot, event),
+      decided: (slot) => this.ends(slot, "park"),
       broken: (slot, defect) => this.broken(slot, defect),
       rest: options.hooks.rest
     })
@@ -159,7 +160,6 @@ export class Failures {
 
   private carryOut(slot: Slot, decision: Decision): void {
     const { cause } = slot.past!
-    if (slot.trace !== undefined) this.hooks.decided(slot, outcomeOf(slot, decision), cause)
     // a policy that is not typed may say anything
     switch (decision?._tag) {
       case "Retry":
@@ -169,6 +169,7 @@ export class Failures {
       case "Park":
         return this.parking.park(slot, decision)
       case "Skip":
+        this.ends(slot, "skip")
         this.hooks.skipped(slot, cause)
         return this.hooks.done(slot, RecordEvent.skip, "skipped")
       case "Stop":
@@ -199,6 +200,11 @@ export class Failures {
     return false
   }
 
+  /** What comes of an attempt, once it is being done: its span, where it has one, ends with it. */
+  private ends(slot: Slot, outcome: AttemptOutcome): void {
+    if (slot.trace !== undefined) this.hooks.decided(slot, outcome, slot.past!.cause)
+  }
+
   /** A policy has answered with what cannot be carried out. */
   private broken(slot: Slot, defect: unknown): void {
     this.stop(slot, both("what the failure policy says cannot be done", Cause.die(defect), slot.past!.cause))
@@ -208,7 +214,7 @@ export class Failures {
     this.run.record(slot, RecordEvent.stop)
     this.hooks.release(slot)
     this.hooks.stop(slot, cause)
-    if (slot.trace !== undefined) this.hooks.decided(slot, "stop", slot.past!.cause)
+    this.ends(slot, "stop")
   }
 
   // ------------------------------------------------------------------ retry
@@ -224,10 +230,12 @@ export class Failures {
     }
     // it could not be run again before the partition is gone
     if (epoch.exact || epoch.closing) {
+      this.ends(slot, "released")
       this.run.record(slot, RecordEvent.retryEnding)
       return this.hooks.release(slot)
     }
     if (!this.can(slot, RecordEvent.retry)) return
+    this.ends(slot, "retry")
     epoch.waiting.add(slot)
     this.hooks.rest(slot)
     if (millis === 0) return this.due(slot)
@@ -279,6 +287,7 @@ export class Failures {
       return this.carryOut(slot, next)
     }
     if (!this.can(slot, RecordEvent.send)) return
+    this.ends(slot, "dead_letter")
     const past = slot.past!
     slot.letter = {
       then: next,
@@ -385,10 +394,6 @@ export class Failures {
     slot.appointment = undefined
   }
 }
-
-/** A retry that would come after the end of its epoch is none. */
-const outcomeOf = ({ at }: Slot, decision: Decision): AttemptOutcome =>
-  decision?._tag === "Retry" && (at.exact || at.closing) ? "released" : (attemptOutcomes[decision?._tag] ?? "stop")
 
 /** Of two failures the policy's, or the producer's, is why the consumer ends: told first, beside the record's, which alone would tell nothing of it. */
 const both = (what: string, others: Cause.Cause<unknown>, records: Cause.Cause<unknown>): Cause.Cause<unknown> => {

@@ -21,6 +21,8 @@ export interface ParkingHooks {
   readonly carryOut: (slot: Slot, decision: Decision) => void
   /** takes the step of the record, if there is one */
   readonly can: (slot: Slot, event: RecordEvent) => boolean
+  /** it has been taken */
+  readonly decided: (slot: Slot) => void
   /** what the policy says cannot be done */
   readonly broken: (slot: Slot, defect: unknown) => void
   /** the permit is free, the lane is not */
@@ -50,6 +52,7 @@ export class Parking {
       return this.hooks.broken(slot, defect)
     }
     if (!this.hooks.can(slot, RecordEvent.park)) return
+    this.hooks.decided(slot)
     slot.parking = { atMost: limits.atMost, then: decision.then }
     epoch.parked.add(slot)
     const { lowestParked } = epoch
