@@ -23,6 +23,7 @@ const onPlatformatic: System = async (job) => (await import("./enginePlatformati
 export const systems = {
   engine: async (job) => (await import("./engineKafkaJs.ts")).onKafkaJs(job),
   engineObserved: async (job) => (await import("./observed.ts")).observed(job),
+  engineUnobserved: async (job) => (await import("./observed.ts")).unobserved(job),
   enginePlatformatic: onPlatformatic,
   enginePlatformaticConsumer: (job) => onPlatformatic({ ...job, work: { ...job.work, groupProtocol: "consumer" } }),
   eachMessage: onKafkaJs("eachMessage"),
