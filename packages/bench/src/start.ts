@@ -45,7 +45,7 @@ export const start: Bench = async ({ brokers, rounds, smoke }) => {
   // for what Node keeps
   if (!smoke) for (const system of systems) await measure(system, -1)
   const readings = await interleaved(systems, rounds, measure)
-  const goal = moreAtMost(smoke ? 5_000 : 150)
+  const goal = moreAtMost(smoke ? 3_000 : 150)
   return chosen.flatMap(([client, engine, alone]) => [
     compare(
       { bench: `start: ${client}, to the first record`, unit: "ms", comparedWith: `${alone} alone` },

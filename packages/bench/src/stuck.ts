@@ -37,13 +37,13 @@ export const stuck: Bench = async ({ brokers, rounds, smoke }) => {
       { bench: "stuck: all others", unit: "records/s", comparedWith: "the same without it" },
       rates("with it"),
       rates("without it"),
-      atLeast(smoke ? 0.1 : 0.95)
+      atLeast(smoke ? 0.15 : 0.95)
     ),
     compare(
       { bench: "stuck: commits", unit: "commits/s", comparedWith: "the same without it" },
       commits,
       readings("without it").map((reading) => reading.commits! / reading.seconds),
-      valueAtMost(smoke ? 200 : 20)
+      valueAtMost(smoke ? 100 : 20)
     )
   ]
 }
