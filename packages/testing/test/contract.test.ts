@@ -2,7 +2,7 @@ import { contractSuite } from "@concurrent-kafka/testing/contract"
 import { MemoryKafka } from "@concurrent-kafka/testing/MemoryKafka"
 import { harness } from "./harness.ts"
 
-const settings = { sessionTimeout: 1_500, heartbeatInterval: 50, metadataMaxAge: 200, maxWait: 50 }
+const settings = { sessionTimeout: 3_000, heartbeatInterval: 50, metadataMaxAge: 200, maxWait: 50 }
 
 contractSuite("memory, eager", {
   layer: MemoryKafka.layer({ requestLatency: 1, fetchLatency: 1, commitLatency: 1 }),
