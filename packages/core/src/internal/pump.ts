@@ -98,7 +98,8 @@ export class Pump {
     this.handler = options.handler
     this.sweeper = options.sweeper
     this.turn = new Turn(options.run)
-    this.context = options.context
+    // as a root: each record adds its Scope to it, and on a chain of eight additions that copies the whole of it
+    this.context = Context.makeUnsafe(options.context.mapUnsafe)
     this.events = options.events
     this.fork = Effect.runForkWith(options.context)
     this.spans =
