@@ -14,6 +14,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
 import type { BatchCommitter, BatchCommitterOptions } from "./BatchCommitter.ts"
 import type { CommitterDied } from "./CommitterDied.ts"
 import type { ConsumerError } from "./ConsumerError.ts"
@@ -200,6 +201,14 @@ export interface ConcurrentConsumerShape {
   /** Never fails. **Cost**: some microseconds for each partition and record in flight. */
   readonly health: Effect.Effect<Health>
   readonly snapshot: Effect.Effect<Snapshot>
+  /**
+   * The snapshot of now, and then the newest one at most this often, while somebody reads. It does not end: it tells of a consumer that has
+   * ended, too.
+   *
+   * **Default**: 250 ms, which is often enough for eyes.
+   * **Cost**: that of a snapshot each time; nothing while nobody reads, however many records there are.
+   */
+  readonly snapshots: (every?: Duration.Input) => Stream.Stream<Snapshot>
   /** Ends with the failure that stopped the consumer; never ends while it can go on. */
   readonly failure: Effect.Effect<never, ConsumerError | CommitterDied>
   /** From the next start on; when lowered, what runs finishes. With several `members` it is the number of each one. */

@@ -6,6 +6,7 @@ import { InvalidOptions } from "@concurrent-kafka/core/InvalidOptions"
 import type { Snapshot } from "@concurrent-kafka/core/Snapshot"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import { LivePage } from "../src/index.ts"
 import { endpoints } from "./http.ts"
 import { snapshot } from "./topSnapshots.ts"
@@ -34,6 +35,7 @@ export class Told {
         if (this.broken) throw new Error("no snapshot")
         return this.now
       }),
+      snapshots: () => Stream.never,
       failure: Effect.never,
       setConcurrency: (n) =>
         n === "unbounded" || n >= 1

@@ -17,12 +17,8 @@ import type * as OtlpExporter from "effect/observability/OtlpExporter"
 import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
-import { readFileSync } from "node:fs"
-import { join } from "node:path"
 import { Boom, Desk, pass, turns, whileTimePasses, type World, world } from "../../core/test/harness.ts"
 import { Letters, publishError, refused, taken } from "../../core/test/letters.ts"
-import { attemptOutcomes } from "../../core/src/internal/attemptSpans.ts"
-import { Attribute } from "../../core/src/internal/spans.ts"
 import { at, given, outcomes } from "../../core/test/script.ts"
 import { Observability } from "../src/index.ts"
 import { flush, type ReceivedSpan, type Receiver, receiver, tracer } from "./otlp.ts"
@@ -730,25 +726,4 @@ describe("layerTraces", () => {
       assert.strictEqual(carried(kafka.recordsUnsafe("out", 0)[0]!.headers).flags, "01")
     }).pipe(whileTimePasses, Effect.asVoid)
   )
-})
-
-describe("docs/traces.md", () => {
-  it("names every attribute and every outcome, and no other", () => {
-    const text = readFileSync(join(import.meta.dirname, "..", "..", "..", "docs", "traces.md"), "utf8")
-    const [, below = ""] = text.split("<!-- attributes -->\n")
-    const rows = below
-      .split("\n\n")[0]!
-      .split("\n")
-      .slice(2)
-      .map((row) => row.slice(2, -2).split(" | "))
-    assert.sameMembers(
-      rows.map(([name]) => name!.replaceAll("`", "")),
-      Object.values(Attribute)
-    )
-    const outcome = rows.find(([name]) => name === `\`${Attribute.outcome}\``)!.at(-1)!
-    assert.sameMembers(
-      [...outcome.matchAll(/`(\w+)`/g)].map(([, name]) => name!),
-      [...attemptOutcomes]
-    )
-  })
 })

@@ -31,6 +31,7 @@ import { limit, validateConsumer, validated, validatePolicy } from "./options.ts
 import { Permits } from "./permits.ts"
 import { ConsumerRun, type RunFailure } from "./run.ts"
 import type { Slot } from "./slot.ts"
+import { snapshotsOf } from "./snapshots.ts"
 import { Counters, keyOf } from "./state.ts"
 import { Suspects } from "./suspects.ts"
 import { healthOf, snapshotOf, type Viewed } from "./view.ts"
@@ -245,6 +246,8 @@ export const makeMember = Effect.fnUntraced(function* (
 
   const shutdown: Effect.Effect<void> = Effect.suspend(() => run?.shutdown ?? Effect.void)
 
+  const snapshot = Effect.sync(() => snapshotOf(view(), now()))
+
   const shape: ConcurrentConsumerShape = {
     name,
     run: <E, R, RP = never>(
@@ -252,7 +255,8 @@ export const makeMember = Effect.fnUntraced(function* (
       ...[options]: OnFailureArgs<E, RP>
     ): Effect.Effect<void, RunFailure, R | RP> => runMember(handler, options?.onFailure, () => undefined),
     health: Effect.sync(() => healthOf(view(), now())),
-    snapshot: Effect.sync(() => snapshotOf(view(), now())),
+    snapshot,
+    snapshots: snapshotsOf(snapshot),
     failure: Deferred.await(failed),
     setConcurrency: (n) =>
       Effect.map(

@@ -26,6 +26,7 @@ import { alreadyRunning, makeMember, type Member, notOwned } from "./consumer.ts
 import { healthOfMembers, snapshotOfMembers } from "./memberViews.ts"
 import { text, validated } from "./options.ts"
 import type { RunFailure } from "./run.ts"
+import { snapshotsOf } from "./snapshots.ts"
 import { healthOf } from "./view.ts"
 
 /** A group's options, and what the group reads. */
@@ -92,6 +93,8 @@ const shapeOf = (name: string, members: ReadonlyArray<Member>, clock: Clock.Cloc
       return Effect.void
     })
 
+  const snapshot = Effect.sync(() => snapshotOfMembers(name, views(), now()))
+
   return {
     name,
     run: <E, R, RP = never>(
@@ -124,7 +127,8 @@ const shapeOf = (name: string, members: ReadonlyArray<Member>, clock: Clock.Cloc
     health: Effect.sync(() =>
       healthOfMembers(views().map((view) => ({ name: view.name, health: healthOf(view, now()) })))
     ),
-    snapshot: Effect.sync(() => snapshotOfMembers(name, views(), now())),
+    snapshot,
+    snapshots: snapshotsOf(snapshot),
     failure: Deferred.await(failed),
     setConcurrency: (n) => Effect.forEach(members, ({ shape }) => shape.setConcurrency(n), { discard: true }),
     pause: pausing(true),
