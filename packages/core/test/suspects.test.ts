@@ -87,7 +87,7 @@ describe("records that may block the event loop", () => {
       yield* Effect.forkChild(suspects.guard(b, Effect.never, (slot) => (begun.push(slot) > 0 ? "now" : "never")))
       yield* turns
       assert.deepStrictEqual([begun.length, b.waitsForTurn], [0, true])
-      suspects.giveBack(a)
+      yield* suspects.giveBack(a)
       yield* turns
       assert.deepStrictEqual([begun.length, b.waitsForTurn], [1, false])
       yield* Deferred.succeed(gate, undefined)
@@ -123,6 +123,49 @@ describe("records that may block the event loop", () => {
       assert.deepStrictEqual(begun, [a, c])
     })
   )
+
+  for (const [title, first] of [
+    ["end at once", "now"],
+    ["have to wait for their partition", "later"]
+  ] as const) {
+    it.live(`D38: thousands that ${title} hand the turn on one after another, and all of them run`, () =>
+      Effect.gen(function* () {
+        const suspects = new Suspects()
+        const slots = Array.from({ length: 5_000 }, (_, offset) => slotOf(offset))
+        const holder = slotOf(5_000)
+        for (let i = 0; i < 2; i++) suspects.add([holder, ...slots])
+        let says: "now" | "later" = first
+        let ran = 0
+        const gate = yield* Deferred.make<void>()
+        const attempt = Effect.sync(() => void ran++)
+        const held = yield* Effect.forkChild(suspects.guard(holder, Deferred.await(gate), noTurn))
+        const fibers = yield* Effect.forEach(slots, (slot) =>
+          Effect.forkChild(suspects.guard(slot, attempt, () => says))
+        )
+        yield* Effect.sleep(1)
+        yield* Deferred.succeed(gate, undefined)
+        yield* Fiber.join(held)
+        if (first === "later") {
+          while (!slots.every((slot) => slot.waitsForTurn) || ran > 0) yield* Effect.sleep(1)
+          says = "now"
+          // those that have not had their turn yet need no more than it
+          const waking = yield* Effect.forkChild(
+            Effect.forever(
+              Effect.andThen(
+                Effect.sync(() => suspects.cameBack()),
+                Effect.sleep(1)
+              )
+            )
+          )
+          yield* Fiber.joinAll(fibers)
+          yield* Fiber.interrupt(waking)
+        } else yield* Fiber.joinAll(fibers)
+        assert.strictEqual(ran, 5_000)
+        const last = yield* Effect.forkChild(suspects.guard(slotOf(6_000), Effect.void, noTurn))
+        yield* Fiber.join(last)
+      })
+    )
+  }
 
   it("one that is committed does not come again, and is suspected no more", () => {
     const suspects = new Suspects()

@@ -618,7 +618,7 @@ export class Pump {
     const held = slot.state !== RecordState.done
     if (!this.run.record(slot, RecordEvent.graceOver)) return
     epoch.removeLive(slot)
-    this.run.suspects.giveBack(slot)
+    this.fork(this.run.suspects.giveBack(slot))
     epoch.zombies++
     if (slot.holds) this.run.permits.byZombies++
     this.run.zombies.add(slot)

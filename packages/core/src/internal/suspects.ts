@@ -106,8 +106,8 @@ export class Suspects {
           const turn = turnComes(slot)
           if (turn === "later") {
             // its partition is going away: it is not begun, and keeps nobody else from it
-            Effect.runSync(this.turn.release(1))
-            return Effect.andThen(restore(this.back.await), taken)
+            const { back } = this
+            return Effect.andThen(Effect.andThen(this.turn.release(1), restore(back.await)), taken)
           }
           slot.waitsForTurn = false
           this.holder = slot
@@ -115,7 +115,7 @@ export class Suspects {
           return Effect.ensuring(
             // never: its epoch has ended with the attempt before it, whose interruption has handed the turn on; its own is on its way
             restore(turn === "now" ? attempt : Effect.never),
-            Effect.sync(() => this.giveBack(slot))
+            this.giveBack(slot)
           )
         })
       )
@@ -123,11 +123,16 @@ export class Suspects {
     })
   }
 
-  /** Its attempt has ended, or is left behind: who ignores his interruption would else keep the others waiting for good. */
-  giveBack(slot: Slot): void {
-    if (this.holder !== slot) return
-    this.holder = undefined
-    Effect.runSync(this.turn.release(1))
+  /**
+   * Its attempt has ended, or is left behind: who ignores his interruption would else keep the others waiting for good. Run by a fiber of
+   * the consumer, in whose turn the next one begins: run here and now, a thousand that do not begin would each begin the next.
+   */
+  giveBack(slot: Slot): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.holder !== slot) return Effect.void
+      this.holder = undefined
+      return Effect.asVoid(this.turn.release(1))
+    })
   }
 
   private timesOf(place: string): number {
