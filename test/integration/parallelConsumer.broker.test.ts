@@ -342,9 +342,12 @@ describe.runIf(inject("own") && java._tag === "Success")(
               none(Done.without(handled, Done.without(handled, committed)), `turn ${turn} repeats what was committed`)
               const now = Done.committed(yield* outside.commits(topic, topic), topic)
               none(Done.without(committed, now), `turn ${turn} takes back what was committed`)
+              // one that was seen may be closed by the time of the end, all of them hardly
               if (turn < turns.length)
-                for (const [partition, done] of now)
-                  assert.isAbove(done.length, 1, `no gap in ${partition} after turn ${turn}`)
+                assert.isTrue(
+                  [...now.values()].some((done) => done.length > 1),
+                  `no gap is left after turn ${turn}`
+                )
               const lost = Done.without(handled, now)
               if (end === "orderly") none(lost, `turn ${turn} does not commit what it has handled`)
               console.log(`${by}, ${end}: ${Done.count(handled)} handled, of these ${Done.count(lost)} not committed`)
