@@ -114,6 +114,12 @@ const below = (
     : HttpServerResponse.empty({ status: 307, headers: { ...fresh, location: `./${last}/` } })
 }
 
+/** Of the path as it was asked for: a URL is made of the client's `Host` too, and not every one is a URL. */
+const queryOf = ({ url }: HttpServerRequest.HttpServerRequest): URLSearchParams => {
+  const at = url.indexOf("?")
+  return new URLSearchParams(at === -1 ? "" : url.slice(at + 1))
+}
+
 const parameter = (params: URLSearchParams, name: string): string => (params.get(name) ?? "").slice(0, 300)
 
 /**
@@ -180,19 +186,24 @@ export const layer = (options: PageOptions = {}): Layer.Layer<never, InvalidOpti
                 )
               )
             }
-            looking++
-            const { searchParams } = new URL(request.originalUrl, "http://localhost")
-            const events = eventsOf(sampling, hello, request, {
-              consumer: parameter(searchParams, "consumer"),
-              find: parameter(searchParams, "find"),
-              lastId: request.headers["last-event-id"]
-            })
-            return Effect.as(
-              Effect.addFinalizer(() => Effect.sync(() => looking--)),
-              HttpServerResponse.stream(events, {
-                contentType: "text/event-stream",
-                headers: { ...fresh, ...endsConnection(request), "x-accel-buffering": "no" }
-              })
+            // who is let in gives the place back, whatever becomes of the request
+            return Effect.map(
+              Effect.acquireRelease(
+                Effect.sync(() => looking++),
+                () => Effect.sync(() => looking--)
+              ),
+              () => {
+                const asked = queryOf(request)
+                const events = eventsOf(sampling, hello, request, {
+                  consumer: parameter(asked, "consumer"),
+                  find: parameter(asked, "find"),
+                  lastId: request.headers["last-event-id"]
+                })
+                return HttpServerResponse.stream(events, {
+                  contentType: "text/event-stream",
+                  headers: { ...fresh, ...endsConnection(request), "x-accel-buffering": "no" }
+                })
+              }
             )
           })
         )

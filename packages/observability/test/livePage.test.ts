@@ -7,12 +7,23 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
+import { request } from "node:http"
 import { LivePage } from "../src/index.ts"
 import { page, Reader, soon, Told } from "./pageServer.ts"
 import { partition } from "./topSnapshots.ts"
 
 const every = "250 millis"
 const close = { headers: { connection: "close" } }
+
+/** What is answered to a request that `fetch` does not send. */
+const statusOf = (port: number, host: string, path: string): Promise<number | undefined> =>
+  new Promise((resolve, reject) => {
+    const asked = request({ agent: false, headers: { host }, host: "127.0.0.1", path, port }, (answer) => {
+      resolve(answer.statusCode)
+      asked.destroy()
+    })
+    asked.on("error", reject).end()
+  })
 
 describe("the live page over HTTP", () => {
   it.live("is one page with everything below it, that loads nothing from elsewhere and runs nothing inline", () =>
@@ -198,6 +209,34 @@ describe("the live page over HTTP", () => {
         })
         assert.isTrue(back)
         second.leave()
+      })
+    })
+  )
+
+  it.live("gives the place of a browser back whatever it calls the server, and whatever it asks for", () =>
+    Effect.gen(function* () {
+      const any = yield* page({ every, viewers: 1 })
+      const known = yield* page({ every, viewers: 1, hosts: ["127.0.0.1"] })
+      yield* Effect.promise(async () => {
+        for (const [{ url }, host, target] of [
+          [any, "[", "/kafka/events"],
+          [any, "a b", "/kafka/events?consumer=%"],
+          [known, "127.0.0.1", "http://x:99999/kafka/events"],
+          [known, "127.0.0.1", "http://[/kafka/events"]
+        ] as const) {
+          const { port } = new URL(url)
+          for (let i = 0; i < 2; i++) {
+            const status = await statusOf(Number(port), host, target)
+            assert.strictEqual(status, 200, `${host} ${target}`)
+            const free = await soon(async () => {
+              const reader = new Reader(url)
+              const { status } = await reader.response
+              reader.leave()
+              return status === 200
+            })
+            assert.isTrue(free, `${host} ${target}`)
+          }
+        }
       })
     })
   )
