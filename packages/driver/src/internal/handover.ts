@@ -19,6 +19,9 @@ import { ask, backoff, epochOf, type Owned, persist, type SessionState } from ".
 export const fenced = ({ settings: { groupId, instanceId } }: SessionState): KafkaClientError =>
   fromCode("FENCED_INSTANCE_ID", `another member of group ${groupId} has the instance id ${instanceId}`)
 
+/** milliseconds in which a coordinator that is well answers: a question that the whole group waits for is given no longer */
+const atOnce = 500
+
 /** How a hold has ended: by the engine's answer, by its time, or with the membership. */
 export type HoldEnd = "answered" | "over" | "evicted"
 
@@ -147,9 +150,53 @@ export const endGone = (state: SessionState, leaving: () => ReadonlyArray<Owned>
     )
   })
 
+/**
+ * The same where all is given up at once and the group waits for it, before the hold in which it is committed: ends what the coordinator
+ * knows to be another topic now. It is asked once, and what that takes is taken from the hold: who gets no answer, or hears that there is
+ * no such topic, goes on as if he had not asked, and what it was about is found by `isAnotherTopic` when it is assigned again.
+ *
+ * Returns the milliseconds that are left for the hold.
+ */
+export const endRecreated = (state: SessionState): Effect.Effect<number> =>
+  Effect.suspend(() => {
+    const { revokeTimeout } = state.settings
+    const began = performance.now()
+    const held = [...state.owned.values()].filter(({ announced }) => announced)
+    if (held.length === 0) return Effect.succeed(revokeTimeout)
+    const topics = [...new Set(held.map(({ topic }) => topic))]
+    state.questioned = new Set(held.map(({ partition, topic }) => keyOf(topic, partition)))
+    return whileMember(
+      state,
+      Effect.ignore(
+        Effect.map(
+          ask(async () => state.cluster.refresh(topics, await state.findCoordinator())),
+          (read) => {
+            state.gone("recreated", (owned) => {
+              const found = read.get(owned.topic)
+              return found?.code === "NONE" && isAnother(owned, found)
+            })
+            // the assignment that is waited for brings it again: no other has to follow
+            for (const topic of topics) if (read.get(topic)?.code === "NONE") state.orphaned.delete(topic)
+          }
+        )
+      )
+    ).pipe(
+      Effect.timeoutOption(Math.min(atOnce, revokeTimeout / 2)),
+      Effect.ensuring(
+        Effect.sync(() => {
+          state.questioned = new Set()
+        })
+      ),
+      Effect.map(() => Math.max(0, Math.ceil(revokeTimeout + began - performance.now())))
+    )
+  })
+
 /** Without topic ids one that was created again cannot be told. */
-const isAnother = ({ partition, topicId }: Owned, { id, leaders }: TopicMetadata): boolean =>
-  (topicId !== undefined && id !== undefined && id !== topicId) || !leaders.has(partition)
+export const isAnotherTopic = ({ topicId }: Pick<Owned, "topicId">, id: string | undefined): boolean =>
+  topicId !== undefined && id !== undefined && id !== topicId
+
+const isAnother = (owned: Owned, { id, leaders }: TopicMetadata): boolean =>
+  isAnotherTopic(owned, id) || !leaders.has(owned.partition)
 
 /** `Assigned`, of all of ours of which it is known where it begins. */
 export const announceAll = (state: SessionState, known: ReadonlySet<string>, fresh: ReadonlySet<Owned>): void => {

@@ -3,15 +3,19 @@
  * cooperative one (`cooperative.ts`) does as well: joining, leading, heartbeats.
  *
  * A generation, in order:
- * 1. *hold*: when something is owned, `Revoking` is offered and waited for, while heartbeats keep the old generation alive;
+ * 1. *hold*: when something is owned, the coordinator is asked whether it is still there, then `Revoking` is offered and waited for, while
+ *    heartbeats keep the old generation alive;
  * 2. from here on nothing is committed: JoinGroup, and as leader the assignment, SyncGroup;
  * 3. what stays, what goes and what is new is decided from generations;
- * 4. the committed offsets of all assigned topics are read, which may turn a retained partition into a new epoch;
+ * 4. the committed offsets of all assigned topics are read, which may turn a retained partition into a new epoch, as does another topic
+ *    of the same name;
  * 5. `Assigned`; commits go out again;
  * 6. until the group rebalances.
  *
  * Invariants:
  * - Nothing is called retained over a generation that this member has not held it in ("a missed generation gives new epochs").
+ * - Nothing is retained over a topic that was deleted and created again, nor is its next one begun where this session has committed for it
+ *   by name ("created again in the hold: another epoch, which does not begin where the old one was committed").
  * - Nothing is committed between JoinGroup and `Assigned` ("commits wait for the new assignment").
  * - In a group with cooperative members, too, nobody else gets what this one claims: it joins again without what it was not given ("a
  *   group changes from eager to cooperative members, and back, one by one").
@@ -25,7 +29,7 @@ import * as Assigner from "./assigner.ts"
 import { fromCode, isFatal } from "./classify.ts"
 import { codeName } from "./codes.ts"
 import { type Assignment, readAssignment } from "./groupData.ts"
-import { fenced, hold, readCommitted } from "./handover.ts"
+import { endRecreated, fenced, hold, isAnotherTopic, readCommitted } from "./handover.ts"
 import { keyOf } from "./offsets.ts"
 import { rebalances } from "./rebalances.ts"
 import { ask, backoff, epochOf, makeOwned, type Owned, type SessionState, written } from "./state.ts"
@@ -78,7 +82,8 @@ export const membership = (state: SessionState, leadership: Leadership): Effect.
       state.rejoin.closeUnsafe()
       // Once a generation: what was Suspended by it stays so until `Assigned`, however often the join has to be repeated.
       if (!held) {
-        yield* hold(state, state.announced(), false)
+        const within = yield* endRecreated(state)
+        yield* hold(state, state.announced(), false, within)
         held = true
       }
       const { another, leaving, protocol } = yield* joining(state, leadership, eager)
@@ -296,25 +301,32 @@ const reconcile = (state: SessionState, assignment: Assignment): ReadonlyArray<O
 
 /**
  * Reads what the group has committed and announces the assignment. Retained partitions are read too: another value than the
- * one that this session committed last means that somebody else has worked on it.
+ * one that this session committed last means that somebody else has worked on it. Another id of its topic means that it is another one:
+ *
+ * A follower does not hear of it before metadata are old. Meanwhile it flushes, and the coordinator takes that by name: an offset of the old
+ * topic, committed for the new one. Nobody else could commit for it, so that offset is not where the new one begins.
  */
 const announce = (state: SessionState): Effect.Effect<boolean, KafkaClientError> =>
   Effect.gen(function* () {
     const { committed, withOffset } = yield* readCommitted(state, [...state.owned.values()])
     const all = [...state.owned].map(([key, had]): AssignedPartition => {
-      const found = committed.get(key)
+      const id = state.cluster.metadata.topics.get(had.topic)?.id
+      const recreated = isAnotherTopic(had, id)
+      let found = committed.get(key)
       let owned = had
       const now = found && written(found)
       const unchanged =
         now === (had.committed && written(had.committed)) || (now !== undefined && had.doubtful.has(now))
-      if (had.announced && !unchanged) {
-        owned = makeOwned(had.topic, had.partition, had.heldIn, had.topicId)
+      if (recreated && unchanged) found = undefined
+      if (had.announced && (recreated || !unchanged)) {
+        if (recreated) state.offer({ _tag: "Gone", ...epochOf(had), why: "recreated" })
+        owned = makeOwned(had.topic, had.partition, had.heldIn, id)
         state.owned.set(key, owned)
       }
       const retained = owned.announced
       owned.committed = found
       owned.announced = true
-      owned.topicId ??= state.cluster.metadata.topics.get(owned.topic)?.id
+      owned.topicId = id ?? owned.topicId
       return { ...epochOf(owned), retained, committed: found, topicCommitted: withOffset.has(owned.topic) }
     })
     state.phase = "member"

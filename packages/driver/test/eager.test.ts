@@ -1,0 +1,274 @@
+import type {
+  AssignedPartition,
+  Revoking,
+  Session,
+  SessionSettings,
+  Signal
+} from "@concurrent-kafka/core/ConsumerSession"
+import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import type { Broker, Connector } from "../src/Broker.ts"
+import { Cluster, makeSession } from "../src/Driver.ts"
+import { stickyName } from "../src/internal/assigner.ts"
+import { encodeAssignment } from "../src/internal/groupData.ts"
+
+const topic = "orders"
+const id = "1".repeat(32)
+const otherId = "2".repeat(32)
+const rebalanceInProgress = 27
+const coordinatorNode = 2
+
+/** A coordinator that answers as it is told, beside another broker; another member leads. */
+class Coordinator {
+  joins = 0
+  readonly committed = new Map<number, bigint>()
+  /** what the member is given by its next SyncGroup */
+  target: ReadonlyArray<number> = []
+  /** heartbeats say that the group rebalances, until it is joined again */
+  rebalancing = false
+  /** the topic's id, as all say it */
+  topicId = id
+  /** its answers about topics wait for it */
+  gate: Promise<void> | undefined
+  /** it was asked about topics so often */
+  questions = 0
+  /** the other broker answers nothing */
+  isAlone = false
+
+  broker(isCoordinator: boolean): Broker {
+    const never = () => new Promise<never>(() => undefined)
+    return {
+      address: "fake:1",
+      isConnected: () => true,
+      connect: () => Promise.resolve(),
+      destroy: () => undefined,
+      metadata: async (topics) => {
+        if (isCoordinator) {
+          this.questions++
+          await this.gate
+        } else if (this.isAlone) await never()
+        const leaders = new Map([0, 1, 2, 3].map((partition) => [partition, 1] as const))
+        return {
+          brokers: new Map([[1, { host: "fake", port: 1 }]]),
+          topics: new Map(topics.map((name) => [name, { topic: name, code: "NONE", id: this.topicId, leaders }]))
+        }
+      },
+      findGroupCoordinator: async () => ({
+        errorCode: 0,
+        coordinator: { nodeId: coordinatorNode, host: "fake", port: 2 }
+      }),
+      joinGroup: async () => {
+        this.joins++
+        this.rebalancing = false
+        return {
+          errorCode: 0,
+          generationId: this.joins,
+          groupProtocol: stickyName,
+          leaderId: "another",
+          memberId: "member",
+          members: []
+        }
+      },
+      syncGroup: async () => ({
+        errorCode: 0,
+        memberAssignment: encodeAssignment(this.target.length === 0 ? {} : { [topic]: this.target })
+      }),
+      heartbeat: async () => ({ errorCode: this.rebalancing ? rebalanceInProgress : 0 }),
+      offsetFetch: async ({ topics }) => ({
+        responses: topics.map(({ partitions, topic: name }) => ({
+          topic: name,
+          partitions: partitions.map(({ partition }) => ({
+            partition,
+            offset: this.committed.get(partition) ?? -1n,
+            metadata: "",
+            errorCode: 0
+          }))
+        }))
+      }),
+      offsetCommit: async ({ topics }) => ({
+        responses: topics.map(({ partitions, topic: name }) => ({
+          topic: name,
+          partitions: partitions.map(({ offset, partition }) => {
+            this.committed.set(partition, offset)
+            return { partition, errorCode: 0 }
+          })
+        }))
+      }),
+      leaveGroup: async () => undefined,
+      fetch: never,
+      listOffsets: never,
+      produce: never,
+      initProducerId: never
+    }
+  }
+
+  get connector(): Connector {
+    return {
+      staticMembership: true,
+      groupProtocols: ["classic"],
+      open: (_address, node) => Promise.resolve(this.broker(node === coordinatorNode)),
+      classify: (error, what) =>
+        error instanceof KafkaClientError ? error : new KafkaClientError({ reason: "Connection", detail: what }),
+      decompress: (_codec, bytes) => Promise.resolve(bytes)
+    }
+  }
+}
+
+interface Member {
+  readonly session: Session
+  readonly of: <T extends Signal["_tag"]>(tag: T) => ReadonlyArray<Extract<Signal, { readonly _tag: T }>>
+}
+
+const settings: SessionSettings = {
+  groupId: "shipping",
+  topics: [topic],
+  isolation: "read_committed",
+  sessionTimeout: 30_000,
+  heartbeatInterval: 5,
+  rebalanceTimeout: 60_000,
+  revokeTimeout: 10_000,
+  metadataMaxAge: 30_000,
+  maxWait: 250,
+  topicTimeout: undefined
+}
+
+const join = (
+  coordinator: Coordinator,
+  rest: Partial<SessionSettings> = {},
+  onRevoking: (signal: Revoking, session: Session) => void = (signal) => signal.acknowledgeUnsafe()
+): Effect.Effect<Member, KafkaClientError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const openCluster = () => new Cluster(coordinator.connector)
+    const session = yield* makeSession({ settings: { ...settings, ...rest }, requestTimeout: 5000, openCluster })
+    const signals: Array<Signal> = []
+    yield* Effect.forkScoped(
+      Effect.ignore(
+        Effect.forever(
+          Effect.map(Queue.take(session.inbox), (signal) => {
+            signals.push(signal)
+            if (signal._tag === "Revoking") onRevoking(signal, session)
+          })
+        )
+      )
+    )
+    yield* session.join
+    return { session, of: (tag) => signals.filter((signal): signal is never => signal._tag === tag) }
+  })
+
+const until = (what: string, is: () => boolean): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    const end = performance.now() + 5000
+    while (!is()) {
+      if (performance.now() > end) return yield* Effect.die(new Error(`waited for: ${what}`))
+      yield* Effect.sleep(1)
+    }
+  })
+
+/** Its partitions, when it has been told of so many assignments. */
+const assigned = (member: Member, times: number): Effect.Effect<ReadonlyArray<AssignedPartition>> =>
+  Effect.map(
+    until(`assigned ${times} times`, () => member.of("Assigned").length >= times),
+    () => member.of("Assigned")[times - 1]!.all
+  )
+
+const at = (p: AssignedPartition, offset: bigint) => ({ ...p, offset, metadata: "" })
+
+const gate = () => {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  return { closed: promise, open: resolve }
+}
+
+describe("an eager member that does not lead, when its topic is created again", () => {
+  it.live("created again in the hold: another epoch, which does not begin where the old one was committed", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      let asked: Revoking | undefined
+      const member = yield* join(coordinator, {}, (signal) => (asked = signal))
+      const before = yield* assigned(member, 1)
+      yield* member.session.commit(before.map((p) => at(p, 5n)))
+      coordinator.rebalancing = true
+      yield* until("asked", () => asked !== undefined)
+      coordinator.topicId = otherId
+      // the coordinator deletes what it has for a topic that is gone, and takes by name what comes behind that
+      coordinator.committed.clear()
+      const [flushed] = yield* member.session.commit([at(before[0]!, 9n)])
+      assert.strictEqual(flushed!.outcome, "committed")
+      asked!.acknowledgeUnsafe()
+      const after = yield* assigned(member, 2)
+      assert.deepStrictEqual(
+        after.map(({ committed, partition, retained }) => [partition, retained, committed]),
+        [
+          [0, false, undefined],
+          [1, false, undefined]
+        ]
+      )
+      for (const [i, { epoch }] of after.entries()) assert.isAbove(epoch, before[i]!.epoch)
+      assert.deepStrictEqual(
+        member.of("Gone").map(({ epoch, why }) => [epoch, why]),
+        before.map(({ epoch }) => [epoch, "recreated"])
+      )
+      // the next one is of that topic, and retained
+      coordinator.rebalancing = true
+      asked = undefined
+      yield* until("asked again", () => asked !== undefined)
+      yield* member.session.commit([at(after[0]!, 1n)])
+      asked!.acknowledgeUnsafe()
+      const last = yield* assigned(member, 3)
+      assert.deepInclude(last[0], { retained: true, committed: { offset: 1n, metadata: "" } })
+      assert.strictEqual(member.of("Gone").length, 2)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("created again before the hold: gone, and nothing of it is committed", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      const member = yield* join(coordinator)
+      const before = yield* assigned(member, 1)
+      coordinator.topicId = otherId
+      const answer = gate()
+      coordinator.gate = answer.closed
+      coordinator.rebalancing = true
+      yield* until("the coordinator is asked", () => coordinator.questions > 0)
+      for (const one of yield* member.session.commit(before.map((p) => at(p, 9n)))) {
+        assert.deepInclude(one, { outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
+      }
+      coordinator.gate = undefined
+      answer.open()
+      const after = yield* assigned(member, 2)
+      assert.strictEqual(member.of("Gone").length, 2)
+      assert.strictEqual(member.of("Revoking").length, 0)
+      assert.strictEqual(coordinator.committed.size, 0)
+      for (const one of after) assert.deepInclude(one, { retained: false, committed: undefined })
+      // that assignment was what it takes: no other follows
+      assert.strictEqual(coordinator.joins, 2)
+      const [own] = yield* member.session.commit([at(after[0]!, 1n)])
+      assert.strictEqual(own!.outcome, "committed")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a coordinator that does not answer takes nothing but a moment of the hold", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0]
+      const began: Array<number> = []
+      const member = yield* join(coordinator, { revokeTimeout: 1200 }, () => void began.push(performance.now()))
+      const [own] = yield* assigned(member, 1)
+      coordinator.gate = new Promise(() => undefined)
+      const from = performance.now()
+      coordinator.rebalancing = true
+      yield* until("held", () => began.length === 1)
+      const [{ hold }] = member.of("Revoking") as [Revoking]
+      assert.closeTo(hold, 1200 - (began[0]! - from), 100)
+      assert.isAbove(hold, 500)
+      // and what is held can be committed
+      assert.strictEqual((yield* member.session.commit([at(own!, 3n)]))[0]!.outcome, "committed")
+      const [still] = yield* assigned(member, 2)
+      assert.deepInclude(still, { retained: true, committed: { offset: 3n, metadata: "" } })
+    }).pipe(Effect.scoped)
+  )
+})
