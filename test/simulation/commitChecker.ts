@@ -183,6 +183,7 @@ export class CommitChecker {
     const { owner } = epoch
     epoch.putOffSince = putOff ? (epoch.putOffSince ?? now) : undefined
     if (!putOff) return
+    epoch.putOffAt = now
     const frozenBefore = owner.realm.frozenFor
     if (owner.closing !== undefined) {
       for (const one of owner.revoking)
@@ -300,7 +301,7 @@ export class CommitChecker {
     const until = this.judge.world.now - 3 * this.judge.commitTime - 5
     // between two generations nothing can be committed, and it was given back too late for an answer
     if (epoch.owner.closing !== undefined && epoch.givenAt > until) return
-    if (epoch.putOffSince !== undefined && this.waited(epoch.owner)) return
+    if (this.putsOff(epoch) && this.waited(epoch.owner)) return
     const { delivered } = epoch
     while (epoch.prefix < delivered.length) {
       const rec = delivered[epoch.prefix]!
@@ -317,6 +318,11 @@ export class CommitChecker {
         `${epoch.key}#${epoch.epoch} is ${how} at ${epoch.stored}, and ${last.offset} was done before`
       )
     }
+  }
+
+  /** The broker has put the commit off until now: a flush asks it again each 50 ms. */
+  private putsOff({ putOffAt, putOffSince }: EpochTruth): boolean {
+    return putOffSince !== undefined && this.judge.world.now - putOffAt <= 100 + 3 * this.judge.commitTime
   }
 
   /** Who ends while his group has not joined yet waits for it as long as he may. */

@@ -45,6 +45,8 @@ export interface EpochTruth extends EpochPartition {
   sent: bigint | undefined
   /** since when its commits are put off, because its group is between two generations */
   putOffSince: number | undefined
+  /** and last */
+  putOffAt: number
   stored: bigint | undefined
   /** what lies beside it */
   storedMap: MapTruth | undefined

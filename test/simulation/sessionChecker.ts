@@ -178,7 +178,7 @@ export class SessionChecker {
     for (const rec of recs) {
       epoch.indexOf.set(rec, epoch.delivered.push(rec) - 1)
       if (epoch.claims?.says(rec.offset) === true) {
-        this.alreadyDone(owner, epoch, log, rec)
+        this.alreadyDone(owner, epoch, stale ? epoch.log : log, rec)
         continue
       }
       const lane = laneOf(owner, rec)
@@ -299,6 +299,7 @@ export class SessionChecker {
       position: -1n,
       sent: undefined,
       putOffSince: undefined,
+      putOffAt: Number.NEGATIVE_INFINITY,
       stored: undefined,
       storedMap: undefined,
       found: undefined,

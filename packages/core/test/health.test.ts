@@ -386,6 +386,22 @@ describe("health", () => {
       })
   )
 
+  it.effect("commitsFailing is taken away too when the partition whose commits failed goes, and others stay", () =>
+    Effect.gen(function* () {
+      const s = yield* given([0, 1], { batchSize: 1 })
+      s.session.always = outcomes("retriable", "NO_ANSWER")
+      yield* s.desk.finish(1, 0)
+      yield* pass(1_000)
+      yield* says(s, "commitsFailing", ["down", true, true])
+      const revoke = yield* s.session.revoking([at(0, 1), at(1, 2)], { exact: false })
+      yield* pass(3_000)
+      assert.isTrue(revoke.answered())
+      yield* s.session.assign([{ partition: 0, epoch: 1, retained: true, committed: 0 }])
+      yield* pass(60_000)
+      yield* well(s)
+    })
+  )
+
   it.effect("commitsFailing is taken away too when a rebalance shows that all is committed", () =>
     Effect.gen(function* () {
       const s = yield* given([1], { batchSize: 1 })

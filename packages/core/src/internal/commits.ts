@@ -93,6 +93,8 @@ export class Commits {
       epoch.request = { offset, metadata, version: epoch.tracker.version }
       entries.push({ topic: epoch.topic, partition: epoch.partition, epoch: epoch.epoch, offset, metadata })
     }
+    // what had moved has nothing that could be committed
+    if (entries.length === 0) this.calm()
     return entries
   }
 
