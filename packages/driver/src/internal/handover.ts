@@ -66,6 +66,16 @@ export const hold = (
     )
   })
 
+/**
+ * What is left of a hold before which something is asked from here on. The questions may take from what the group waits for longer than for
+ * the hold, so that a quick answer takes nothing of that.
+ */
+const holdFrom = ({ settings: { rebalanceTimeout, revokeTimeout } }: SessionState): (() => number) => {
+  const began = performance.now()
+  const spare = (rebalanceTimeout - revokeTimeout) / 2
+  return () => Math.max(0, Math.ceil(revokeTimeout + Math.min(0, spare + began - performance.now())))
+}
+
 /** What may be committed and then given up, and for how many milliseconds it can be held. */
 export interface Leaving {
   readonly partitions: ReadonlyArray<Owned>
@@ -85,10 +95,8 @@ export interface Leaving {
  */
 export const endGone = (state: SessionState, leaving: () => ReadonlyArray<Owned>): Effect.Effect<Leaving> =>
   Effect.suspend(() => {
-    const { rebalanceTimeout, revokeTimeout } = state.settings
-    const began = performance.now()
-    // the questions may take from what the group waits for longer than for the hold, so that a quick answer takes nothing of that
-    const within = () => revokeTimeout + Math.min(0, (rebalanceTimeout - revokeTimeout) / 2 + began - performance.now())
+    const { revokeTimeout } = state.settings
+    const within = holdFrom(state)
     const there = new Set<string>()
     const absences = new Map<string, Absence>()
     /** of what the engine does not know it can commit nothing */
@@ -140,7 +148,7 @@ export const endGone = (state: SessionState, leaving: () => ReadonlyArray<Owned>
       Effect.timeoutOption(revokeTimeout),
       Effect.map(() => {
         state.lose(leaving().filter(({ partition, topic }) => state.questioned.has(keyOf(topic, partition))))
-        return { partitions: leaving().filter(isKnown), within: Math.max(0, Math.ceil(within())) }
+        return { partitions: leaving().filter(isKnown), within: within() }
       }),
       Effect.ensuring(
         Effect.sync(() => {
@@ -152,15 +160,15 @@ export const endGone = (state: SessionState, leaving: () => ReadonlyArray<Owned>
 
 /**
  * The same where all is given up at once and the group waits for it, before the hold in which it is committed: ends what the coordinator
- * knows to be another topic now. It is asked once, and what that takes is taken from the hold: who gets no answer, or hears that there is
- * no such topic, goes on as if he had not asked, and what it was about is found by `isAnotherTopic` when it is assigned again.
+ * knows to be another topic now. It is asked once, and not for long: who gets no answer, or hears that there is no such topic, goes on as if
+ * he had not asked, and what is given to him again is compared by then.
  *
  * Returns the milliseconds that are left for the hold.
  */
 export const endRecreated = (state: SessionState): Effect.Effect<number> =>
   Effect.suspend(() => {
     const { revokeTimeout } = state.settings
-    const began = performance.now()
+    const within = holdFrom(state)
     const held = [...state.owned.values()].filter(({ announced }) => announced)
     if (held.length === 0) return Effect.succeed(revokeTimeout)
     const topics = [...new Set(held.map(({ topic }) => topic))]
@@ -187,7 +195,7 @@ export const endRecreated = (state: SessionState): Effect.Effect<number> =>
           state.questioned = new Set()
         })
       ),
-      Effect.map(() => Math.max(0, Math.ceil(revokeTimeout + began - performance.now())))
+      Effect.map(within)
     )
   })
 
