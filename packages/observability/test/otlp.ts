@@ -1,6 +1,8 @@
 /** A receiver of OTLP over HTTP with JSON, as a collector is one: what came, taken apart. */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as OtlpExporter from "effect/observability/OtlpExporter"
 import * as OtlpMetrics from "effect/observability/OtlpMetrics"
@@ -175,6 +177,34 @@ const metricsOf = (body: unknown): ReadonlyArray<ReceivedMetric> =>
       )
     )
 
+export interface Silent {
+  readonly url: string
+  /** requests that came, and those of them that wait for an answer */
+  asked: number
+  waiting: number
+}
+
+/** Takes every request and answers none. */
+export const silentReceiver: Effect.Effect<Silent, never, Scope.Scope> = Effect.gen(function* () {
+  const server = createServer((_, response) => {
+    silent.asked++
+    silent.waiting++
+    response.on("close", () => silent.waiting--)
+  })
+  yield* Effect.acquireRelease(
+    Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
+    () =>
+      Effect.callback<void>((resume) => {
+        server.close(() => resume(Effect.void))
+        server.closeAllConnections()
+      })
+  )
+  const address = server.address()
+  const port = typeof address === "object" && address !== null ? address.port : 0
+  const silent: Silent = { url: `http://127.0.0.1:${port}`, asked: 0, waiting: 0 }
+  return silent
+})
+
 /** nothing goes out by itself: a test says when */
 const exportInterval = "1 hour"
 const resource = { serviceName: "test" }
@@ -184,6 +214,28 @@ export const tracer = ({ url }: Receiver): Layer.Layer<OtlpExporter.Flusher> =>
   OtlpTracer.layer({ url: `${url}/v1/traces`, resource, exportInterval, maxBatchSize: 1_000_000 }).pipe(
     Layer.provide(sending)
   )
+
+/** The client of the documents, with a limit of its own. */
+const limited = (most: Duration.Input): Layer.Layer<HttpClient.HttpClient> =>
+  Layer.effect(
+    HttpClient.HttpClient,
+    Effect.map(
+      HttpClient.HttpClient,
+      HttpClient.transformResponse((answer) =>
+        answer.pipe(Effect.timeout(most), Effect.catchTag("TimeoutError", Effect.die))
+      )
+    )
+  ).pipe(Layer.provide(FetchHttpClient.layer))
+
+/** Sends with each span, to somebody who has to answer within that time. */
+export const impatientTracer = (url: string, most: Duration.Input): Layer.Layer<OtlpExporter.Flusher> =>
+  OtlpTracer.layer({
+    url: `${url}/v1/traces`,
+    resource,
+    exportInterval,
+    maxBatchSize: 1,
+    shutdownTimeout: "100 millis"
+  }).pipe(Layer.provide([OtlpSerialization.layerJson, limited(most)]))
 
 export const meter = ({ url }: Receiver): Layer.Layer<OtlpExporter.Flusher> =>
   OtlpMetrics.layer({ url: `${url}/v1/metrics`, resource, exportInterval }).pipe(Layer.provide(sending))
