@@ -56,6 +56,21 @@ export const recordAt = (partition: number, offset: number, value: string | null
   headers: []
 })
 
+/** The first record of the partition, in a chunk: its headers cannot be read, as of one that was written wrong. */
+export const unreadable = (partition: number, epoch: number): Signal => ({
+  _tag: "Chunk",
+  ...at(partition, epoch),
+  records: [
+    Object.defineProperty(recordAt(partition, 0), "headers", {
+      get: () => {
+        throw new RangeError("a header has no name")
+      }
+    })
+  ],
+  nextOffset: 1n,
+  end: 1n
+})
+
 export const at = (partition: number, epoch: number): EpochPartition => ({ topic: "t", partition, epoch })
 
 type Answer = (

@@ -17,9 +17,9 @@ import type * as OtlpExporter from "effect/observability/OtlpExporter"
 import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
-import { Boom, Desk, pass, turns, whileTimePasses, type World, world } from "../../core/test/harness.ts"
+import { Boom, Desk, ended, pass, turns, whileTimePasses, type World, world } from "../../core/test/harness.ts"
 import { Letters, publishError, refused, taken } from "../../core/test/letters.ts"
-import { at, given, outcomes } from "../../core/test/script.ts"
+import { at, given, outcomes, scripted, unreadable } from "../../core/test/script.ts"
 import { Observability } from "../src/index.ts"
 import { flush, type ReceivedSpan, type Receiver, receiver, tracer } from "./otlp.ts"
 
@@ -691,6 +691,132 @@ describe("commits", () => {
           "messaging.kafka.offset": 1
         })
         assert.lengthOf(spans, s.session.sent.length)
+      })
+    )
+  )
+})
+
+describe("a tracer that fails", () => {
+  const secret = "secret of the record"
+  const fault = () => {
+    throw new Boom(secret)
+  }
+  const parts = ["span", "attribute", "end", "traceId", "sampled"] as const
+
+  /** Does what a tracer does, except for this, at the first time or always; gives back how often it has failed. */
+  const failing = (part: (typeof parts)[number], times: number) => {
+    let failures = 0
+    const fails = () => {
+      if (failures >= times) return
+      failures++
+      fault()
+    }
+    const tracer = Tracer.make({
+      span: (options) => {
+        if (part === "span") fails()
+        const span = new Tracer.NativeSpan(options)
+        if (part === "span") return span
+        return new Proxy(span, {
+          get: (target, name) => {
+            const value: unknown = Reflect.get(target, name)
+            if (name === part && typeof value !== "function") fails()
+            return typeof value !== "function"
+              ? value
+              : (...args: ReadonlyArray<unknown>): unknown => {
+                  if (name === part) fails()
+                  return Reflect.apply(value, target, args)
+                }
+          }
+        })
+      }
+    })
+    return { tracer, failures: () => failures }
+  }
+
+  const on = <A, E, R>(effect: Effect.Effect<A, E, R>, tracer: Tracer.Tracer): Effect.Effect<A, E, R> =>
+    effect.pipe(Effect.provideService(Traces, { parent: "continue" }), Effect.provideService(Tracer.Tracer, tracer))
+
+  for (const part of parts) {
+    for (const times of [1, Number.POSITIVE_INFINITY]) {
+      const title = `${part}${times === 1 ? ", once" : ""}`
+
+      it.effect(`decides of no record, and is told once: ${title}`, () => {
+        const { failures, tracer } = failing(part, times)
+        return on(
+          Effect.gen(function* () {
+            const letters = new Letters({ always: taken })
+            let attempts = 0
+            const s = yield* given([4], {
+              handler: Handler.make("t", ({ offset }) => {
+                if (offset === 1n && ++attempts < 3) return Effect.fail(new Boom())
+                return offset === 2n ? Effect.fail(new Boom()) : offset === 3n ? Directive.skip("is done") : Effect.void
+              }) as Handler<Boom, KafkaProducer>,
+              policy: FailurePolicy.make(({ record }) =>
+                record.offset === 1n ? { _tag: "Retry", after: 100 } : { _tag: "DeadLetter", topic: "dead" }
+              ),
+              producer: letters.producer
+            })
+            yield* pass(20_000)
+            const { outcomes } = yield* s.consumer.snapshot
+            assert.deepStrictEqual(outcomes, ended({ handled: 2, skipped: 1, deadLettered: 1 }))
+            assert.strictEqual(attempts, 3)
+            assert.lengthOf(letters.sends, 1)
+            assert.strictEqual(s.session.commits.at(-1), "0=4")
+            assert.isUndefined(s.fiber().pollUnsafe())
+            // traceId is only read where it goes into a record
+            assert.isAtLeast(failures(), 1)
+            const told = s.logs.filter((line) => line.includes("the tracer"))
+            const [first = ""] = told
+            assert.include(first, "Boom")
+            assert.notInclude(s.logs.join(), secret)
+            // one of each: consumer, producer, committer
+            assert.isAtMost(told.length, times === 1 ? 1 : 3)
+            yield* s.close
+          }),
+          tracer
+        )
+      })
+    }
+  }
+
+  for (const part of parts) {
+    it.effect(`is no failure of what its commit or send has brought about: ${part}`, () => {
+      const { tracer } = failing(part, Number.POSITIVE_INFINITY)
+      return on(
+        Effect.gen(function* () {
+          const producer = KafkaProducer.fromProducer({
+            send: ([record]) =>
+              record?.topic === "a" ? Effect.succeed(true) : Effect.fail(publishError("refused", "MESSAGE_TOO_LARGE"))
+          })
+          assert.isTrue(yield* producer.send([{ topic: "a", value: null }]))
+          const error = yield* Effect.flip(producer.send([{ topic: "b", value: null }]))
+          assert.strictEqual(error.code, "MESSAGE_TOO_LARGE")
+
+          const s = yield* given([2], { batchSize: 1, minCommitInterval: 0 })
+          s.session.answers.push(outcomes("retriable", "NO_ANSWER"))
+          yield* s.desk.finish(0, 0)
+          yield* pass(10_000)
+          yield* s.desk.finish(0, 1)
+          yield* pass(10_000)
+          assert.strictEqual(s.session.commits.at(-1), "0=2")
+          assert.isUndefined(s.fiber().pollUnsafe())
+        }).pipe(Effect.provideService(References.MinimumLogLevel, "None")),
+        tracer
+      )
+    })
+  }
+
+  it.effect("is not what unreadable headers are: the attempt has a span, which begins a trace", () =>
+    traced(({ one }) =>
+      Effect.gen(function* () {
+        const s = yield* scripted({ desk: new Desk({ auto: true }) })
+        yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+        yield* s.session.signal(unreadable(0, 1))
+        yield* pass(10_000)
+        assert.deepStrictEqual((yield* s.consumer.snapshot).outcomes, ended({ handled: 1 }))
+        isRoot(yield* one("process t"))
+        assert.isFalse(s.logs.some((line) => line.includes("the tracer")))
+        yield* s.close
       })
     )
   )

@@ -9,7 +9,8 @@
  * too, which they allow for single records. It is never the child of a span around `run`: that one lasts as long as the program.
  *
  * Invariants, with their tests in `packages/observability/test/traces.test.ts`: each span that begins ends once, whatever becomes of the
- * record; what the handler does is below it; with `revealRecords` off it has nothing of the record but where it is.
+ * record; what the handler does is below it; with `revealRecords` off it has nothing of the record but where it is; nothing that the tracer
+ * throws comes out of here, neither into the attempt nor into who asks for its span to end.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -22,6 +23,7 @@ import { Directive } from "../Directive.ts"
 import type { Traces } from "../Traces.ts"
 import { frameOf, nameOf, printable } from "./describe.ts"
 import { messageOfOurs } from "./ourErrors.ts"
+import { readableHeaders } from "./recordHeaders.ts"
 import type { Slot } from "./slot.ts"
 import { Attribute, interruptedExit, offsetOf, shownFailure, spanName, system } from "./spans.ts"
 import { readContext, spanOf } from "./traceContext.ts"
@@ -49,32 +51,61 @@ export class AttemptSpans {
   private readonly revealRecords: boolean
   private readonly clock: Clock.Clock
   private readonly timed: boolean
+  /** the tracer does: told, and gone on without it */
+  private readonly fails: (cause: Cause.Cause<unknown>) => void
 
-  constructor(traces: Traces, revealRecords: boolean, context: Context.Context<never>) {
+  constructor(
+    traces: Traces,
+    revealRecords: boolean,
+    context: Context.Context<never>,
+    fails: (cause: Cause.Cause<unknown>) => void
+  ) {
     this.traces = traces
     this.revealRecords = revealRecords
     this.clock = Context.get(context, Clock.Clock)
     this.timed = Context.get(context, References.TracerTimingEnabled)
+    this.fails = fails
   }
 
   /** The handler's effect, which is made inside, below the attempt's span. */
   around<E, R>(slot: Slot, attempt: () => Effect.Effect<unknown, E, R>): Effect.Effect<unknown, E, R> {
-    const context = readContext(slot.headers)
-    const creation = context === undefined ? undefined : spanOf(context)
-    const before = slot.past?.span
-    const links = [creation, before === undefined ? undefined : named(before)].flatMap((span) =>
-      span === undefined ? [] : [{ span, attributes: {} }]
+    return Effect.matchCauseEffect(
+      Effect.suspend(() => this.begun(slot)),
+      {
+        onFailure: (cause) => {
+          this.fails(cause)
+          return attempt()
+        },
+        onSuccess: (span) => {
+          slot.trace = { span, failedAt: undefined }
+          try {
+            if (span.sampled) this.describe(span, slot)
+          } catch (defect) {
+            this.fails(Cause.die(defect))
+          }
+          return Effect.provideService(attempt(), Tracer.ParentSpan, span)
+        }
+      }
     )
-    const made = Effect.makeSpan(spanName("process", slot.topic), {
+  }
+
+  private begun(slot: Slot): Effect.Effect<Tracer.Span> {
+    const headers = readableHeaders(slot)
+    const context = headers === undefined ? undefined : readContext(headers)
+    const creation = context === undefined ? undefined : spanOf(context)
+    const links: Array<Tracer.SpanLink> = []
+    if (creation !== undefined) links.push({ span: creation, attributes: {} })
+    const before = slot.past?.span
+    try {
+      if (before !== undefined) links.push({ span: named(before), attributes: {} })
+    } catch (defect) {
+      this.fails(Cause.die(defect))
+    }
+    return Effect.makeSpan(spanName("process", slot.topic), {
       kind: "consumer",
       links,
       ...(creation !== undefined && this.traces.parent === "continue" ? { parent: creation } : { root: true }),
       ...(creation?.sampled === false ? { sampled: false } : {})
-    })
-    return Effect.flatMap(made, (span) => {
-      slot.trace = { span, failedAt: undefined }
-      if (span.sampled) this.describe(span, slot)
-      return Effect.provideService(attempt(), Tracer.ParentSpan, span)
     })
   }
 
@@ -101,18 +132,27 @@ export class AttemptSpans {
     if (trace === undefined) return
     slot.trace = undefined
     const { span } = trace
-    if (slot.past !== undefined) slot.past.span = span
     const cause = exit._tag === "Failure" && !isSkipAsked(exit.cause) ? exit.cause : undefined
     const interrupted = cause !== undefined && Cause.hasInterruptsOnly(cause)
-    if (span.sampled) {
-      span.attribute(Attribute.outcome, outcome)
-      if (interrupted && outcome !== "released") span.attribute(Attribute.errorType, "HandlerInterrupted")
-      else if (cause !== undefined && !interrupted) span.attribute(Attribute.errorType, typeOf(cause))
+    try {
+      if (slot.past !== undefined) slot.past.span = span
+      if (span.sampled) {
+        span.attribute(Attribute.outcome, outcome)
+        if (interrupted && outcome !== "released") span.attribute(Attribute.errorType, "HandlerInterrupted")
+        else if (cause !== undefined && !interrupted) span.attribute(Attribute.errorType, typeOf(cause))
+      }
+    } catch (defect) {
+      this.fails(Cause.die(defect))
     }
-    span.end(
-      trace.failedAt ?? this.now(),
-      cause === undefined ? Exit.void : interrupted ? interruptedExit : this.shown(cause)
-    )
+    // one that could not be described ends all the same
+    try {
+      span.end(
+        trace.failedAt ?? this.now(),
+        cause === undefined ? Exit.void : interrupted ? interruptedExit : this.shown(cause)
+      )
+    } catch (defect) {
+      this.fails(Cause.die(defect))
+    }
   }
 
   /** Left behind, or gone with its epoch. */

@@ -2,37 +2,48 @@
  * One span for each request of a committer: `commit {topic}`, kind client, type settle. A trace of its own: it commits what many records
  * have done, and none of them waits for it.
  */
-import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { CommitEntry, CommitOutcome, Session } from "../ConsumerSession.ts"
-import { Attribute, endSpan, interruptedExit, offsetOf, sharedTopic, shownFailure, spanName, system } from "./spans.ts"
+import {
+  Attribute,
+  interruptedExit,
+  offsetOf,
+  sharedTopic,
+  shownFailure,
+  type SpanPlan,
+  spanName,
+  system,
+  TracedRequests
+} from "./spans.ts"
 
 export const tracedCommit = (session: Session): Session["commit"] => {
   const { groupId } = session.settings
-  return (entries) => {
-    const topic = sharedTopic(entries)
-    const made = Effect.makeSpan(spanName("commit", topic), {
-      root: true,
-      kind: "client",
-      attributes: {
-        [Attribute.system]: system,
-        [Attribute.operationName]: "commit",
-        [Attribute.operationType]: "settle",
-        [Attribute.group]: groupId,
-        ...(topic === undefined ? {} : { [Attribute.destination]: topic }),
-        ...placeOf(entries)
+  const requests = new TracedRequests()
+  return (entries) =>
+    requests.make(
+      () => planOf(groupId, entries),
+      () => session.commit(entries),
+      (exit) => {
+        const errorType = Exit.isSuccess(exit) ? codeOf(exit.value) : undefined
+        if (errorType !== undefined) return { exit: shownFailure(errorType), errorType }
+        return { exit: Exit.isSuccess(exit) ? Exit.void : interruptedExit }
       }
-    })
-    return Effect.flatMap(made, (span) =>
-      Effect.onExit(session.commit(entries), (exit) => {
-        const code = Exit.isSuccess(exit) ? codeOf(exit.value) : undefined
-        if (code !== undefined) span.attribute(Attribute.errorType, code)
-        return endSpan(
-          span,
-          code !== undefined ? shownFailure(code) : Exit.isSuccess(exit) ? Exit.void : interruptedExit
-        )
-      })
     )
+}
+
+const planOf = (groupId: string, entries: ReadonlyArray<CommitEntry>): SpanPlan => {
+  const topic = sharedTopic(entries)
+  return {
+    name: spanName("commit", topic),
+    options: { root: true, kind: "client" },
+    attributes: {
+      [Attribute.system]: system,
+      [Attribute.operationName]: "commit",
+      [Attribute.operationType]: "settle",
+      [Attribute.group]: groupId,
+      ...(topic === undefined ? {} : { [Attribute.destination]: topic }),
+      ...placeOf(entries)
+    }
   }
 }
 

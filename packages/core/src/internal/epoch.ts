@@ -13,6 +13,7 @@ import type { Lanes } from "./lanes.ts"
 import { OffsetTracker } from "./offsetTracker.ts"
 import { PartitionMap } from "./partitionMap.ts"
 import type { EndReason, PartitionState } from "./partitionMachine.ts"
+import { readableHeaders } from "./recordHeaders.ts"
 import type { PauseReason } from "../Snapshot.ts"
 import type { Slot } from "./slot.ts"
 
@@ -164,10 +165,11 @@ export class PartitionEpoch implements EpochPartition {
   }
 }
 
-/** Bytes of key, value and headers. */
+/** Bytes of key, value and headers, as far as these can be read: what is wrong with them is found by who looks for something in them. */
 export const sizeOf = (record: ConsumerRecord): number => {
   let bytes = (record.key?.byteLength ?? 0) + (record.value?.byteLength ?? 0)
-  const { headers } = record
+  const headers = readableHeaders(record)
+  if (headers === undefined) return bytes
   for (let i = 0; i < headers.length; i++) bytes += headers[i]![0].length + (headers[i]![1]?.byteLength ?? 0)
   return bytes
 }

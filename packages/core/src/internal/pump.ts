@@ -33,6 +33,7 @@ import { Failures, newPast } from "./failures.ts"
 import type { Lane } from "./lanes.ts"
 import { RecordEvent, RecordState } from "./recordMachine.ts"
 import { Slot } from "./slot.ts"
+import { tracerFails } from "./spans.ts"
 import { keyOf, type RunState } from "./state.ts"
 import type { Begins } from "./suspects.ts"
 import type { Sweeper } from "./sweeper.ts"
@@ -105,7 +106,9 @@ export class Pump {
     this.spans =
       options.traces === undefined
         ? undefined
-        : new AttemptSpans(options.traces, options.run.settings.revealRecords, options.context)
+        : new AttemptSpans(options.traces, options.run.settings.revealRecords, options.context, (cause) =>
+            options.run.warnOnce("tracer", () => tracerFails(cause))
+          )
     this.failures = new Failures({
       run: options.run,
       policy: options.policy,

@@ -8,34 +8,52 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Tracer from "effect/Tracer"
 import type { Headers } from "../ConsumerRecord.ts"
 import type { Producer, ProducerRecord, PublishError } from "../KafkaProducer.ts"
 import { Traces } from "../Traces.ts"
-import { Attribute, endSpan, interruptedExit, sharedTopic, shownFailure, spanName, system } from "./spans.ts"
+import {
+  Attribute,
+  interruptedExit,
+  sharedTopic,
+  shownFailure,
+  type SpanEnd,
+  type SpanPlan,
+  spanName,
+  system,
+  TracedRequests
+} from "./spans.ts"
 import { carriesContext, headersOf, readContext, spanOf } from "./traceContext.ts"
 
 /** of a span; tracers drop what is more */
 const mostLinks = 128
 
-export const tracedSend =
-  (send: Producer["send"]): Producer["send"] =>
-  (records) =>
+export const tracedSend = (send: Producer["send"]): Producer["send"] => {
+  const requests = new TracedRequests()
+  return (records) =>
     Effect.flatMap(Traces, (traces) =>
-      traces === undefined || records.length === 0 ? send(records) : sendInSpan(send, records)
+      traces === undefined || records.length === 0
+        ? send(records)
+        : requests.make(
+            () => planOf(records),
+            (span) => (span === undefined ? send(records) : sendWith(requests, send, records, span)),
+            endOf
+          )
     )
+}
 
-const sendInSpan = (
-  send: Producer["send"],
-  records: ReadonlyArray<ProducerRecord>
-): Effect.Effect<boolean, PublishError> => {
+const planOf = (records: ReadonlyArray<ProducerRecord>): SpanPlan => {
   const topic = sharedTopic(records)
   const own = records.filter(({ headers }) => carriesContext(headers))
-  const made = Effect.makeSpan(spanName("send", topic), {
-    kind: own.length < records.length ? "producer" : "client",
-    links: own.slice(0, mostLinks).flatMap(({ headers = [] }) => {
-      const context = readContext(headers)
-      return context === undefined ? [] : [{ span: spanOf(context), attributes: {} }]
-    }),
+  return {
+    name: spanName("send", topic),
+    options: {
+      kind: own.length < records.length ? "producer" : "client",
+      links: own.slice(0, mostLinks).flatMap(({ headers = [] }) => {
+        const context = readContext(headers)
+        return context === undefined ? [] : [{ span: spanOf(context), attributes: {} }]
+      })
+    },
     attributes: {
       [Attribute.system]: system,
       [Attribute.operationName]: "send",
@@ -43,24 +61,28 @@ const sendInSpan = (
       ...(topic === undefined ? {} : { [Attribute.destination]: topic }),
       ...shapeOf(records)
     }
-  })
-  return Effect.flatMap(made, (span) => {
-    const ours = headersOf(span)
-    return Effect.onExit(send(records.map((record) => carrying(record, ours))), (exit) => {
-      const error = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
-      if (error !== undefined) span.attribute(Attribute.errorType, error.code)
-      return endSpan(
-        span,
-        Exit.isSuccess(exit)
-          ? Exit.void
-          : error !== undefined
-            ? shownFailure(error._tag, error.message)
-            : Cause.hasInterruptsOnly(exit.cause)
-              ? interruptedExit
-              : shownFailure("Defect")
-      )
-    })
-  })
+  }
+}
+
+const sendWith = (
+  requests: TracedRequests,
+  send: Producer["send"],
+  records: ReadonlyArray<ProducerRecord>,
+  span: Tracer.Span
+): Effect.Effect<boolean, PublishError> =>
+  Effect.flatMap(
+    requests.attempt((): ReadonlyArray<ProducerRecord> => {
+      const ours = headersOf(span)
+      return records.map((record) => carrying(record, ours))
+    }),
+    (carriers) => send(carriers ?? records)
+  )
+
+const endOf = (exit: Exit.Exit<boolean, PublishError>): SpanEnd => {
+  if (Exit.isSuccess(exit)) return { exit: Exit.void }
+  const error = exit.cause.reasons.find(Cause.isFailReason)?.error
+  if (error !== undefined) return { exit: shownFailure(error._tag, error.message), errorType: error.code }
+  return { exit: Cause.hasInterruptsOnly(exit.cause) ? interruptedExit : shownFailure("Defect") }
 }
 
 const carrying = (record: ProducerRecord, ours: Headers): ProducerRecord =>

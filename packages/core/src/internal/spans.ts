@@ -1,5 +1,7 @@
 /**
- * What the spans of this library have in common: names of attributes, how they end, and that they tell nothing of a record.
+ * What the spans of this library have in common: names of attributes, how they end, that they tell nothing of a record, and that they
+ * decide nothing. The tracer is somebody else's: what it throws is told once, and what was to be traced goes on as if traces were off
+ * (`packages/observability/test/traces.test.ts`).
  *
  * Of an error a span has the name, of one of ours the message too: the tracer would write message, stack and causes of it as they are,
  * and any of them may quote the record.
@@ -12,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as References from "effect/References"
 import type * as Tracer from "effect/Tracer"
+import { describe } from "./describe.ts"
 
 export const Attribute = {
   system: "messaging.system",
@@ -61,8 +64,77 @@ export const shownFailure = (name: string, message = name, frame?: string): Exit
 /** An interruption tells nothing. */
 export const interruptedExit: Exit.Exit<never> = Exit.failCause(Cause.interrupt())
 
-/** Ends the span now, as the tracer of Effect ends its own. */
-export const endSpan = (span: Tracer.Span, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
+/** Nothing of its message: that may quote what the tracer was given. */
+export const tracerFails = (cause: Cause.Cause<unknown>): string =>
+  `spans are missing or incomplete, nothing else is: the tracer fails with ${describe(cause)} (said once)`
+
+export interface SpanPlan {
+  readonly name: string
+  readonly options: Tracer.SpanOptionsNoTrace
+  readonly attributes: Readonly<Record<string, unknown>>
+}
+
+export interface SpanEnd {
+  readonly exit: Exit.Exit<unknown, unknown>
+  readonly errorType?: string | undefined
+}
+
+/** The requests of one committer or producer, each in a span. */
+export class TracedRequests {
+  private told = false
+
+  /** The request is made with a span, or without one when there could be none, and its exit is its own. */
+  make<A, E, R>(
+    plan: () => SpanPlan,
+    request: (span: Tracer.Span | undefined) => Effect.Effect<A, E, R>,
+    endOf: (exit: Exit.Exit<A, E>) => SpanEnd
+  ): Effect.Effect<A, E, R> {
+    const begun = Effect.suspend(() => {
+      const { attributes, name, options } = plan()
+      return Effect.flatMap(Effect.makeSpan(name, options), (span) =>
+        // a span that could not be described has begun, and is to end
+        Effect.as(
+          this.attempt(() => {
+            for (const key in attributes) span.attribute(key, attributes[key])
+          }),
+          span
+        )
+      )
+    })
+    return Effect.flatMap(this.safely(begun), (span) =>
+      span === undefined
+        ? request(undefined)
+        : Effect.onExit(request(span), (exit) => this.safely(Effect.suspend(() => this.end(span, endOf(exit)))))
+    )
+  }
+
+  private end(span: Tracer.Span, { errorType, exit }: SpanEnd): Effect.Effect<void> {
+    const ends = this.safely(endSpan(span, exit))
+    return errorType === undefined
+      ? ends
+      : Effect.andThen(
+          this.attempt(() => span.attribute(Attribute.errorType, errorType)),
+          ends
+        )
+  }
+
+  /** What it gives back, or nothing when it throws. */
+  attempt<A>(use: () => A): Effect.Effect<A | undefined> {
+    return this.safely(Effect.sync(use))
+  }
+
+  private safely<A>(use: Effect.Effect<A>): Effect.Effect<A | undefined> {
+    return Effect.catchCause(use, (cause) => {
+      if (this.told) return Effect.undefined
+      this.told = true
+      // loggers are somebody else's, too
+      return Effect.catchCause(Effect.as(Effect.logWarning(tracerFails(cause)), undefined), () => Effect.undefined)
+    })
+  }
+}
+
+/** Now, as the tracer of Effect ends its own. */
+const endSpan = (span: Tracer.Span, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
   Effect.flatMap(References.TracerTimingEnabled, (timed) =>
     Effect.clockWith((clock) => Effect.sync(() => span.end(timed ? clock.currentTimeNanosUnsafe() : 0n, exit)))
   )

@@ -220,11 +220,17 @@ export class RunState {
   unexpected(machine: Machine, state: string, event: string, at: EpochPartition): void {
     this.counters.unexpected++
     this.diagnostics?.unexpected(machine, state, event, at)
-    const what = `${machine} ${state} ${event}`
+    this.warnOnce(
+      `${machine} ${state} ${event}`,
+      () =>
+        `unexpected event "${event}" in state "${state}" of the ${machine} machine at ${at.topic}/${at.partition}; ignored, please report it`
+    )
+  }
+
+  /** Once of the consumer, however many runs it has. */
+  warnOnce(what: string, message: () => string): void {
     if (this.warned.has(what)) return
     this.warned.add(what)
-    this.warn(
-      `unexpected event "${event}" in state "${state}" of the ${machine} machine at ${at.topic}/${at.partition}; ignored, please report it`
-    )
+    this.warn(message())
   }
 }
