@@ -7,6 +7,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import { Boom, pass, turns, world } from "../../core/test/harness.ts"
+import { exportedRegistry } from "../src/internal/exported.ts"
 import { Observability } from "../src/index.ts"
 import { flush, meter, receiver, type Values } from "./otlp.ts"
 
@@ -73,6 +74,23 @@ describe("layerMetricsExport", () => {
       )
       assert.lengthOf(collector.series("messaging.process.duration", { "error.type": "_OTHER" }), 1)
     })
+  )
+
+  it.effect("the event loop's delay has the names of OpenTelemetry, and its unit", () =>
+    Effect.gen(function* () {
+      const delays = { p50: 1, p90: 2, p99: 3, mean: 1.5, max: 500 }
+      const registry = exportedRegistry(
+        yield* Effect.context<never>(),
+        () => [],
+        () => delays,
+        0
+      )
+      const units = Array.from(registry.values(), ({ attributes, id }) => [id, attributes?.["unit"]])
+      assert.sameDeepMembers(
+        units,
+        Object.keys(delays).map((name) => [`nodejs.eventloop.delay.${name}`, "s"])
+      )
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
   )
 
   it.effect("the program's own metrics are there, whether they know of it or not; what is unbounded has no limit", () =>

@@ -21,7 +21,12 @@ const names: Readonly<Record<string, string>> = {
   messaging_consumer_group_name: "messaging.consumer.group.name",
   messaging_operation_name: "messaging.operation.name",
   messaging_operation_type: "messaging.operation.type",
-  error_type: "error.type"
+  error_type: "error.type",
+  nodejs_eventloop_delay_p50_seconds: "nodejs.eventloop.delay.p50",
+  nodejs_eventloop_delay_p90_seconds: "nodejs.eventloop.delay.p90",
+  nodejs_eventloop_delay_p99_seconds: "nodejs.eventloop.delay.p99",
+  nodejs_eventloop_delay_mean_seconds: "nodejs.eventloop.delay.mean",
+  nodejs_eventloop_delay_max_seconds: "nodejs.eventloop.delay.max"
 }
 
 const unitOf = (id: string): string =>
