@@ -37,6 +37,10 @@ class Coordinator {
   /** the committed offsets are read behind it */
   offsetGate: Promise<void> | undefined
   finding: Promise<void> | undefined
+  /** the error code that it is looked for with */
+  findCode = 0
+  /** the partitions of each fetch */
+  readonly fetches: Array<ReadonlyArray<number>> = []
   /** the next answer to a heartbeat does not arrive */
   lost = false
   /** the library has no version of the request that the broker has */
@@ -72,11 +76,14 @@ class Coordinator {
 
   broker(isCoordinator: boolean): Broker {
     const never = () => new Promise<never>(() => undefined)
+    let isOpen = true
     return {
       address: "fake:1",
-      isConnected: () => true,
+      isConnected: () => isOpen,
       connect: () => Promise.resolve(),
-      destroy: () => undefined,
+      destroy: () => {
+        isOpen = false
+      },
       metadata: async (topics) => {
         if (isCoordinator) this.questions++
         const found = isCoordinator && this.ownMetadata !== undefined ? await this.ownMetadata() : this.metadataId
@@ -89,7 +96,7 @@ class Coordinator {
       },
       findGroupCoordinator: async () => {
         await this.finding
-        return { errorCode: 0, coordinator: { nodeId: coordinatorNode, host: "fake", port: 2 } }
+        return { errorCode: this.findCode, coordinator: { nodeId: coordinatorNode, host: "fake", port: 2 } }
       },
       consumerGroupHeartbeat: (beat) => this.heartbeat(beat),
       offsetFetch: async ({ topics }) => {
@@ -111,7 +118,11 @@ class Coordinator {
         }))
         return { responses: answers }
       },
-      fetch: never,
+      fetch: async ({ topics }) => {
+        this.fetches.push(topics.flatMap(({ partitions }) => partitions.map(({ partition }) => partition)))
+        await new Promise((resolve) => setTimeout(resolve, 5))
+        return { errorCode: 0, clientSideThrottleTime: 0, partitions: [] }
+      },
       joinGroup: never,
       syncGroup: never,
       heartbeat: never,
@@ -577,6 +588,85 @@ describe("a member of the consumer protocol", () => {
       })
       assert.strictEqual(member.of("Revoking").length + member.of("Gone").length, 0)
       assert.deepStrictEqual(coordinator.commits.length, 1)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("D28: what goes during the hold of another is not committed before it was asked what it is now", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1, 2]
+      const asked: Array<Revoking> = []
+      const member = yield* join(coordinator, {}, (signal) => void asked.push(signal))
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 3)
+      const entries = member
+        .of("Assigned")
+        .at(-1)!
+        .all.map((one) => ({ ...one, offset: 9n, metadata: "" }))
+      const outcomes = () => Effect.map(member.session.commit(entries), (all) => all.map(({ outcome }) => outcome))
+      coordinator.target = [0, 1]
+      yield* until("held", () => asked.length === 1)
+      coordinator.target = [0]
+      yield* beats(coordinator, 3)
+      assert.deepStrictEqual(yield* outcomes(), ["committed", "deferred", "committed"])
+      // it may stay, after all
+      coordinator.target = [0, 1]
+      yield* beats(coordinator, 3)
+      assert.deepStrictEqual(yield* outcomes(), ["committed", "committed", "committed"])
+      coordinator.target = [0]
+      yield* beats(coordinator, 3)
+      asked[0]!.acknowledgeUnsafe()
+      yield* until("held, too", () => asked.length === 2)
+      assert.deepStrictEqual(numbersOf(asked[1]!.partitions), [1])
+      assert.deepStrictEqual(yield* outcomes(), ["committed", "committed", "stale"])
+      asked[1]!.acknowledgeUnsafe()
+      yield* until("given up", () => claimed(coordinator.beats.at(-1)).join() === "0")
+      assert.strictEqual(member.of("Lost").length, 0)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("D28: nothing is fetched of what cannot be committed, until it is known what it is now", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      let asked: Revoking | undefined
+      const member = yield* join(coordinator, {}, (signal) => (asked = signal))
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 2)
+      const { all } = member.of("Assigned").at(-1)!
+      member.session.beginUnsafe(all.map((one) => ({ ...one, offset: 0n })))
+      yield* until("both are fetched", () => coordinator.fetches.at(-1)?.length === 2)
+      const answer = gate()
+      coordinator.ownMetadata = async () => {
+        await answer.closed
+        return id
+      }
+      coordinator.target = [0]
+      yield* until("the coordinator is asked", () => coordinator.questions > 0)
+      // each loop may have begun one
+      const from = coordinator.fetches.length + 2
+      yield* until("others are fetched", () => coordinator.fetches.length >= from + 3)
+      for (const partitions of coordinator.fetches.slice(from)) assert.deepStrictEqual(partitions, [0])
+      answer.open()
+      yield* until("held", () => asked !== undefined)
+      yield* until("fetched again", () => coordinator.fetches.at(-1)!.includes(1))
+      asked!.acknowledgeUnsafe()
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("D28: who may not ask any more is ended by that, and has lost nothing", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      const { member } = yield* takenBack(coordinator, async () => {
+        // the heartbeat that would meet it as well is on its way
+        coordinator.beatGate = new Promise(() => undefined)
+        const before = coordinator.beats.length
+        while (coordinator.beats.length === before) await new Promise((resolve) => setTimeout(resolve, 1))
+        coordinator.findCode = 30
+        throw new Error("the connection broke")
+      })
+      yield* until("ended", () => member.ended !== undefined)
+      assert.strictEqual(member.ended!.reason, "Authorization")
+      assert.include(member.ended!.detail, "GROUP_AUTHORIZATION_FAILED")
+      assert.strictEqual(member.of("Lost").length, 0)
     }).pipe(Effect.scoped)
   )
 

@@ -363,6 +363,37 @@ describe("a cooperative member", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live(
+    "D28: nothing of what goes is committed while what has come is read, before anybody has asked what it is now",
+    () =>
+      Effect.gen(function* () {
+        const coordinator = new Coordinator()
+        coordinator.target = [0, 1]
+        let asked: Revoking | undefined
+        const member = yield* join(coordinator, {}, (signal) => (asked = signal))
+        yield* has(member, 2)
+        const [stays, goes] = member.of("Assigned").at(-1)!.all
+        const reading = gate()
+        coordinator.offsetGate = reading.closed
+        coordinator.rebalance([0, 2])
+        yield* until("it is a member again", () => member.session.generationUnsafe() === 2)
+        const both = [stays!, goes!].map((p) => ({ ...p, offset: 9n, metadata: "" }))
+        assert.deepStrictEqual(
+          (yield* member.session.commit(both)).map(({ outcome }) => outcome),
+          ["committed", "deferred"]
+        )
+        coordinator.offsetGate = undefined
+        reading.open()
+        yield* until("held", () => asked !== undefined)
+        assert.deepStrictEqual(
+          (yield* member.session.commit(both)).map(({ outcome }) => outcome),
+          ["committed", "committed"]
+        )
+        asked!.acknowledgeUnsafe()
+        yield* until("it joins without it", () => coordinator.joins.length === 3)
+      }).pipe(Effect.scoped)
+  )
+
   it.live("a static member that does not lead: partitions that the leader has assigned are none to rejoin for", () =>
     Effect.gen(function* () {
       const coordinator = new Coordinator()

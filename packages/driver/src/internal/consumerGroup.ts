@@ -16,6 +16,8 @@
  *   was announced is never announced, and claimed until then").
  * - A commit is sent with the member epoch of that moment, and not while a heartbeat is under way, which may move it ("a commit waits for
  *   the heartbeat that may move the epoch").
+ * - What goes is questioned from the answer on that says so until the coordinator has said what it is now, which may have to wait for a hold
+ *   of others ("what goes during the hold of another is not committed before it was asked what it is now").
  * - Of a topic that was deleted nothing is committed ("a topic that was deleted is gone, and not given up"), nor while that is not known
  *   ("it is asked again until it answers, and nothing is committed before").
  * - Who is thrown out has lost everything at once, and joins anew with new epochs ("a fenced member has lost everything").
@@ -195,6 +197,7 @@ const claims = (state: SessionState): ReadonlyArray<TopicIdPartitions> => {
 const take = (state: SessionState, wanted: Wanted, answer: ConsumerGroupHeartbeatAnswer): void => {
   state.generation = answer.memberEpoch
   if (state.phase === "member") state.announcedGeneration = answer.memberEpoch
+  const before = new Set(going(state, wanted))
   // none at all would be asked without a pause
   wanted.interval = Math.max(1, answer.heartbeatInterval)
   wanted.assignment = answer.assignment ?? wanted.assignment ?? []
@@ -203,7 +206,10 @@ const take = (state: SessionState, wanted: Wanted, answer: ConsumerGroupHeartbea
     if (topic === undefined || owned !== undefined || state.orphaned.has(topic)) continue
     state.owned.set(keyOf(topic, partition), makeOwned(topic, partition, answer.memberEpoch, topicId))
   }
-  if (state.phase !== "member" || going(state, wanted).length > 0 || coming(state, wanted)) state.rejoin.openUnsafe()
+  // `release` may have to wait for what is held or read now: nothing of what goes is committed before it has asked
+  const leaving = going(state, wanted)
+  state.question(leaving.filter((one) => one.announced && (!before.has(one) || state.isQuestioned(one))))
+  if (state.phase !== "member" || leaving.length > 0 || coming(state, wanted)) state.rejoin.openUnsafe()
 }
 
 const evict = (state: SessionState, wanted: Wanted): void => {

@@ -74,6 +74,8 @@ const way: Way = {
       if (one.announced && isUnbroken(one)) one.heldIn = generation
       else owned.delete(key)
     }
+    // Commits go out again from here on, and `release` comes behind what `acquire` reads: for what goes they wait until it has asked.
+    state.question(leaving.filter((one) => state.isCurrent(one)))
     state.phase = "member"
     state.announcedGeneration = generation
     return leaving

@@ -186,7 +186,8 @@ const pick = (state: SessionState, node: Node): Round => {
   let due = Infinity
   for (const owned of state.owned.values()) {
     if (owned.position === undefined || owned.paused || owned.stopped || owned.fetching) continue
-    if (leaderOf(state.cluster, owned.topic, owned.partition) !== node.id) continue
+    // what is handled of it could not be committed before the answer, which may be that it is another topic
+    if (state.isQuestioned(owned) || leaderOf(state.cluster, owned.topic, owned.partition) !== node.id) continue
     if (owned.retryAt > now) due = Math.min(due, owned.retryAt)
     else {
       fetch.push(owned)

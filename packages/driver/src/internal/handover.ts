@@ -5,6 +5,7 @@
 import type { TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
 import type { AssignedPartition, Committed, EpochPartition } from "@concurrent-kafka/core/ConsumerSession"
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
@@ -89,7 +90,8 @@ export interface Leaving {
  * names the topic, and would be taken for the next one of that name. So the coordinator is asked first what has become of it: who takes
  * the commits knows best which topic they would be for, and when it hears that one is gone it deletes what it has taken for it.
  *
- * - Until it has said so nothing is committed of what goes: commits are deferred.
+ * - Until it has said so nothing is committed of what goes: commits are deferred, from the moment on in which it is known that it goes
+ *   (`SessionState.question`), which may be long before this is done. Nor is anything more of it fetched.
  * - That it does not know the topic is believed as the watcher believes it.
  * - Who gets no answer within the hold has lost the partitions: what is handled twice does less harm than what is never handled.
  */
@@ -101,9 +103,10 @@ export const endGone = (state: SessionState, leaving: () => ReadonlyArray<Owned>
     const absences = new Map<string, Absence>()
     /** of what the engine does not know it can commit nothing */
     const isKnown = ({ announced, topic }: Owned) => !announced || there.has(topic)
+    let doubtful: ReadonlyArray<Owned> = []
     const doubt = () => {
-      const doubtful = leaving().filter((owned) => !isKnown(owned))
-      state.questioned = new Set(doubtful.map(({ partition, topic }) => keyOf(topic, partition)))
+      doubtful = leaving().filter((owned) => !isKnown(owned))
+      state.question(doubtful)
       return new Set(doubtful.map(({ topic }) => topic))
     }
     const ended = (why: "deleted" | "recreated", is: (owned: Owned) => boolean) => {
@@ -136,9 +139,12 @@ export const endGone = (state: SessionState, leaving: () => ReadonlyArray<Owned>
           failures = 0
           pause = Math.max(...asked.map((topic) => judge(topic, read.success.get(topic))))
         } else {
-          // the watcher meets it as well, and ends the session by what is fatal
+          // the session ends here: the heartbeat that would meet it as well may have to wait for its answer
+          if (isFatal(read.failure)) {
+            state.fatal(Cause.fail(read.failure))
+            return yield* Effect.never
+          }
           state.look.openUnsafe()
-          if (isFatal(read.failure)) return
           pause = backoff(++failures)
         }
         if (doubt().size > 0 && pause > 0) yield* Effect.sleep(pause)
@@ -147,14 +153,13 @@ export const endGone = (state: SessionState, leaving: () => ReadonlyArray<Owned>
     return whileMember(state, questions).pipe(
       Effect.timeoutOption(revokeTimeout),
       Effect.map(() => {
-        state.lose(leaving().filter(({ partition, topic }) => state.questioned.has(keyOf(topic, partition))))
+        // by name: the engine may have opened one anew
+        const unanswered = new Set(doubtful.map(({ partition, topic }) => keyOf(topic, partition)))
+        state.lose(leaving().filter((owned) => !isKnown(owned) && unanswered.has(keyOf(owned.topic, owned.partition))))
+        // what goes only since the last answer, of another topic, is asked about next
+        doubt()
         return { partitions: leaving().filter(isKnown), within: within() }
-      }),
-      Effect.ensuring(
-        Effect.sync(() => {
-          state.questioned = new Set()
-        })
-      )
+      })
     )
   })
 
@@ -172,7 +177,7 @@ export const endRecreated = (state: SessionState): Effect.Effect<number> =>
     const held = [...state.owned.values()].filter(({ announced }) => announced)
     if (held.length === 0) return Effect.succeed(revokeTimeout)
     const topics = [...new Set(held.map(({ topic }) => topic))]
-    state.questioned = new Set(held.map(({ partition, topic }) => keyOf(topic, partition)))
+    state.question(held)
     return whileMember(
       state,
       Effect.ignore(
@@ -190,12 +195,10 @@ export const endRecreated = (state: SessionState): Effect.Effect<number> =>
       )
     ).pipe(
       Effect.timeoutOption(Math.min(atOnce, revokeTimeout / 2)),
-      Effect.ensuring(
-        Effect.sync(() => {
-          state.questioned = new Set()
-        })
-      ),
-      Effect.map(within)
+      Effect.map(() => {
+        state.question([])
+        return within()
+      })
     )
   })
 

@@ -204,6 +204,7 @@ const run = (state: SessionState, openCluster: () => Cluster): Effect.Effect<voi
 const depart = (state: SessionState, openCluster: () => Cluster): Effect.Effect<void> => {
   const { cluster, memberId, settings } = state
   state.owned.clear()
+  state.question([])
   state.generation = -1
   state.announcedGeneration = -1
   state.memberId = ""
@@ -300,7 +301,7 @@ const commit = (
       const tp = { topic, partition, epoch }
       const owned = state.current(entry)
       if (owned === undefined) outcomes[index] = { ...tp, outcome: "stale", code: "EPOCH" }
-      else if (state.phase !== "member" || state.questioned.has(keyOf(topic, partition))) {
+      else if (state.phase !== "member" || state.isQuestioned(entry)) {
         outcomes[index] = { ...tp, outcome: "deferred", code: "REBALANCE_IN_PROGRESS" }
       } else if (Buffer.byteLength(entry.metadata) > longestText) {
         outcomes[index] = { ...tp, outcome: "rejected", code: "OFFSET_METADATA_TOO_LARGE" }
@@ -326,9 +327,7 @@ const commit = (
       // generation and epochs may have ended meanwhile
       const isOver = groupProtocol === "consumer" ? state.memberId !== memberId : state.generation !== generation
       const isNow = !isOver && state.phase === "member"
-      const live = send.filter(
-        ({ owned }) => isNow && state.isCurrent(owned) && !state.questioned.has(keyOf(owned.topic, owned.partition))
-      )
+      const live = send.filter(({ owned }) => isNow && state.isCurrent(owned) && !state.isQuestioned(owned))
       if (live.length === 0) return { responses: [] }
       sent = true
       for (const { entry, owned } of live) {

@@ -6,6 +6,7 @@
  *   back late recognises by identity that it is late.
  * - What the session says about an epoch follows its announcement (`Assigned`, or the answer of `reopenUnsafe`).
  */
+import type { TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
 import type { Committed, EpochPartition, SessionSettings, Signal } from "@concurrent-kafka/core/ConsumerSession"
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import type * as Cause from "effect/Cause"
@@ -102,8 +103,7 @@ export class SessionState {
   readonly look = Latch.makeUnsafe(false)
   /** topics of which something is gone for us: the group gives it to us again when they are there */
   readonly orphaned = new Set<string>()
-  /** partitions, as `keyOf` has them, of which it is being asked whether their topic is still the one that it was: nothing is committed */
-  questioned: ReadonlySet<string> = new Set()
+  #questioned: ReadonlySet<string> = new Set()
   /** completes when the membership ends while a rejoin is held */
   evicted: Deferred.Deferred<void> | undefined
   readonly failure = Deferred.makeUnsafe<never, KafkaClientError>()
@@ -140,6 +140,18 @@ export class SessionState {
     return list
   }
 
+  /** It is not known whether its topic is still the one that it was: nothing of it is committed, nor fetched. */
+  isQuestioned({ partition, topic }: TopicPartition): boolean {
+    return this.#questioned.size > 0 && this.#questioned.has(keyOf(topic, partition))
+  }
+
+  /** Of these, and no others, it has to be asked. */
+  question(these: ReadonlyArray<TopicPartition>): void {
+    const before = this.#questioned
+    this.#questioned = new Set(these.map(({ partition, topic }) => keyOf(topic, partition)))
+    if ([...before].some((key) => !this.#questioned.has(key))) this.wakeFetch()
+  }
+
   /** Ends the epochs of what is not there any more. */
   gone(why: "deleted" | "recreated", is: (owned: Owned) => boolean): void {
     for (const [key, owned] of this.owned) {
@@ -161,6 +173,7 @@ export class SessionState {
   evict(forgotten: boolean): void {
     const partitions = this.announced()
     this.owned.clear()
+    this.question([])
     this.generation = -1
     this.announcedGeneration = -1
     if (forgotten) this.memberId = ""
