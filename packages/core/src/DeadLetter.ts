@@ -6,7 +6,8 @@
  *   are replaced ("passes on key, value and headers as they were").
  * - what is added stays under 4 KiB whatever topic, group, reason and error are ("adds at most 4 KiB").
  * - no text is taken from the record, nor from an error that may quote it ("tells of a foreign error nothing but its name").
- * - reading never throws: a header is anybody's input ("reads anything without throwing").
+ * - reading never throws: a header is anybody's input ("reads anything without throwing"), and a client may decode it only now;
+ *   a dead letter of a record whose headers cannot be read has ours alone, and such a record is not sent back.
  *
  * @since 0.1.0
  */
@@ -14,6 +15,7 @@ import * as Cause from "effect/Cause"
 import type { ConsumerRecord, Headers } from "./ConsumerRecord.ts"
 import { nameOf } from "./internal/describe.ts"
 import { messageOfOurs } from "./internal/ourErrors.ts"
+import { readableHeaders } from "./internal/recordHeaders.ts"
 import type { ProducerRecord } from "./KafkaProducer.ts"
 
 /**
@@ -145,6 +147,7 @@ export const DeadLetter: {
   /**
    * The record to be sent to `topic`: key, value and headers as they were, headers with our names replaced by ours. The
    * partition goes by the key, the timestamp is that of sending: with the old one the topic's retention might delete it at once.
+   * Headers that cannot be read are left out; a consumer warns of that. Never throws.
    *
    * **Cost**: our headers take at most 4 KiB.
    *
@@ -166,6 +169,8 @@ export const DeadLetter: {
    * that its dead letter has got where `Traces` were on and it had none.
    *
    * Where to is the caller's to say: who may write to the dead-letter topic could name any topic in a header.
+   *
+   * **Errors**: throws what reading the headers throws, where they cannot be read: without them it would not be as it was.
    */
   readonly restore: (options: { readonly topic: string; readonly record: ConsumerRecord }) => ProducerRecord
   /** What a dead letter says of itself; `undefined` when it is none or its headers are malformed. Never throws. */
@@ -195,7 +200,7 @@ export const DeadLetter: {
       key: record.key,
       value: record.value,
       headers: [
-        ...withoutOurs(record.headers),
+        ...withoutOurs(readableHeaders(record) ?? []),
         text("topic", record.topic),
         number("partition", record.partition),
         number("offset", record.offset),
@@ -223,7 +228,8 @@ export const DeadLetter: {
           : [...withoutOurs(record.headers), [names.hops, encoder.encode(String(hops))]]
     }
   },
-  read({ headers }) {
+  read(record) {
+    const headers = readableHeaders(record) ?? []
     const topic = decodeText(headers, names.topic, limits.topic)
     const partition = decodeCount(headers, names.partition)
     const offset = decodeLong(headers, names.offset)
@@ -254,7 +260,8 @@ export const DeadLetter: {
       hops
     }
   },
-  hopsOf({ headers }) {
+  hopsOf(record) {
+    const headers = readableHeaders(record) ?? []
     const hops = decodeCount(headers, names.hops)
     return hops === undefined || hops > countable ? 0 : hops
   },

@@ -250,6 +250,17 @@ describe("DeadLetter.read", () => {
     }
   })
 
+  it("a record whose headers cannot be read is none, has no count, and is never sent back without them", () => {
+    const broken = Object.defineProperty(record(), "headers", {
+      get: () => {
+        throw new RangeError("a header has no name")
+      }
+    })
+    assert.isUndefined(DeadLetter.read(broken))
+    assert.strictEqual(DeadLetter.hopsOf(broken), 0)
+    assert.throws(() => DeadLetter.restore({ topic: "orders", record: broken }), /no name/)
+  })
+
   it("the last header of a name counts", () => {
     const letter = received()
     const twice = [["x-dead-letter-offset", bytes("7")] as const, ...letter.headers]

@@ -18,7 +18,7 @@ import { KafkaClient } from "../src/KafkaClient.ts"
 import { KafkaProducer, type Producer } from "../src/KafkaProducer.ts"
 import { Boom, ended, type Member, pass, passUntil, turns, whileTimePasses, world } from "./harness.ts"
 import { Letters, publishError, refused, retriable, taken } from "./letters.ts"
-import { at, recordAt, type Scripted, scripted } from "./script.ts"
+import { at, recordAt, type Scripted, scripted, unreadableAt } from "./script.ts"
 
 const bytes = (text: string) => new TextEncoder().encode(text)
 const text = (value: Uint8Array | null | undefined) =>
@@ -362,6 +362,28 @@ describe("dead letters", () => {
           assert.isFalse(s.session.commits.includes("0=1"), title)
         }
       })
+  )
+
+  it.effect("of a record whose headers cannot be read: sent without them, which is said, and the others go on", () =>
+    Effect.gen(function* () {
+      const s = yield* opened({ letters: new Letters({ always: taken }) }, [unreadableAt(0, 0), recordAt(0, 1)])
+      yield* fail(s, 0)
+      yield* s.desk.finish(0, 1)
+      yield* pass(1_000)
+      const { held, outcomes } = yield* s.consumer.snapshot
+      assert.deepStrictEqual(outcomes, ended({ handled: 1, deadLettered: 1 }))
+      assert.strictEqual(held.bytes, 0)
+      assert.strictEqual(s.session.commits.at(-1), "0=2")
+      assert.isUndefined(s.fiber().pollUnsafe())
+      const [letter] = s.letters.sends
+      assert.strictEqual(text(letter!.record.value), "v0")
+      const read = DeadLetter.read({ ...recordAt(0, 0), headers: letter!.record.headers ?? [] })
+      assert.deepInclude(read, { topic: "t", partition: 0, offset: 0n, hops: 1, error: "Boom" })
+      assert.lengthOf(
+        s.logs.filter((line) => line.includes("headers")),
+        1
+      )
+    })
   )
 
   it.effect("the producer of the Kafka in memory, closed: the consumer stops and the record comes again", () =>

@@ -56,20 +56,13 @@ export const recordAt = (partition: number, offset: number, value: string | null
   headers: []
 })
 
-/** The first record of the partition, in a chunk: its headers cannot be read, as of one that was written wrong. */
-export const unreadable = (partition: number, epoch: number): Signal => ({
-  _tag: "Chunk",
-  ...at(partition, epoch),
-  records: [
-    Object.defineProperty(recordAt(partition, 0), "headers", {
-      get: () => {
-        throw new RangeError("a header has no name")
-      }
-    })
-  ],
-  nextOffset: 1n,
-  end: 1n
-})
+/** One whose headers cannot be read, because whoever sent it has written them wrong. */
+export const unreadableAt = (partition: number, offset: number): ConsumerRecord =>
+  Object.defineProperty(recordAt(partition, offset), "headers", {
+    get: () => {
+      throw new RangeError("a header has no name")
+    }
+  })
 
 export const at = (partition: number, epoch: number): EpochPartition => ({ topic: "t", partition, epoch })
 

@@ -19,7 +19,7 @@ import type * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import { Boom, Desk, ended, pass, turns, whileTimePasses, type World, world } from "../../core/test/harness.ts"
 import { Letters, publishError, refused, taken } from "../../core/test/letters.ts"
-import { at, given, outcomes, scripted, unreadable } from "../../core/test/script.ts"
+import { at, given, outcomes, scripted, unreadableAt } from "../../core/test/script.ts"
 import { Observability } from "../src/index.ts"
 import { flush, type ReceivedSpan, type Receiver, receiver, tracer } from "./otlp.ts"
 
@@ -811,7 +811,13 @@ describe("a tracer that fails", () => {
       Effect.gen(function* () {
         const s = yield* scripted({ desk: new Desk({ auto: true }) })
         yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
-        yield* s.session.signal(unreadable(0, 1))
+        yield* s.session.signal({
+          _tag: "Chunk",
+          ...at(0, 1),
+          records: [unreadableAt(0, 0)],
+          nextOffset: 1n,
+          end: 1n
+        })
         yield* pass(10_000)
         assert.deepStrictEqual((yield* s.consumer.snapshot).outcomes, ended({ handled: 1 }))
         isRoot(yield* one("process t"))

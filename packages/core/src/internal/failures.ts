@@ -32,6 +32,7 @@ import { messageOf } from "./describe.ts"
 import type { AnyFiber, PartitionEpoch } from "./epoch.ts"
 import { finiteMillis } from "./options.ts"
 import { Parking } from "./parking.ts"
+import { readableHeaders } from "./recordHeaders.ts"
 import { RecordEvent, recordEventNames, RecordState, recordStateNames, recordStep } from "./recordMachine.ts"
 import type { Past, Slot } from "./slot.ts"
 import type { RunState } from "./state.ts"
@@ -287,6 +288,8 @@ export class Failures {
       return this.carryOut(slot, next)
     }
     if (!this.can(slot, RecordEvent.send)) return
+    if (readableHeaders(slot) === undefined)
+      this.hooks.warn(slot, "the headers of the record cannot be read: its dead letter is sent without them")
     this.ends(slot, "dead_letter")
     const past = slot.past!
     slot.letter = {
