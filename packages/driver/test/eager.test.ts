@@ -24,6 +24,7 @@ const coordinatorNode = 2
 /** A coordinator that answers as it is told, beside another broker; another member leads. */
 class Coordinator {
   joins = 0
+  syncs = 0
   readonly committed = new Map<number, bigint>()
   /** what the member is given by its next SyncGroup */
   target: ReadonlyArray<number> = []
@@ -72,10 +73,11 @@ class Coordinator {
           members: []
         }
       },
-      syncGroup: async () => ({
-        errorCode: 0,
-        memberAssignment: encodeAssignment(this.target.length === 0 ? {} : { [topic]: this.target })
-      }),
+      syncGroup: async () => {
+        this.syncs++
+        const assignment = this.target.length === 0 ? {} : { [topic]: this.target }
+        return { errorCode: 0, memberAssignment: encodeAssignment(assignment) }
+      },
       heartbeat: async () => ({ errorCode: this.rebalancing ? rebalanceInProgress : 0 }),
       offsetFetch: async ({ topics }) => ({
         responses: topics.map(({ partitions, topic: name }) => ({
@@ -273,6 +275,36 @@ describe("an eager member that does not lead, when its topic is created again", 
       assert.strictEqual((yield* member.session.commit([at(own!, 3n)]))[0]!.outcome, "committed")
       const [still] = yield* assigned(member, 2)
       assert.deepInclude(still, { retained: true, committed: { offset: 3n, metadata: "" } })
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a static member that does not lead", () => {
+  it.live("reads how many partitions there are from the coordinator: another broker may not answer", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0]
+      const member = yield* join(coordinator, { instanceId: "pod-1" })
+      yield* assigned(member, 1)
+      coordinator.isAlone = true
+      const before = coordinator.questions
+      coordinator.rebalancing = true
+      yield* until("it has heard what it is given", () => coordinator.syncs === 2)
+      // before the hold, and for this
+      assert.strictEqual(coordinator.questions, before + 2)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("goes without, well before its session ends, when that one does not answer", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      const member = yield* join(coordinator, { instanceId: "pod-1", sessionTimeout: 2000 })
+      yield* assigned(member, 1)
+      coordinator.gate = new Promise(() => undefined)
+      const began = performance.now()
+      coordinator.rebalancing = true
+      yield* until("it has heard what it is given", () => coordinator.syncs === 2)
+      assert.isBelow(performance.now() - began, 1000)
     }).pipe(Effect.scoped)
   )
 })

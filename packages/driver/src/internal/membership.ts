@@ -176,8 +176,12 @@ const join = (
     } else if (groupInstanceId !== undefined) {
       // A static leader that comes back is told that the one before it leads, and nobody else looks after the partitions: so each looks
       // after its own topics. When it is not the leader who joins again, the others do not notice. What the leader has just assigned by is
-      // read first: it would be found to be another layout than the one of before, and rejoined for.
-      yield* Effect.ignore(ask(() => state.cluster.refresh(topics)))
+      // read first: it would be found to be another layout than the one of before, and rejoined for. The coordinator is asked, since it has
+      // just answered: one broker after the other that does not could take longer than the session, which no heartbeat renews meanwhile.
+      yield* ask(() => state.cluster.refresh(topics, coordinator)).pipe(
+        Effect.timeoutOption(sessionTimeout / 4),
+        Effect.ignore
+      )
       leadership.layout = layoutOf(state, topics)
     }
     const synced = yield* ask(() =>
