@@ -457,7 +457,7 @@ describe("a cooperative member", () => {
         assert.strictEqual(found.length, wanted.length, found.join())
         for (const [i, gap] of found.entries()) assert.closeTo(gap, wanted[i]!, 2)
       }
-      isNear(yield* pass(400), [19, 38, 76, 120, 120])
+      isNear(yield* pass(400), [29, 58, 116, 120])
       const settles = Effect.gen(function* () {
         coordinator.another = false
         coordinator.rebalance([])
@@ -466,17 +466,17 @@ describe("a cooperative member", () => {
         coordinator.rebalance([])
       })
       yield* settles
-      isNear(yield* pass(70), [19, 38])
+      isNear(yield* pass(100), [29, 58])
       yield* settles
-      yield* pass(17)
+      yield* pass(27)
       // another member was first: that round, too, has changed nothing
       coordinator.rebalance([])
-      isNear(yield* pass(60), [38])
+      isNear(yield* pass(90), [58])
       yield* settles
       yield* pass(8)
       // somebody has given up what he should
       coordinator.rebalance([])
-      isNear(yield* pass(40), [19])
+      isNear(yield* pass(60), [29])
     }).pipe(Effect.scoped)
   )
 })

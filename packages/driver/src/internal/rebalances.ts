@@ -11,12 +11,14 @@ import type { SessionState } from "./state.ts"
  * it has claimed until its session ends, and its restart may be what others wait for. So each that changes nothing is followed by one after
  * twice the time, up to the session timeout, until a generation withholds nothing.
  *
- * All members wait equally long, and one of them begins first. To the others, too, the generation has lasted longer than anybody may hold
- * what he gives up, which is how they know that nobody has.
+ * All members wait equally long, and one of them begins first. To the others, too, the generation has lasted longer than anybody may take
+ * for what he gives up, which is how they know that nobody has: as long as a hold to hear what has become of its topics (`endGone`), and
+ * then the hold.
  */
 export const rebalances = (state: SessionState): ((another: boolean) => Effect.Effect<unknown>) => {
   const { heartbeatInterval, revokeTimeout, sessionTimeout } = state.settings
-  const shortest = revokeTimeout + 3 * heartbeatInterval
+  const longestRelease = 2 * revokeTimeout
+  const shortest = longestRelease + 3 * heartbeatInterval
   let pause = shortest
   return (another) =>
     Effect.gen(function* () {
@@ -28,6 +30,6 @@ export const rebalances = (state: SessionState): ((another: boolean) => Effect.E
       const now = () => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
       const began = now()
       yield* Effect.timeoutOption(state.rejoin.await, pause)
-      if (now() - began > revokeTimeout) pause = Math.max(shortest, Math.min(sessionTimeout, 2 * pause))
+      if (now() - began > longestRelease) pause = Math.max(shortest, Math.min(sessionTimeout, 2 * pause))
     })
 }
