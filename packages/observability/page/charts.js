@@ -1,9 +1,9 @@
 /** Throughput, latency and lag over time, with rebalances as marks. */
 import { colour, element, setText } from "./dom.js"
 import { millis, rate, short } from "./format.js"
+import { makePoints, seconds } from "./points.js"
 
 const uPlot = window.uPlot
-const seconds = 300
 /** the lower end of a logarithmic scale: nobody looks for less */
 const leastMillis = 1
 const height = 168
@@ -51,12 +51,9 @@ const drawn = ({ log }, value) => (!log || value === null ? value : value === 0 
 
 export const charts = (root) => {
   /** per second, and what is known at a time */
-  let points = []
+  const points = makePoints()
   let name
-  let every = 1_000
   let rebalances = []
-  let last
-  let rates
   let shownTimes = [0, 1]
 
   const drawMarks = (plot) => {
@@ -182,7 +179,8 @@ export const charts = (root) => {
   })
 
   const showValues = (index) => {
-    const point = points[index ?? points.length - 1] ?? last
+    const all = points.all()
+    const point = all[index ?? all.length - 1] ?? points.last()
     if (point === undefined) return
     for (const { kind, plotted, values } of figures) {
       const texts = kind.series.map(({ key, label }) => [
@@ -198,61 +196,32 @@ export const charts = (root) => {
   }
 
   const draw = () => {
-    const newest = points.at(-1)?.at ?? Date.now()
-    const from = Math.min(newest - 60_000, Math.max(newest - seconds * 1_000, points[0]?.at ?? newest))
+    const all = points.all()
+    const newest = all.at(-1)?.at ?? Date.now()
+    const from = Math.min(newest - 60_000, Math.max(newest - seconds * 1_000, all[0]?.at ?? newest))
     shownTimes = [from / 1_000, newest / 1_000]
     for (const { kind, plot } of figures) {
       plot.setData([
-        points.map(({ at }) => at / 1_000),
-        ...kind.series.map(({ key }) => points.map((point) => drawn(kind, point[key])))
+        all.map(({ at }) => at / 1_000),
+        ...kind.series.map(({ key }) => all.map((point) => drawn(kind, point[key])))
       ])
     }
     showValues(undefined)
   }
 
-  /** A look's counters become rates by the look before; where some are missing between the line has a hole. */
-  const push = (raw) => {
-    // the newest point of those that came first, once more
-    if (last !== undefined && raw.at - last.at < every / 4) return
-    const millis = last === undefined ? 0 : raw.at - last.at
-    const same = last !== undefined && raw.done >= last.done && millis <= every * 4
-    const per = (key) => (same ? ((raw[key] - last[key]) * 1_000) / millis : null)
-    if (last !== undefined && !same)
-      points.push({
-        at: last.at + 1,
-        done: null,
-        retries: null,
-        failed: null,
-        p50: null,
-        p99: null,
-        wait: null,
-        lag: null
-      })
-    const point = { ...raw, done: per("done"), retries: per("retries"), failed: per("failed") }
-    points.push(point)
-    if (same) rates = { done: point.done }
-    last = raw
-    const oldest = raw.at - seconds * 1_000 - 5_000
-    while (points.length > 0 && points[0].at < oldest) points.shift()
-  }
-
   return {
-    every: (millis) => {
-      every = millis
-    },
+    every: points.every,
     points: ({ all, name: of, points: given }) => {
       if (all || of !== name) {
-        points = []
-        last = undefined
-        rates = undefined
+        points.clear()
         name = of
       }
-      for (const point of given) push(point)
+      for (const point of given) points.push(point)
       draw()
     },
     add: (detail, summary, at) => {
       rebalances = detail.rebalances
-      push({
+      points.push({
         at,
         done: summary.done,
         failed: detail.outcomes.skipped + detail.outcomes.deadLettered,
@@ -264,7 +233,7 @@ export const charts = (root) => {
       })
       draw()
     },
-    rates: () => rates,
+    rates: points.rates,
     repaint: draw
   }
 }

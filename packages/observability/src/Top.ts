@@ -136,7 +136,10 @@ class History {
     const names = new Set(snapshots.map(({ name }) => name))
     for (const name of this.kept.keys()) if (!names.has(name)) this.kept.delete(name)
     return snapshots.map((now) => {
-      const earlier = this.kept.get(now.name) ?? []
+      const known = this.kept.get(now.name) ?? []
+      const newest = known.at(-1)?.snapshot.at
+      // a clock that was set back: by what is from the future there are no rates, and it would all be kept until then
+      const earlier = newest !== undefined && now.at < newest ? [] : known
       while (earlier.length > 1 && now.at - earlier[1]!.snapshot.at >= rateMillis) earlier.shift()
       const assigned = assignedIn(now)
       const before = earlier.find((one) => one.assigned === assigned) ?? earlier[0]

@@ -11,6 +11,8 @@ import { pass, turns } from "../../core/test/harness.ts"
 import { scripted } from "../../core/test/script.ts"
 import { type Host, makeScreen, Screen } from "../src/internal/screen.ts"
 import * as Top from "../src/Top.ts"
+import { Told } from "./pageServer.ts"
+import { now, snapshot } from "./topSnapshots.ts"
 
 const enter = "\u001b[?1049h\u001b[?25l"
 const leave = "\u001b[?25h\u001b[?1049l"
@@ -240,6 +242,38 @@ describe("the table elsewhere", () => {
         assert.notInclude(played.stdout.written, "\u001b")
         assert.include(played.stdout.written, "done 1, 2/s")
       }
+    })
+  )
+
+  it.effect("has a rate again at the second look after the clock was set back", () =>
+    Effect.gen(function* () {
+      const played = terminal({ isTTY: false })
+      const told = new Told()
+      const registry = makeRegistry()
+      yield* registry.register(told.shape)
+      const tell = (at: number, handled: number) => {
+        told.now = snapshot({ at, startedAt: now, outcomes: { ...told.now.outcomes, handled } })
+      }
+      tell(now + 10_000_000, 50)
+      const fiber = yield* Top.watch({ interval: "1 second" }).pipe(
+        Effect.provideService(ConsumerRegistry, registry),
+        Effect.provideService(Screen, played.screen),
+        Effect.forkChild
+      )
+      yield* turns
+      const rates: Array<string | undefined> = []
+      for (const [at, handled] of [
+        [10_001_000, 60],
+        [5_000_000, 70],
+        [5_001_000, 80],
+        [5_002_000, 100]
+      ] as const) {
+        tell(now + at, handled)
+        yield* pass(1_000)
+        rates.push(/done \d+, (\S+)\/s/.exec(played.stdout.news())?.[1])
+      }
+      assert.deepStrictEqual(rates, ["10", "-", "10", "15"])
+      yield* Fiber.interrupt(fiber)
     })
   )
 

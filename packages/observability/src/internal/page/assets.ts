@@ -22,6 +22,7 @@ const names = [
   "main.js",
   "connection.js",
   "charts.js",
+  "points.js",
   "consumers.js",
   "detail.js",
   "partitions.js",
