@@ -154,8 +154,8 @@ export const makeKit = <R, E>(options: ContractOptions<R, E>): Kit<R> => {
   const settings: Kit<R>["settings"] = {
     sessionTimeout,
     heartbeatInterval: options.settings?.heartbeatInterval ?? 300,
-    rebalanceTimeout: sessionTimeout * 2.5,
-    revokeTimeout: sessionTimeout * 1.5,
+    rebalanceTimeout: sessionTimeout * 3,
+    revokeTimeout: sessionTimeout * 2,
     metadataMaxAge: options.settings?.metadataMaxAge ?? 1_000,
     maxWait: options.settings?.maxWait ?? 100
   }

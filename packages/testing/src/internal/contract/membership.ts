@@ -123,10 +123,9 @@ export const membership = <R>(suite: Suite<R>): void => {
         yield* until("a is asked", () => a.of("Revoking").length === 1)
         yield* until("both have their share", () => a.held.size === 1 && b.held.size === 1)
         const waited = clock.currentTimeMillisUnsafe() - since
-        // Half of it: the hold began when the group asked, and a busy event loop may have shown that late.
-        assert.isTrue(waited >= settings.revokeTimeout * 0.5, `${waited} ms`)
-        // The hold is longer than the session timeout: it takes heartbeats to live through it.
-        assert.isTrue(settings.revokeTimeout > settings.sessionTimeout)
+        // The hold began when the group asked, and a busy event loop may have shown that late. What is left is longer than the session timeout:
+        // it takes heartbeats to live through it.
+        assert.isTrue(waited >= settings.sessionTimeout, `${waited} ms`)
         assert.strictEqual(a.of("Lost").length, 0)
         assert.isTrue([...a.held.values()].every((partition) => partition.retained))
       }),
