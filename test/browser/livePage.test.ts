@@ -244,6 +244,23 @@ describe.skipIf(chromium === undefined).concurrent("the live page in Chromium", 
     })
   )
 
+  it.live("says of the lag that it is not known, or at least so much, and not that there is none", () =>
+    Effect.gen(function* () {
+      const registry = makeRegistry()
+      const unknown = partition(1, { end: undefined })
+      const told = new Told({ partitions: [unknown] })
+      yield* Effect.orDie(registry.register(told.shape))
+      const { url } = yield* pageServer(registry, { every })
+      const { complaints, page } = yield* watched()
+      yield* Effect.promise(() => page.goto(url))
+      yield* shows(page, "#tiles .tile", /Lag\s*\?\s*end of 1 partition unknown, 0 gaps/)
+      yield* shows(page, "#charts .key", /committed to end\s*-/)
+      told.now = { ...told.now, at: told.now.at + 1_000, partitions: [unknown, partition(2, { end: 70n })] }
+      yield* shows(page, "#tiles .tile", /Lag\s*70\+\s*end of 1 partition unknown/)
+      assert.deepStrictEqual(complaints, [])
+    })
+  )
+
   it.live("says that the process is gone, tries again, and goes on when it is back", () =>
     Effect.gen(function* () {
       const { scene } = yield* troubled

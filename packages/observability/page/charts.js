@@ -1,6 +1,6 @@
 /** Throughput, latency and lag over time, with rebalances as marks. */
 import { colour, element, setText } from "./dom.js"
-import { millis, rate, short } from "./format.js"
+import { drawnLag, millis, rate, short } from "./format.js"
 import { makePoints, seconds } from "./points.js"
 
 const uPlot = window.uPlot
@@ -229,7 +229,7 @@ export const charts = (root) => {
         p50: detail.handlerTime.p50,
         p99: detail.handlerTime.p99,
         wait: detail.waitTime.p99,
-        lag: summary.totals.lag
+        lag: drawnLag(summary.totals)
       })
       draw()
     },

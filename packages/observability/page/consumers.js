@@ -1,6 +1,6 @@
 /** The consumers of the process, each with how it is; one of them is looked at. */
 import { byId, element, keyed, setText } from "./dom.js"
-import { count, plural, short } from "./format.js"
+import { count, lagOf, plural } from "./format.js"
 
 const words = { ok: "ok", degraded: "degraded", down: "down" }
 
@@ -34,7 +34,7 @@ export const showConsumers = (consumers, more, selected, choose) => {
       card.parts.status.dataset.status = status
       const used =
         permits.limit === "unbounded" ? count(permits.used) : `${count(permits.used)}/${count(permits.limit)}`
-      setText(card.parts.facts, `${plural(totals.partitions, "partition")}, lag ${short(totals.lag)}, permits ${used}`)
+      setText(card.parts.facts, `${plural(totals.partitions, "partition")}, lag ${lagOf(totals)}, permits ${used}`)
       setText(card.parts.codes, codes.join(", "))
     }
   )

@@ -1,6 +1,6 @@
 /** The consumer that is looked at: its name, its health, its numbers, and lists of what is oldest and what has happened. */
 import { byId, element, keyed, setText } from "./dom.js"
-import { age, bytes, clock, count, millis, plural, rate, short } from "./format.js"
+import { age, bytes, clock, count, lagOf, millis, plural, rate, short } from "./format.js"
 
 const placeOf = ({ offset, partition, topic }) => `${topic}/${partition}${offset === undefined ? "" : ` at ${offset}`}`
 
@@ -61,8 +61,13 @@ const tilesOf = (detail, { permits, totals }, rates, now) => {
     },
     {
       name: "Lag",
-      value: short(totals.lag),
-      note: `${short(totals.ahead)} not fetched, ${plural(totals.gaps, "gap")}`
+      value: lagOf(totals),
+      note: [
+        totals.unknown > 0
+          ? `end of ${plural(totals.unknown, "partition")} unknown`
+          : `${short(totals.ahead)} not fetched`,
+        plural(totals.gaps, "gap")
+      ].join(", ")
     },
     {
       name: "Permits",

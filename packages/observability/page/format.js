@@ -17,6 +17,13 @@ export const short = (n) => {
   }
 }
 
+/** Of all partitions together: at least so much where the end of some is not known, and a question where it is of none. */
+export const lagOf = ({ lag, partitions, unknown }) =>
+  unknown === 0 ? short(lag) : unknown === partitions ? "?" : `${short(lag)}+`
+
+/** What a chart has of it: a line at 0 would say that there is none. */
+export const drawnLag = ({ lag, partitions, unknown }) => (partitions > 0 && unknown === partitions ? null : lag)
+
 /** Of a rate, with a digit behind the point where it is small. */
 export const rate = (n) => (n === 0 ? "0" : n < 10 ? n.toFixed(1) : n < 10_000 ? count(n) : short(n))
 

@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { rowsShown } from "../src/internal/page/frame.ts"
-import { frameOf } from "../src/internal/page/frames.ts"
+import { frameOf, pointOf } from "../src/internal/page/frames.ts"
 import { levelOf, stripsOf } from "../src/internal/page/strips.ts"
 import { now, partition, snapshot } from "./topSnapshots.ts"
 
@@ -115,6 +115,20 @@ describe("frames of the live page", () => {
       ""
     ).consumers[0]!
     assert.deepStrictEqual([totals.lag, totals.ahead, totals.partitions], [95, 80, 2])
+  })
+
+  it("say of how many partitions the lag is not known, and draw none where it is of none", () => {
+    const known = place(0, { committed: 5n, end: 100n })
+    const unknown = [place(1, { end: undefined }), place(2, { end: undefined })]
+    const of = (...partitions: ReadonlyArray<PartitionSnapshot>) => {
+      const all = snapshot({ partitions })
+      const { lag, unknown } = frameOf([all], undefined, "", "").consumers[0]!.totals
+      return [lag, unknown, pointOf(all, 1).lag]
+    }
+    assert.deepStrictEqual(of(known), [95, 0, 95])
+    assert.deepStrictEqual(of(known, ...unknown), [95, 2, 95])
+    assert.deepStrictEqual(of(...unknown), [0, 2, null])
+    assert.deepStrictEqual(of(), [0, 0, 0])
   })
 
   it("say that a consumer is paused as a whole only when all of it is", () => {

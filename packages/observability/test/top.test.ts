@@ -89,6 +89,16 @@ describe("a picture", () => {
     assert.include(lines, "  failed (2, for 1 m 1 s): an attempt has been running")
   })
 
+  it("says of the lag of all partitions that it is at least so much, or not known", () => {
+    const unknown = partition(1, { end: undefined })
+    const lagOf = (partitions: Snapshot["partitions"]) => / lag (\S+)  /.exec(draw([snapshot({ partitions })])[3]!)![1]
+    assert.strictEqual(lagOf([partition(0, { end: 7n })]), "7")
+    assert.strictEqual(lagOf([partition(0, { end: 7n }), unknown]), "7+")
+    assert.strictEqual(lagOf([unknown]), "?")
+    assert.strictEqual(lagOf([]), "0")
+    assert.match(draw([snapshot({ partitions: [unknown] })]).at(-1)!, / 0 +\? +-$/)
+  })
+
   it("without any consumer says so", () => {
     assert.deepStrictEqual(draw([]), ["no consumer, no partition"])
   })

@@ -93,7 +93,7 @@ const columns: ReadonlyArray<Column> = [
   { title: "gaps", cell: ({ gaps }) => grouped(gaps), spare: 4 },
   { title: "in flight", cell: ({ inFlight }) => grouped(inFlight), spare: 1 },
   { title: "held", cell: ({ held }) => grouped(held), spare: 5 },
-  { title: "lag", cell: ({ lag }) => (lag === undefined ? "-" : grouped(lag)), spare: 0 },
+  { title: "lag", cell: ({ lag }) => (lag === undefined ? "?" : grouped(lag)), spare: 0 },
   { title: "rate/s", cell: ({ rate }) => rated(rate), spare: 6 },
   { title: "state", cell: ({ state }) => state, spare: 7, left: true }
 ]
@@ -142,6 +142,13 @@ export const tableOf = (
   }
 }
 
+/** Of all partitions: at least so much where the end of some is not known, and a question where it is of none. */
+const lagOf = (rows: ReadonlyArray<Row>): string => {
+  const known = rows.flatMap(({ lag }) => (lag === undefined ? [] : [lag]))
+  if (known.length === 0 && rows.length > 0) return "?"
+  return `${grouped(known.reduce((n, lag) => n + lag, 0))}${known.length < rows.length ? "+" : ""}`
+}
+
 /** Of the whole consumer, as items that may stand in any number of lines. */
 export const figuresOf = (looks: Looks, rows: ReadonlyArray<Row>): ReadonlyArray<string> => {
   const { commits, handlerTime, held, outcomes, partitions, permits, retries } = looks.now
@@ -149,7 +156,7 @@ export const figuresOf = (looks: Looks, rows: ReadonlyArray<Row>): ReadonlyArray
   const several = (count: number, what: string): string => (count === 0 ? "" : `, ${grouped(count)} ${what}`)
   return [
     `done ${grouped(doneOf(looks.now))}, ${rated(doneRate(looks))}/s`,
-    `lag ${grouped(rows.reduce((n, { lag = 0 }) => n + lag, 0))}`,
+    `lag ${lagOf(rows)}`,
     `permits ${grouped(permits.used)} of ${permits.limit === "unbounded" ? "unbounded" : grouped(permits.limit)}${several(permits.byZombies, "by zombies")}`,
     `in flight ${grouped(sum(({ running, sending }) => running + sending))}`,
     `held ${grouped(held.records)} of ${grouped(held.maxRecords)}, ${mebibytes(held.bytes)} of ${mebibytes(held.maxBytes)} MiB`,

@@ -40,7 +40,8 @@ export interface Point {
   readonly p50: number
   readonly p99: number
   readonly wait: number
-  readonly lag: number
+  /** of what is known of it; null: nothing is */
+  readonly lag: number | null
 }
 
 export interface Place {
@@ -59,8 +60,11 @@ export interface Reason {
 
 export interface Totals {
   readonly partitions: number
+  /** of the partitions whose end is known */
   readonly lag: number
-  /** of it, what was not fetched yet */
+  /** partitions whose end is not known, so that there is more lag than that */
+  readonly unknown: number
+  /** of the lag, what was not fetched yet */
   readonly ahead: number
   readonly gaps: number
   readonly running: number

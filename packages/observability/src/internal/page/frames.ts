@@ -18,9 +18,22 @@ import {
 import { lagOf, stripsOf } from "./strips.ts"
 
 const totalsOf = ({ partitions }: Snapshot): Totals => {
-  const totals = { lag: 0, ahead: 0, gaps: 0, running: 0, buffered: 0, waiting: 0, sending: 0, parked: 0, zombies: 0 }
+  const totals = {
+    lag: 0,
+    unknown: 0,
+    ahead: 0,
+    gaps: 0,
+    running: 0,
+    buffered: 0,
+    waiting: 0,
+    sending: 0,
+    parked: 0,
+    zombies: 0
+  }
   for (const p of partitions) {
-    totals.lag += lagOf(p) ?? 0
+    const lag = lagOf(p)
+    if (lag === undefined) totals.unknown++
+    else totals.lag += lag
     if (p.end !== undefined && p.end > p.delivered) totals.ahead += Number(p.end - p.delivered)
     totals.gaps += p.gaps
     totals.running += p.running
@@ -31,6 +44,12 @@ const totalsOf = ({ partitions }: Snapshot): Totals => {
     totals.zombies += p.zombies
   }
   return { partitions: partitions.length, ...totals }
+}
+
+/** What is known of it: a line at 0 would say that there is none. */
+const drawnLag = (snapshot: Snapshot): number | null => {
+  const { lag, partitions, unknown } = totalsOf(snapshot)
+  return partitions > 0 && unknown === partitions ? null : lag
 }
 
 const doneOf = ({ outcomes }: Snapshot): number => Object.values(outcomes).reduce((n, count) => n + count, 0)
@@ -44,7 +63,7 @@ export const pointOf = (snapshot: Snapshot, seq: number): Point => ({
   p50: snapshot.handlerTime.p50,
   p99: snapshot.handlerTime.p99,
   wait: snapshot.waitTime.p99,
-  lag: snapshot.partitions.reduce((n, p) => n + (lagOf(p) ?? 0), 0)
+  lag: drawnLag(snapshot)
 })
 
 const reasonOf = ({ at, code, count, members, message, since }: HealthReason): Reason => ({
