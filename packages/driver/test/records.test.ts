@@ -334,8 +334,24 @@ describe("a batch that was changed on its way", () => {
     }
   })
 
-  it("is not found where the answer was cut", () => {
-    for (let length = 0; length < whole.length; length++) assert.isUndefined(damagedBatch(whole.subarray(0, length)))
+  it("is not found where the answer was cut behind the first batch", () => {
+    for (let length = batches[0]!.length; length < whole.length; length++) {
+      assert.isUndefined(damagedBatch(whole.subarray(0, length)))
+    }
+  })
+
+  it("is found by the length of the first batch when that goes on behind the answer: brokers cut none of those", () => {
+    const found = { offset: 3n, what: "no end within the answer" }
+    for (let length = 17; length < batches[0]!.length; length++) {
+      assert.deepStrictEqual(damagedBatch(whole.subarray(0, length)), found, `${length} bytes`)
+    }
+    const copy = Buffer.from(whole)
+    for (const length of [whole.length - 11, 1_000_000, 0x7fff_ffff]) {
+      copy.writeInt32BE(length, 8)
+      assert.deepStrictEqual(damagedBatch(copy), found, `length ${length}`)
+    }
+    // less than a batch begins with tells nothing
+    for (let length = 0; length < 17; length++) assert.isUndefined(damagedBatch(whole.subarray(0, length)))
   })
 })
 

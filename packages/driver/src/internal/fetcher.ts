@@ -314,7 +314,7 @@ const push = (
   // decompressing takes turns: the partition may have gone or been reopened meanwhile
   if (!isSame(state, owned, position)) return
   if (next === position) {
-    // bytes, and no whole batch beyond the position: asked at once the broker would answer the same at once
+    // bytes, and nothing beyond the position: asked at once the broker would answer the same at once
     owned.retryAt = performance.now() + backoff(++owned.errors)
     return
   }

@@ -159,14 +159,16 @@ export interface Damage {
 /**
  * The first batch that is not as it was written: its checksum is not its own, or what that does not cover, its format and its length, cannot
  * be. A topic that was written before Kafka 0.11 has older formats; those have another checksum, and are left to `decodeRecords`. So is a last
- * batch that is cut.
+ * batch that is cut, unless it is also the first: brokers send that one whole, however large it is.
  *
- * **Source**: `check.crcs` of the Java consumer, which is on by default.
+ * **Source**: `check.crcs` of the Java consumer, which is on by default; KIP-74.
  */
 export const damagedBatch = (batches: Buffer): Damage | undefined => {
   for (let at = 0; at + prefix <= batches.length;) {
     const end = at + 12 + batches.readInt32BE(at + 8)
-    if (end > batches.length) return undefined
+    if (end > batches.length) {
+      return at > 0 ? undefined : { offset: batches.readBigInt64BE(0), what: "no end within the answer" }
+    }
     const magic = batches.readInt8(at + 16)
     if (isOlder(batches, at, end, magic)) return undefined
     const what =

@@ -216,9 +216,13 @@ export const fetching = (client: Client): void => {
         })
       )
 
-      const lastByte = (batches: Buffer) =>
+      const lastByte = (batches: Buffer): void => {
         batches.writeInt8(batches.readInt8(batches.length - 1) ^ 1, batches.length - 1)
-      const damage = (answer: Fetched, how: (batches: Buffer) => void = lastByte): Fetched => ({
+      }
+      const endless = (batches: Buffer): void => {
+        batches.writeInt32BE(1_000_000, 8)
+      }
+      const damage = (answer: Fetched, how: (batches: Buffer) => void): Fetched => ({
         ...answer,
         partitions: answer.partitions.map((p) => {
           const batches = Buffer.from(p.batches)
@@ -230,11 +234,7 @@ export const fetching = (client: Client): void => {
       it.effect("a batch that was damaged on its way is fetched again, and not a record of it is handed out", () =>
         Effect.gen(function* () {
           const { control, member, send } = yield* oneRecord
-          const ways = [
-            lastByte,
-            (batches: Buffer) => batches.writeInt8(66, 16),
-            (batches: Buffer) => batches.writeInt32BE(9, 8)
-          ]
+          const ways = [lastByte, (batches: Buffer) => batches.writeInt8(66, 16), endless]
           control.fetchAnswer = (answer) => {
             if (answer.partitions.every((p) => p.batches.length === 0)) return answer
             const how = ways.shift()
@@ -247,18 +247,23 @@ export const fetching = (client: Client): void => {
         })
       )
 
-      it.effect("a batch that is damaged each time ends the session, and the error says where it is", () =>
-        Effect.gen(function* () {
-          const { control, member, send, topic } = yield* oneRecord
-          control.fetchAnswer = (answer) => damage(answer)
-          yield* send
-          yield* until("the inbox has failed", () => member.ended !== undefined, 10_000)
-          assert.deepInclude(member.ended, { reason: "CorruptData" })
-          for (const part of ["checksum", "offset 1", `${topic}/0`]) {
-            assert.include((member.ended as KafkaClientError).detail, part)
-          }
-          assert.deepStrictEqual(member.values(), ["a"])
-        })
+      it.effect.each([
+        ["checksum", lastByte],
+        ["no end within the answer", endless]
+      ] as const)(
+        "a batch that is damaged each time ends the session, and the error says where it is (%s)",
+        ([what, how]) =>
+          Effect.gen(function* () {
+            const { control, member, send, topic } = yield* oneRecord
+            control.fetchAnswer = (answer) => damage(answer, how)
+            yield* send
+            yield* until("the inbox has failed", () => member.ended !== undefined, 10_000)
+            assert.deepInclude(member.ended, { reason: "CorruptData" })
+            for (const part of [what, "offset 1", `${topic}/0`]) {
+              assert.include((member.ended as KafkaClientError).detail, part)
+            }
+            assert.deepStrictEqual(member.values(), ["a"])
+          })
       )
 
       it.effect("an answer of less than a batch is not asked for again and again without a pause", () =>
@@ -266,7 +271,7 @@ export const fetching = (client: Client): void => {
           const { control, member, send } = yield* oneRecord
           control.fetchAnswer = (answer) => ({
             ...answer,
-            partitions: answer.partitions.map((p) => ({ ...p, batches: p.batches.subarray(0, 40) }))
+            partitions: answer.partitions.map((p) => ({ ...p, batches: p.batches.subarray(0, 12) }))
           })
           yield* send
           control.requests.length = 0
