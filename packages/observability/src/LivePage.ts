@@ -95,6 +95,9 @@ const validate = Effect.fnUntraced(function* (options: PageOptions) {
   return { every, viewers, hosts, token }
 })
 
+const filesMissing =
+  "its files are not there; a bundler has to leave @concurrent-kafka/observability and uplot where they are"
+
 const answer = (asset: Asset, known: string | undefined) =>
   known === asset.etag
     ? HttpServerResponse.empty({ status: 304, headers: { ...secured, etag: asset.etag } })
@@ -128,6 +131,9 @@ const parameter = (params: URLSearchParams, name: string): string => (params.get
  * Each open page is one connection that stays. When the server is closed it is ended, so that nothing waits for a browser. A browser that is
  * slow to read gets the newest state, not each; after a break it comes back by itself and gets what its charts have missed.
  *
+ * In a program that was bundled into one file the page's files are not there: then a warning says so once, the page answers 503, and
+ * everything else goes on. Tell the bundler to leave this package and `uplot` out (external).
+ *
  * **Errors**: an option that cannot be used.
  *
  * **Cost**: what `snapshot` of each consumer costs, each time that it is looked (`every`), whatever the number of browsers; see the table
@@ -148,9 +154,11 @@ export const layer = (options: PageOptions = {}): Layer.Layer<never, InvalidOpti
         everyMillis: Duration.toMillis(every),
         actions: token !== undefined
       }
-      const assets = yield* loadAssets
       const path = options.path ?? "/kafka"
       const pages = router.prefixed(path)
+      const assets = yield* Effect.catch(loadAssets, ({ cause }) =>
+        Effect.as(Effect.logWarning(`the live page at ${path} answers 503: ${filesMissing}`, cause), undefined)
+      )
 
       /** to whoever asks for the server by a name that is ours */
       const guarded = <E, R>(
@@ -165,7 +173,15 @@ export const layer = (options: PageOptions = {}): Layer.Layer<never, InvalidOpti
             : Effect.succeed(HttpServerResponse.text(refused.error, { headers: fresh, status: refused.status }))
         })
 
-      for (const asset of assets) {
+      if (assets === undefined) {
+        const missing = HttpServerResponse.text(filesMissing, { headers: fresh, status: 503 })
+        yield* pages.add(
+          "GET",
+          "/",
+          guarded(() => Effect.succeed(missing))
+        )
+      }
+      for (const asset of assets ?? []) {
         yield* pages.add(
           "GET",
           `/${asset.path}`,

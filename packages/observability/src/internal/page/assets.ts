@@ -1,19 +1,19 @@
-/** The page's files: those of this package as they are, and uPlot's own. */
+/**
+ * The page's files: those of this package as they are, and uPlot's own. A program that was bundled into one file has none of them, and
+ * consumers that would not start for want of a page would be worse than no page.
+ */
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { createHash } from "node:crypto"
 import { readFile } from "node:fs/promises"
 import { createRequire } from "node:module"
 
-/** from `src` and from `dist` alike */
-const own = (name: string): URL => new URL(`../../../page/${name}`, import.meta.url)
-const uplot = (name: string): string => createRequire(import.meta.url).resolve(`uplot/dist/${name}`)
-
-const types = {
+const html = "text/html; charset=utf-8"
+const types: Readonly<Record<string, string>> = {
   css: "text/css; charset=utf-8",
-  html: "text/html; charset=utf-8",
   js: "text/javascript; charset=utf-8",
   svg: "image/svg+xml"
-} as const
+}
 
 const names = [
   "index.html",
@@ -41,24 +41,35 @@ export interface Asset {
   readonly etag: string
 }
 
-const load = (path: string, type: keyof typeof types, file: string | URL): Effect.Effect<Asset> =>
-  Effect.map(
-    // they are there, or the package is not whole
-    Effect.promise(() => readFile(file)),
-    (body) => ({
-      path,
-      contentType: types[type],
-      body,
-      etag: `"${createHash("sha256").update(body).digest("base64url").slice(0, 22)}"`
-    })
-  )
+interface File {
+  readonly path: string
+  readonly file: string | URL
+}
 
-export const loadAssets: Effect.Effect<ReadonlyArray<Asset>> = Effect.suspend(() =>
-  Effect.all([
-    ...names.map((name) =>
-      load(name === "index.html" ? "" : name, name.slice(name.lastIndexOf(".") + 1) as keyof typeof types, own(name))
-    ),
-    load("uplot.js", "js", uplot("uPlot.iife.min.js")),
-    load("uplot.css", "css", uplot("uPlot.min.css"))
-  ])
-)
+const load = async ({ file, path }: File): Promise<Asset> => {
+  const body = await readFile(file)
+  return {
+    path,
+    contentType: types[path.slice(path.lastIndexOf(".") + 1)] ?? html,
+    body,
+    etag: `"${createHash("sha256").update(body).digest("base64url").slice(0, 22)}"`
+  }
+}
+
+/** `here`: where this module is, in `src` or in `dist`, or the bundle that it has become a part of */
+export const loadAssetsFrom = (here: string): Effect.Effect<ReadonlyArray<Asset>, Cause.UnknownError> =>
+  Effect.tryPromise(() => {
+    const require = createRequire(here)
+    // all places before any is read: what cannot be resolved throws, and nobody would hear of those that were begun
+    const files = [
+      ...names.map((name) => ({
+        path: name === "index.html" ? "" : name,
+        file: new URL(`../../../page/${name}`, here)
+      })),
+      { path: "uplot.js", file: require.resolve("uplot/dist/uPlot.iife.min.js") },
+      { path: "uplot.css", file: require.resolve("uplot/dist/uPlot.min.css") }
+    ]
+    return Promise.all(files.map(load))
+  })
+
+export const loadAssets = loadAssetsFrom(import.meta.url)

@@ -1,0 +1,40 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import { vi } from "vitest"
+import type * as assets from "../src/internal/page/assets.ts"
+import { page, Reader } from "./pageServer.ts"
+
+// as where all modules have become one file, with nothing beside it
+vi.mock(import("../src/internal/page/assets.ts"), async (original): Promise<typeof assets> => {
+  const real = await original()
+  return { ...real, loadAssets: real.loadAssetsFrom("file:///nowhere/main.js") }
+})
+
+describe("the live page without its files", () => {
+  it.live("says so once, answers that it is not there, and lets the program begin", () =>
+    Effect.gen(function* () {
+      const logs: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => void logs.push(`${logLevel} ${String(message)}`))
+      const { url } = yield* page({ every: "250 millis" }).pipe(
+        Effect.provideService(Logger.CurrentLoggers, new Set([logger]))
+      )
+      assert.lengthOf(logs, 1)
+      assert.match(logs[0]!, /^Warn the live page at \/kafka answers 503: its files are not there/)
+      yield* Effect.promise(async () => {
+        for (const [path, status] of [
+          ["", 503],
+          ["main.js", 404]
+        ] as const) {
+          const answer = await fetch(url + path, { headers: { connection: "close" } })
+          await answer.text()
+          assert.strictEqual(answer.status, status, path)
+        }
+        const reader = new Reader(url)
+        await reader.until("frame")
+        reader.leave()
+      })
+      assert.lengthOf(logs, 1)
+    })
+  )
+})
