@@ -19,7 +19,7 @@ import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
 import { exportedRegistry } from "./internal/exported.ts"
 import * as loopMonitor from "./internal/loopMonitor.ts"
 import { reportOf, verdictOf } from "./internal/report.ts"
-import { seriesOf } from "./internal/series.ts"
+import { type Bounds, seriesOf } from "./internal/series.ts"
 
 /**
  * @since 0.1.0
@@ -47,6 +47,11 @@ export interface MetricsOptions {
    * Default 200, which makes about 1,200 series. 0: never a series for a partition.
    */
   readonly partitionSeries?: number | undefined
+  /**
+   * A consumer that owns partitions of more topics than this has one series for all topics together, with the label `topic="*"`, in place of
+   * one for each: the sum and the greatest. Default 200, which makes 3,600 series. 0: never a series for a topic.
+   */
+  readonly topicSeries?: number | undefined
 }
 
 /**
@@ -72,6 +77,14 @@ const wholeNumber = (
     : Number.isSafeInteger(value) && value >= 0
       ? Effect.succeed(value)
       : Effect.fail(new InvalidOptions({ option, value, accepted: "an integer of at least 0" }))
+
+const boundsOf = (
+  options: Pick<MetricsOptions, "partitionSeries" | "topicSeries">
+): Effect.Effect<Bounds, InvalidOptions> =>
+  Effect.all({
+    partitions: wholeNumber("partitionSeries", options.partitionSeries, 200),
+    topics: wholeNumber("topicSeries", options.topicSeries, 200)
+  })
 
 /** what is asked for is how it is now */
 const headers = { "cache-control": "no-store" }
@@ -134,7 +147,7 @@ export const layerHealth = (options: HealthOptions = {}): Layer.Layer<never, Inv
 export const layerMetrics = (options: MetricsOptions = {}): Layer.Layer<never, InvalidOptions, HttpRouter.HttpRouter> =>
   HttpRouter.use(
     Effect.fnUntraced(function* (router) {
-      const most = yield* wholeNumber("partitionSeries", options.partitionSeries, 200)
+      const most = yield* boundsOf(options)
       const registry = yield* ConsumerRegistry
       const monitor = yield* loopMonitor.Monitor
       const context = yield* Effect.context<never>()
@@ -164,12 +177,12 @@ export const layerMetrics = (options: MetricsOptions = {}): Layer.Layer<never, I
  * @category layers
  */
 export const layerMetricsExport = (
-  options: Pick<MetricsOptions, "partitionSeries"> = {}
+  options: Pick<MetricsOptions, "partitionSeries" | "topicSeries"> = {}
 ): Layer.Layer<never, InvalidOptions> =>
   Layer.effect(
     Metric.MetricRegistry,
     Effect.gen(function* () {
-      const most = yield* wholeNumber("partitionSeries", options.partitionSeries, 200)
+      const most = yield* boundsOf(options)
       const registry = yield* ConsumerRegistry
       const monitor = yield* loopMonitor.Monitor
       const context = yield* Effect.context<never>()

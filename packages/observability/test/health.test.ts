@@ -441,6 +441,7 @@ describe("health of all consumers of a process", () => {
         Effect.map(Effect.exit(endpoints(layer)), (exit) => String(exit))
       assert.include(yield* refused(Observability.layerHealth({ consumers: -1 })), "consumers")
       assert.include(yield* refused(Observability.layerMetrics({ partitionSeries: 1.5 })), "partitionSeries")
+      assert.include(yield* refused(Observability.layerMetrics({ topicSeries: -1 })), "topicSeries")
     })
   )
 })

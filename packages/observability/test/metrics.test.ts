@@ -9,7 +9,7 @@ import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
 import { Boom, Desk, pass, type World, world } from "../../core/test/harness.ts"
 import { Letters } from "../../core/test/letters.ts"
 import { at, outcomes, scripted } from "../../core/test/script.ts"
-import { seriesOf } from "../src/internal/series.ts"
+import { type Bounds, seriesOf } from "../src/internal/series.ts"
 import { Observability } from "../src/index.ts"
 import { samplesOf, valueOf } from "./exposition.ts"
 import { type Endpoints, endpoints } from "./http.ts"
@@ -277,6 +277,36 @@ describe("metrics", () => {
       })
   )
 
+  it.effect("above topicSeries of all topics together, so that a scrape has a bound whatever is subscribed to", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* s.session.assign([{ partition: 0, epoch: 1, committed: 0 }])
+      yield* s.session.chunk(0, 1, 0, 10)
+      const snapshot = yield* s.consumer.snapshot
+      const one = snapshot.partitions[0]!
+      const scraped = (topics: number, bounds: Bounds = { partitions: 200, topics: 200 }) => {
+        const partitions = Array.from({ length: topics }, (_, n) => ({ ...one, topic: `t${n}`, end: BigInt(n + 1) }))
+        const registry = seriesOf([{ ...snapshot, partitions }], undefined, bounds, Context.empty())
+        return PrometheusMetrics.formatUnsafe(Context.make(Metric.MetricRegistry, registry))
+      }
+      const each = scraped(200)
+      assert.strictEqual(valueOf(each, `${ours}topic_lag_offsets`, { topic: "t199" }), 200)
+      assert.isUndefined(valueOf(each, `${ours}topic_lag_offsets`, { topic: "*" }))
+      const together = scraped(2_000)
+      assert.isBelow(samplesOf(together).length, 250)
+      assert.sameMembers([...new Set(samplesOf(together).flatMap(({ labels }) => labels["topic"] ?? []))], ["*"])
+      assert.strictEqual(valueOf(together, `${ours}topic_lag_offsets`), (2_000 * 2_001) / 2)
+      assert.strictEqual(valueOf(together, `${ours}topic_prefix_lag_offsets`), (2_000 * 2_001) / 2)
+      assert.strictEqual(valueOf(together, `${ours}topic_worst_lag_offsets`), 2_000)
+      assert.isUndefined(valueOf(together, `${ours}topic_worst_lag_offsets_partition`))
+      assert.strictEqual(
+        valueOf(scraped(1, { partitions: 0, topics: 0 }), `${ours}topic_lag_offsets`, { topic: "*" }),
+        1
+      )
+      yield* s.desk.finishAll()
+    })
+  )
+
   it.effect("a consumer of several members has each partition once, also while one moves", () =>
     Effect.gen(function* () {
       const w = yield* world({ partitions: 4 })
@@ -312,7 +342,7 @@ describe("metrics", () => {
           const registry = seriesOf(
             [{ ...snapshot, partitions: partitions(snapshot.partitions[0]!) }],
             undefined,
-            200,
+            { partitions: 200, topics: 200 },
             Context.empty()
           )
           return PrometheusMetrics.formatUnsafe(Context.make(Metric.MetricRegistry, registry))

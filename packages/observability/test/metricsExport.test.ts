@@ -83,7 +83,7 @@ describe("layerMetricsExport", () => {
         yield* Effect.context<never>(),
         () => [],
         () => delays,
-        0
+        { partitions: 0, topics: 0 }
       )
       const units = Array.from(registry.values(), ({ attributes, id }) => [id, attributes?.["unit"]])
       assert.sameDeepMembers(

@@ -9,7 +9,7 @@ import type { Snapshot } from "@concurrent-kafka/core/Snapshot"
 import * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
 import type { Delays } from "./loopMonitor.ts"
-import { seriesOf } from "./series.ts"
+import { type Bounds, seriesOf } from "./series.ts"
 
 type Entry = Metric.Metric.Metadata<unknown, unknown>
 
@@ -108,10 +108,10 @@ export const exportedRegistry = (
   context: Context.Context<never>,
   snapshots: () => ReadonlyArray<Snapshot>,
   delays: () => Delays | undefined,
-  mostPartitions: number
+  most: Bounds
 ): Metric.MetricRegistry =>
   new ExportedRegistry(Context.get(context, Metric.MetricRegistry), () =>
-    [...seriesOf(snapshots(), delays(), mostPartitions, context)]
+    [...seriesOf(snapshots(), delays(), most, context)]
       .filter(([, entry]) => isFinite(entry, context))
       .map(([key, entry]) => [key, renamed(entry)] as const)
   )

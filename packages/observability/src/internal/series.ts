@@ -17,6 +17,15 @@ import {
 } from "./families.ts"
 import type { Delays } from "./loopMonitor.ts"
 
+/** Of how many partitions and topics a consumer has series at most. */
+export interface Bounds {
+  readonly partitions: number
+  readonly topics: number
+}
+
+/** what no topic can be called */
+const allTopics = "*"
+
 type Labels = Readonly<Record<string, string>>
 
 const nothing = (): void => undefined
@@ -175,15 +184,22 @@ const measured = (p: PartitionSnapshot, measure: Measure): number | undefined =>
 /** the end is as of the newest chunk, and what is committed may be newer */
 const distance = (from: bigint, to: bigint): number => (to > from ? Number(to - from) : 0)
 
-const topicSeries = (series: Series, partitions: ReadonlyArray<PartitionSnapshot>, labels: Labels): void => {
+const topicSeries = (
+  series: Series,
+  partitions: ReadonlyArray<PartitionSnapshot>,
+  labels: Labels,
+  mostTopics: number
+): void => {
+  const together = new Set(partitions.map(({ topic }) => topic)).size > mostTopics
   for (const measure of measureNames) {
     const topics = new Map<string, { sum: number; worst: number; where: number }>()
     for (const p of partitions) {
       const value = measured(p, measure)
       if (value === undefined) continue
-      const topic = topics.get(p.topic)
+      const name = together ? allTopics : p.topic
+      const topic = topics.get(name)
       if (topic === undefined) {
-        topics.set(p.topic, { sum: value, worst: value, where: p.partition })
+        topics.set(name, { sum: value, worst: value, where: p.partition })
         continue
       }
       topic.sum += value
@@ -194,7 +210,8 @@ const topicSeries = (series: Series, partitions: ReadonlyArray<PartitionSnapshot
     for (const [topic, { sum, where, worst }] of topics) {
       series.gauge(topicFamilies.sum[measure], { ...labels, topic }, sum)
       series.gauge(topicFamilies.worst[measure], { ...labels, topic }, worst)
-      series.gauge(topicFamilies.where[measure], { ...labels, topic }, where)
+      // the number of a partition says nothing without its topic
+      if (!together) series.gauge(topicFamilies.where[measure], { ...labels, topic }, where)
     }
   }
 }
@@ -223,7 +240,7 @@ export const once = (partitions: ReadonlyArray<PartitionSnapshot>): ReadonlyArra
 export const seriesOf = (
   snapshots: ReadonlyArray<Snapshot>,
   loop: Delays | undefined,
-  mostPartitions: number,
+  most: Bounds,
   context: Context.Context<never>
 ): Metric.MetricRegistry => {
   const series = new Series(context)
@@ -232,8 +249,8 @@ export const seriesOf = (
     const partitions = once(snapshot.partitions)
     consumerSeries(series, snapshot, partitions, labels)
     messagingSeries(series, snapshot)
-    topicSeries(series, partitions, labels)
-    if (partitions.length <= mostPartitions) partitionSeries(series, partitions, labels)
+    topicSeries(series, partitions, labels, most.topics)
+    if (partitions.length <= most.partitions) partitionSeries(series, partitions, labels)
   }
   if (loop !== undefined) {
     for (const [name, family] of Object.entries(loopFamilies) as Array<[keyof Delays, Metric.Gauge<number>]>) {
