@@ -62,7 +62,10 @@ export const connect = Effect.fnUntraced(function* (brokers: ReadonlyArray<strin
           Effect.tryPromise(() => admin.fetchTopicMetadata({ topics: [topic] })),
           (now) =>
             now.topics.every(
-              ({ partitions }) => partitions.length === numPartitions && partitions.every(({ leader }) => leader >= 0)
+              // -1: as many as `more` assigns
+              ({ partitions }) =>
+                partitions.length === (numPartitions < 0 ? more?.replicaAssignment?.length : numPartitions) &&
+                partitions.every(({ leader }) => leader >= 0)
             )
         )
       ),
