@@ -184,11 +184,12 @@ export interface Silent {
   waiting: number
 }
 
-/** Takes every request and answers none. */
-export const silentReceiver: Effect.Effect<Silent, never, Scope.Scope> = Effect.gen(function* () {
+/** Takes every request and answers none, or only begins to. */
+export const silentReceiver = Effect.fnUntraced(function* (begins: boolean) {
   const server = createServer((_, response) => {
     silent.asked++
     silent.waiting++
+    if (begins) response.writeHead(200, { "content-type": "application/json", "content-length": 2 }).flushHeaders()
     response.on("close", () => silent.waiting--)
   })
   yield* Effect.acquireRelease(
@@ -222,7 +223,11 @@ const limited = (most: Duration.Input): Layer.Layer<HttpClient.HttpClient> =>
     Effect.map(
       HttpClient.HttpClient,
       HttpClient.transformResponse((answer) =>
-        answer.pipe(Effect.timeout(most), Effect.catchTag("TimeoutError", Effect.die))
+        answer.pipe(
+          Effect.tap(({ arrayBuffer }) => arrayBuffer),
+          Effect.timeout(most),
+          Effect.catchTag("TimeoutError", Effect.die)
+        )
       )
     )
   ).pipe(Layer.provide(FetchHttpClient.layer))
