@@ -331,7 +331,9 @@ export class Process {
     const began = world.now
     const frozenBefore = this.realm.frozenFor
     checker.trace.log(this.name, `${what} begins`)
-    this.life.endedFrom = { at: began, frozenBefore }
+    // one that has begun to end by itself has waited since then
+    if (this.life.stoppedAt === undefined && !this.owners.some(({ left }) => left))
+      this.life.endedFrom = { at: began, frozenBefore }
     if (this.owners.some(({ epochs }) => [...epochs.values()].some(isPutOff)))
       checker.happened("close between two rounds")
     this.fork(effect).addObserver((exit) => {
