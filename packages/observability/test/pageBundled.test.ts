@@ -1,15 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
-import { vi } from "vitest"
-import type * as assets from "../src/internal/page/assets.ts"
+import { Here } from "../src/internal/page/assets.ts"
 import { page, Reader } from "./pageServer.ts"
-
-// as where all modules have become one file, with nothing beside it
-vi.mock(import("../src/internal/page/assets.ts"), async (original): Promise<typeof assets> => {
-  const real = await original()
-  return { ...real, loadAssets: real.loadAssetsFrom("file:///nowhere/main.js") }
-})
 
 describe("the live page without its files", () => {
   it.live("says so once, answers that it is not there, and lets the program begin", () =>
@@ -17,6 +10,8 @@ describe("the live page without its files", () => {
       const logs: Array<string> = []
       const logger = Logger.make(({ logLevel, message }) => void logs.push(`${logLevel} ${String(message)}`))
       const { url } = yield* page({ every: "250 millis" }).pipe(
+        // as where all modules have become one file, with nothing beside it
+        Effect.provideService(Here, "file:///nowhere/main.js"),
         Effect.provideService(Logger.CurrentLoggers, new Set([logger]))
       )
       assert.lengthOf(logs, 1)

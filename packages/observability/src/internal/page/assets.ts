@@ -3,6 +3,7 @@
  * consumers that would not start for want of a page would be worse than no page.
  */
 import type * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { createHash } from "node:crypto"
 import { readFile } from "node:fs/promises"
@@ -57,7 +58,7 @@ const load = async ({ file, path }: File): Promise<Asset> => {
 }
 
 /** `here`: where this module is, in `src` or in `dist`, or the bundle that it has become a part of */
-export const loadAssetsFrom = (here: string): Effect.Effect<ReadonlyArray<Asset>, Cause.UnknownError> =>
+const loadAssetsFrom = (here: string): Effect.Effect<ReadonlyArray<Asset>, Cause.UnknownError> =>
   Effect.tryPromise(() => {
     const require = createRequire(here)
     // all places before any is read: what cannot be resolved throws, and nobody would hear of those that were begun
@@ -72,4 +73,9 @@ export const loadAssetsFrom = (here: string): Effect.Effect<ReadonlyArray<Asset>
     return Promise.all(files.map(load))
   })
 
-export const loadAssets = loadAssetsFrom(import.meta.url)
+/** Where this module is. */
+export const Here: Context.Reference<string> = Context.Reference("concurrent-kafka/observability/Here", {
+  defaultValue: () => import.meta.url
+})
+
+export const loadAssets: Effect.Effect<ReadonlyArray<Asset>, Cause.UnknownError> = Effect.flatMap(Here, loadAssetsFrom)
