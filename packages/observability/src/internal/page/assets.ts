@@ -74,7 +74,7 @@ const loadAssetsFrom = (here: string): Effect.Effect<ReadonlyArray<Asset>, Cause
   })
 
 /** Where this module is. */
-export const Here: Context.Reference<string> = Context.Reference("concurrent-kafka/observability/Here", {
+export const Here: Context.Reference<string> = Context.Reference("@concurrent-kafka/observability/Here", {
   defaultValue: () => import.meta.url
 })
 
