@@ -39,8 +39,10 @@ export class CommitChecker {
         this.judge.violation("P22", `a partition that was moved to ${epoch.soughtTo} begins elsewhere, ${where}`)
       }
       // one that the engine had given up on an answer of the broker, and the client holds on, goes on where the group is
-      const goesOn = owner.committed.get(epoch.key) === start.offset
-      const map = this.maps.get(epoch.key)
+      const told = owner.committed.get(epoch.key)
+      const goesOn = told?.offset === start.offset
+      // one that has not committed its start again knows of it by the assignment alone, and somebody else may have committed since
+      const map = goesOn && epoch.stored === undefined ? told.map : this.maps.get(epoch.key)
       if (goesOn) this.ofAnother(log, start.offset, map?.base === start.offset ? map.end : undefined)
       if (map?.base === start.offset) {
         epoch.storedMap = map

@@ -150,7 +150,7 @@ export class Owner {
   limit: number
   readonly epochs = new Map<number, EpochTruth>()
   /** what the newest assignment said of each partition */
-  readonly committed = new Map<string, bigint | undefined>()
+  readonly committed = new Map<string, { readonly offset: bigint; readonly map: MapTruth | undefined } | undefined>()
   readonly running = new Set<Attempt>()
   /** those that have never been committed: where they start is to be found and committed first */
   readonly opening = new Set<EpochTruth>()

@@ -25,7 +25,10 @@ export class SessionChecker {
       case "Assigned": {
         const kept = new Set<EpochTruth>()
         for (const p of signal.all) {
-          owner.committed.set(keyOf(p), p.committed?.offset)
+          owner.committed.set(
+            keyOf(p),
+            p.committed === undefined ? undefined : { offset: p.committed.offset, map: readMap(p, p.committed) }
+          )
           let epoch = owner.epochs.get(p.epoch)
           if (epoch === undefined) epoch = this.open(owner, p, p.committed, p.topicCommitted, false)
           else if (epoch.state === "suspended" || (epoch.state === "revoking" && !epoch.exact)) {
