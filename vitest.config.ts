@@ -19,22 +19,25 @@ const measuringTests = [
 ].map((name) => `test/integration/${name}.broker.test.ts`)
 
 /**
- * They take half a minute and more: begun last they would be waited for alone. Beside those that wait for a broker to come back, those
+ * They take longer than others: begun last they would be waited for alone. Beside those that wait for a broker to come back, those
  * that work are begun one after another, so that they do not make each other late.
  */
 const longest = [
-  "packages/kafkajs/test/outage",
-  "packages/platformatic/test/outage",
-  "test/kafka/kafka",
-  "test/integration/outage",
-  "packages/cli/test/redrive",
-  "packages/platformatic/test/groupProtocol"
+  "packages/kafkajs/test/outage.broker",
+  "packages/platformatic/test/outage.broker",
+  "test/kafka/kafka.broker",
+  "test/integration/outage.broker",
+  "packages/cli/test/redrive.broker",
+  "packages/platformatic/test/groupProtocol.broker",
+  // of those without a broker the ones that wait
+  "packages/testing/test/contract",
+  "packages/observability/test/loopWatch"
 ]
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: Array<TestSpecification>): Promise<Array<TestSpecification>> {
     const rank = ({ moduleId }: TestSpecification) => {
-      const at = longest.findIndex((name) => moduleId.endsWith(`/${name}.broker.test.ts`))
+      const at = longest.findIndex((name) => moduleId.endsWith(`/${name}.test.ts`))
       return at < 0 ? longest.length : at
     }
     return (await super.sort(files)).toSorted((a, b) => rank(a) - rank(b))
@@ -70,7 +73,7 @@ export default defineConfig({
           include: brokerTests,
           exclude: ["**/node_modules/**", ...measuringTests],
           // they wait more than they work: for sessions to end, for brokers to come back
-          maxWorkers: 3,
+          maxWorkers: 4,
           // as above
           isolate: false
         }
