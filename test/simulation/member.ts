@@ -30,6 +30,10 @@ import { groupId, type Stage } from "./stage.ts"
 import { Realm } from "@concurrent-kafka/testing/World"
 import { User } from "./user.ts"
 
+const interrupted = "run is interrupted"
+const closed = "it closes"
+const fromOutside: ReadonlySet<string | undefined> = new Set([interrupted, closed])
+
 /** Shutdown may take this much longer than `shutdownTimeout`. */
 const closingSlack = 2_000
 
@@ -305,7 +309,7 @@ export class Process {
     if (this.state !== "running") return
     this.runsAgain = runsAgain
     this.state = "interrupting"
-    this.life.closing ??= "run is interrupted"
+    this.life.closing ??= interrupted
     this.bounded("the interruption of run", Fiber.interrupt(this.run!))
   }
 
@@ -313,7 +317,7 @@ export class Process {
   close(interruptFirst: boolean): void {
     if (this.state === "closing" || this.state === "closed" || this.state === "dead") return
     this.state = "closing"
-    this.life.closing ??= "it closes"
+    this.life.closing ??= closed
     const run = this.run
     if (interruptFirst && run !== undefined) run.interruptUnsafe()
     const closing = this.program === undefined ? Scope.close(this.scope, Exit.void) : Fiber.interrupt(this.program)
@@ -332,8 +336,8 @@ export class Process {
     const frozenBefore = this.realm.frozenFor
     checker.trace.log(this.name, `${what} begins`)
     // one that has begun to end by itself has waited since then
-    if (this.life.stoppedAt === undefined && !this.owners.some(({ left }) => left))
-      this.life.endedFrom = { at: began, frozenBefore }
+    if (fromOutside.has(this.life.closing) && !this.owners.some(({ left }) => left))
+      this.life.endedFrom ??= { at: began, frozenBefore }
     if (this.owners.some(({ epochs }) => [...epochs.values()].some(isPutOff)))
       checker.happened("close between two rounds")
     this.fork(effect).addObserver((exit) => {
