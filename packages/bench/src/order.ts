@@ -31,7 +31,7 @@ export const order: Bench = async ({ brokers, rounds, smoke }) => {
     saying(round, kind, records, reading)
     return reading.cpuMicros / records
   })
-  const goal = moreAtMost(smoke ? 4 : 1)
+  const goal = moreAtMost(smoke ? 15 : 1)
   return (["", ", handler suspends"] as const).map((suspends) =>
     compare(
       { bench: `order: by key${suspends}`, unit: "us of CPU a record", comparedWith: "unordered" },
