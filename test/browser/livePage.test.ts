@@ -14,6 +14,7 @@ import { afterAll, beforeAll } from "vitest"
 import { makeRegistry } from "@concurrent-kafka/core/ConsumerRegistry"
 import { Told } from "../../packages/observability/test/pageServer.ts"
 import { partition } from "../../packages/observability/test/topSnapshots.ts"
+import { onCi } from "../kafka/skips.ts"
 import { chromium, launch } from "./chromium.ts"
 import { makeScene, pageServer, Refused, type Scene } from "./scene.ts"
 
@@ -149,7 +150,10 @@ const limitOf = (consumer: ConcurrentConsumerShape) => Effect.map(consumer.snaps
 
 // they wait more than they work
 const why = "no Chromium was found: install chromium, or say where it is with CHROMIUM_PATH"
-if (chromium === undefined) process.stdout.write(`The live page is not tried: ${why}\n`)
+if (chromium === undefined) {
+  if (onCi) throw new Error(why)
+  process.stdout.write(`The live page is not tried: ${why}\n`)
+}
 
 describe.skipIf(chromium === undefined).concurrent("the live page in Chromium", () => {
   beforeAll(async () => {
