@@ -126,6 +126,8 @@ const program = Effect.gen(function* () {
   }
   const failed = results.filter(({ ok }) => !ok).length
   if (values["write-table"]) writeFileSync(readme, withTable(readFileSync(readme, "utf8"), results))
+  // the table is long, and what a reader looks for is what failed
+  for (const { name, violations } of results.filter(({ ok }) => !ok)) print(`FAILED ${name}: ${violations[0] ?? ""}`)
   print(`${results.length - failed} passed, ${failed} failed, ${seconds().toFixed(0)} s`)
   if (values.json) print(summary(results, seconds()))
   code = failed === 0 ? 0 : 1
