@@ -1,7 +1,8 @@
 /**
  * What does not happen although it could: a record that nothing holds back and that is not started, a permit that nobody uses, a
- * partition that stands still behind what is parked, a record that stays parked when its time is over. Whoever looks at rest sees nothing of the kind, except while it goes on; here it
- * has to be there for a while, of the time that the process was awake, each time that somebody looks.
+ * turn that nobody has, a partition that stands still behind what is parked, a record that stays parked when its time is over. Whoever
+ * looks at rest sees nothing of the kind, except while it goes on; here it has to be there for a while, of the time that the process
+ * was awake, each time that somebody looks.
  */
 import type { PartitionSnapshot, Snapshot } from "@concurrent-kafka/core/Snapshot"
 import type { Judge } from "./judge.ts"
@@ -33,6 +34,17 @@ export class IdleChecker {
         this.judge.violation("I5", `${owner.name} uses ${used} permits for ${owner.running.size} handlers`)
       }
     } else owner.unused = undefined
+
+    // those that wait do so for one another: while nobody runs, it is somebody's turn, unless his partition is going away
+    if (waitingForTurn > 0) this.judge.happened("waits for its turn")
+    const stay = owner.closing === undefined && snapshot.partitions.every(({ state }) => state === "open")
+    if (waitingForTurn > 0 && stay && owner.running.size === 0) {
+      owner.turnless ??= now
+      if (now - owner.turnless > patience) {
+        owner.turnless = undefined
+        this.judge.violation("D38", `${owner.name} lets ${waitingForTurn} wait for a turn that nobody has`)
+      }
+    } else owner.turnless = undefined
 
     const overdue = new Map<EpochTruth, number>()
     for (const p of owner.closing === undefined ? snapshot.partitions : []) {

@@ -158,8 +158,9 @@ export class Owner {
   busy = 0
   /** since when each record could have been started, in milliseconds of its own time */
   idle = new Map<Rec, number>()
-  /** the same for permits that nobody uses, and for each partition that stands still behind what is parked */
+  /** the same for permits that nobody uses, for a turn that nobody has, and for each partition that stands still behind what is parked */
   unused: number | undefined = undefined
+  turnless: number | undefined = undefined
   standing = new Map<EpochTruth, number>()
   /** and for each that has more parked than may be */
   overdue = new Map<EpochTruth, number>()
