@@ -23,8 +23,8 @@ describe("concurrent-kafka redrive, where it cannot begin", () => {
     [{}, "error: the setting KAFKA_BOOTSTRAP_SERVERS is missing or not accepted: Expected string"],
     [
       { KAFKA_BOOTSTRAP_SERVERS: "h" },
-      'error: option KAFKA_BOOTSTRAP_SERVERS: "h" is not accepted; accepted: host:port with a host name or an IPv4 address ' +
-        "and a port of 1 to 65535"
+      'error: option KAFKA_BOOTSTRAP_SERVERS: "h" is not accepted; accepted: host:port with a host name, ' +
+        "an IPv4 address or an IPv6 address in brackets, and a port of 1 to 65535"
     ],
     [
       { KAFKA_BOOTSTRAP_SERVERS: "h:1", KAFKA_SECURITY_PROTOCOL: "TLS" },

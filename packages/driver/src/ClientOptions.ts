@@ -15,7 +15,7 @@ import type * as Redacted from "effect/Redacted"
  * @category options
  */
 export interface ClientOptions {
-  /** `host:port` of some brokers; the others are found through them. Java: `bootstrap.servers`. */
+  /** `host:port` of some brokers, `[::1]:9092` with an IPv6 address; the others are found through them. Java: `bootstrap.servers`. */
   readonly brokers: ReadonlyArray<string>
   /** Default `"concurrent-kafka"`. What brokers call this program in logs and quotas. Java: `client.id`. */
   readonly clientId?: string | undefined

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+export { addressText } from "./internal/address.ts"
 export { makeAdmin } from "./internal/admin.ts"
 export { Cluster } from "./internal/cluster.ts"
 export { type DriverLayers, type Library, type OpenCluster, layers, requestTimeoutOf } from "./internal/layers.ts"

@@ -3,6 +3,7 @@ import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as net from "node:net"
+import { addressText, parseAddress } from "../src/internal/address.ts"
 
 export const int16 = (n: number): Buffer => {
   const b = Buffer.alloc(2)
@@ -52,10 +53,10 @@ export const noMetadata = Buffer.concat([
 
 /** Metadata v12 of one broker and no topics */
 export const metadataOf = (address: string): Buffer => {
-  const [host = "", port] = address.split(":")
+  const { host, port } = parseAddress(address)!
   const name = Buffer.concat([Buffer.from([host.length + 1]), Buffer.from(host)])
   // rack, tagged fields
-  const broker = [int32(1), name, int32(Number(port)), Buffer.from([0, 0])]
+  const broker = [int32(1), name, int32(port), Buffer.from([0, 0])]
   return Buffer.concat([
     Buffer.from([0]),
     int32(0),
@@ -91,7 +92,10 @@ export interface Server {
   readonly sockets: ReadonlySet<net.Socket>
 }
 
-export const server = (respond: (request: Request) => void): Effect.Effect<Server, never, Scope.Scope> =>
+export const server = (
+  respond: (request: Request) => void,
+  host = "127.0.0.1"
+): Effect.Effect<Server, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.callback<Server & { readonly close: () => void }>((resume) => {
       const sockets = new Set<net.Socket>()
@@ -121,10 +125,10 @@ export const server = (respond: (request: Request) => void): Effect.Effect<Serve
           }
         })
       })
-      listening.listen(0, "127.0.0.1", () =>
+      listening.listen(0, host, () =>
         resume(
           Effect.succeed({
-            address: `127.0.0.1:${(listening.address() as net.AddressInfo).port}`,
+            address: addressText({ host, port: (listening.address() as net.AddressInfo).port }),
             sockets,
             close: () => {
               for (const socket of sockets) socket.destroy()

@@ -14,6 +14,7 @@ import type { Cluster } from "./cluster.ts"
 import { disabledAdmin, disabledProducer, disabledSession } from "./disabled.ts"
 import { fromEnvironment, isEnabled, variables } from "./environment.ts"
 import type { ClientOptions } from "../ClientOptions.ts"
+import { addressText } from "./address.ts"
 import { checkOptions, type ClientSettings } from "./options.ts"
 import { makeProducer, producerSettings } from "./producer.ts"
 import { makeSession } from "./session.ts"
@@ -72,7 +73,7 @@ const probe = (client: OpenCluster, settings: ClientSettings): Effect.Effect<voi
       Effect.fail(
         new KafkaClientError({
           reason: "Connection",
-          detail: `no broker of ${settings.brokers.join(", ")} answered within ${settings.connectTimeout} ms${
+          detail: `no broker of ${settings.brokers.map(addressText).join(", ")} answered within ${settings.connectTimeout} ms${
             last === undefined ? "" : ` (${last.detail})`
           }`,
           ...(last === undefined ? {} : { cause: last })

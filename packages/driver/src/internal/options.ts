@@ -3,10 +3,12 @@ import { InvalidOptions } from "@concurrent-kafka/core/InvalidOptions"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import type { Address } from "../Broker.ts"
 import type { ClientOptions } from "../ClientOptions.ts"
+import { expected, parseAddress } from "./address.ts"
 
 export interface ClientSettings {
-  readonly brokers: ReadonlyArray<string>
+  readonly brokers: ReadonlyArray<Address>
   readonly clientId: string
   /** milliseconds */
   readonly connectTimeout: number
@@ -20,8 +22,6 @@ export interface ClientSettings {
 const refuse = (option: string, value: unknown, accepted: string): never => {
   throw new InvalidOptions({ option, value, accepted })
 }
-
-const address = "host:port with a host name or an IPv4 address and a port of 1 to 65535"
 
 /** Without what may be a credential: what stands before an `@`, or in a URL that names no host and port. */
 const shown = (broker: string): string => {
@@ -42,14 +42,12 @@ const duration = (option: string, value: Duration.Input | undefined, byDefault: 
 export const checkOptions = (options: ClientOptions): ClientSettings => {
   const { brokers, clientId, sasl, ssl, waitForBroker } = options
   if (!Array.isArray(brokers) || brokers.length === 0)
-    refuse("brokers", typeof brokers === "string" ? shown(brokers) : brokers, `at least one ${address}`)
-  for (const broker of brokers) {
-    // kafkajs splits at the colon: an IPv6 address cannot be given, with no library, so that one can be changed for another
-    const [, port] = typeof broker === "string" ? (/^[^:\s/@]+:(\d{1,5})$/.exec(broker) ?? []) : []
-    if (port === undefined || Number(port) < 1 || Number(port) > 65_535) {
-      refuse("brokers", typeof broker === "string" ? shown(broker) : broker, address)
-    }
-  }
+    refuse("brokers", typeof brokers === "string" ? shown(brokers) : brokers, `at least one ${expected}`)
+  const addresses = brokers.map(
+    (broker) =>
+      (typeof broker === "string" ? parseAddress(broker) : undefined) ??
+      refuse("brokers", typeof broker === "string" ? shown(broker) : broker, expected)
+  )
   if (clientId !== undefined && (typeof clientId !== "string" || clientId.length === 0)) {
     refuse("clientId", clientId, "a text that is not empty")
   }
@@ -58,7 +56,7 @@ export const checkOptions = (options: ClientOptions): ClientSettings => {
   }
   if (sasl !== undefined) checkSasl(sasl)
   return {
-    brokers,
+    brokers: addresses,
     clientId: clientId ?? "concurrent-kafka",
     connectTimeout: duration("connectTimeout", options.connectTimeout, 10_000, 1),
     waitForBroker: waitForBroker ?? false,

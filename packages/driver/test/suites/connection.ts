@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type * as net from "node:net"
+import * as os from "node:os"
 import { checkOptions, type Cluster, clusterWire } from "../../src/Driver.ts"
 import { type Client, suiteOf } from "../client.ts"
 import {
@@ -22,6 +23,8 @@ import {
   server,
   versions
 } from "../servers.ts"
+
+const hasIpv6 = Object.values(os.networkInterfaces()).some((all) => all?.some(({ address }) => address === "::1"))
 
 export const clusterOf = (
   client: Client,
@@ -48,6 +51,21 @@ export const refused = (cluster: Cluster): Effect.Effect<KafkaClientError> =>
 
 export const connection = (client: Client): void => {
   suiteOf(client, "a broker that", () => {
+    it.live.skipIf(!hasIpv6)("has an IPv6 address is found by it, and by what the metadata say", () =>
+      Effect.gen(function* () {
+        const broker: Server = yield* server(({ answer, apiKey }) => {
+          if (apiKey === keys.apiVersions) answer(versions)
+          if (apiKey === keys.metadata) answer(metadataOf(broker.address))
+        }, "::1")
+        assert.match(broker.address, /^\[::1\]:\d+$/)
+        const cluster = yield* clusterOf(client, broker)
+        yield* Effect.promise(() => cluster.refresh([]))
+        const node = yield* Effect.promise(() => cluster.node(1))
+        assert.isTrue(node.isConnected())
+        assert.strictEqual(node.address, broker.address)
+      })
+    )
+
     it.live.each(["closes the connection", "resets the connection", "says nothing"])(
       "%s while it should authenticate has not refused the credentials",
       (how) =>

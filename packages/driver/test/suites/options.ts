@@ -41,7 +41,11 @@ export const options = (client: Client): void => {
       [{ brokers: ["localhost"] }, "brokers"],
       [{ brokers: ["localhost:0"] }, "brokers"],
       [{ brokers: ["localhost:65536"] }, "brokers"],
-      [{ brokers: ["[::1]:9092"] }, "brokers"],
+      // without brackets nobody can tell where the address ends
+      [{ brokers: ["::1:9092"] }, "brokers"],
+      [{ brokers: ["[::1]"] }, "brokers"],
+      [{ brokers: ["[kafka]:9092"] }, "brokers"],
+      [{ brokers: ["[::1]:65536"] }, "brokers"],
       [{ brokers: ["kafka://localhost:9092"] }, "brokers"],
       [{ brokers: ["a:1"], clientId: "" }, "clientId"],
       [{ brokers: ["a:1"], connectTimeout: 0 }, "connectTimeout"],

@@ -1,7 +1,7 @@
 /** From settings to the parts of kafkajs: one cluster a session, an admin or a probe. */
 import * as net from "node:net"
 import * as tls from "node:tls"
-import { type ClientSettings, Cluster, type OpenCluster } from "@concurrent-kafka/driver/Driver"
+import { addressText, type ClientSettings, Cluster, type OpenCluster } from "@concurrent-kafka/driver/Driver"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -18,7 +18,8 @@ export const openClient = (settings: ClientSettings, context: Context.Context<ne
   registerZstd()
   const sasl = saslOf(settings, context)
   const config: KafkaConfig = {
-    brokers: [...settings.brokers],
+    // looked at, and not used: it would split them at their first colon
+    brokers: settings.brokers.map(addressText),
     clientId: settings.clientId,
     connectionTimeout: Math.min(longestConnect, settings.connectTimeout),
     authenticationTimeout: longestConnect,
@@ -31,7 +32,9 @@ export const openClient = (settings: ClientSettings, context: Context.Context<ne
   }
   return (requestTimeout, sessionTimeout) => {
     try {
-      return new Cluster(makeConnector(openParts({ ...config, requestTimeout }), sessionTimeout + longestConnect))
+      return new Cluster(
+        makeConnector(settings.brokers, openParts({ ...config, requestTimeout }), sessionTimeout + longestConnect)
+      )
     } catch (error) {
       throw classify(error, "open kafkajs")
     }

@@ -4,7 +4,8 @@
  * A broker is thrown away with its first failure and made anew: reconnecting inside of kafkajs is not exclusive, and two requests at
  * the same time would open two sockets and forget one.
  */
-import type { Broker, Connector } from "@concurrent-kafka/driver/Broker"
+import type { Address, Broker, Connector } from "@concurrent-kafka/driver/Broker"
+import { addressText } from "@concurrent-kafka/driver/Driver"
 import { decodeFetch } from "@concurrent-kafka/driver/Protocol"
 import { decompress } from "./codecs.ts"
 import { classify } from "./kafkaJsErrors.ts"
@@ -53,7 +54,7 @@ export interface Adapted extends Broker {
 const adapt = (pool: ConnectionPool, inner: KafkaJsBroker): Adapted => ({
   connectionPool: pool,
   inner,
-  address: `${pool.host}:${pool.port}`,
+  address: addressText(pool),
   isConnected: () => inner.isConnected(),
   connect: () => inner.connect(),
   destroy: () => destroyPool(pool),
@@ -104,13 +105,14 @@ const withOffsets = <A extends { readonly offset: string }>(entries: {
 })
 
 /** `syncTimeout`: milliseconds that a SyncGroup may take. */
-export const makeConnector = (parts: Parts, syncTimeout: number): Connector => {
+export const makeConnector = (bootstrap: ReadonlyArray<Address>, parts: Parts, syncTimeout: number): Connector => {
+  let turn = 0
   const rewrite = rewriter(syncTimeout)
   return {
     staticMembership: true,
     groupProtocols: ["classic"],
     open: async (address, id) => {
-      const pool = await parts.buildPool(address)
+      const pool = await parts.buildPool(address ?? bootstrap[turn++ % bootstrap.length]!)
       instrument(pool, rewrite)
       return adapt(pool, parts.makeBroker(pool, id))
     },

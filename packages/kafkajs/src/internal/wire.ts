@@ -100,7 +100,7 @@ export interface KafkaJsBroker {
 export type Rewrite = (call: WireCall) => WireCall
 
 export interface Parts {
-  readonly buildPool: (destination?: { readonly host: string; readonly port: number }) => Promise<ConnectionPool>
+  readonly buildPool: (destination: { readonly host: string; readonly port: number }) => Promise<ConnectionPool>
   readonly makeBroker: (pool: ConnectionPool, nodeId: number | undefined) => KafkaJsBroker
 }
 

@@ -1,5 +1,6 @@
 /** A `Broker` on two connections of @platformatic/kafka: a Fetch holds up what comes behind it on its own. */
 import type { Address, Broker, Connector, TopicEntries } from "@concurrent-kafka/driver/Broker"
+import { addressText } from "@concurrent-kafka/driver/Driver"
 import {
   decodeFetch,
   decodeInitProducerId,
@@ -58,7 +59,7 @@ const makeBroker = (address: Address, settings: LinkSettings, syncTimeout: numbe
   const { requestTimeout } = settings
   return {
     links: [link, fetching],
-    address: `${address.host}:${address.port}`,
+    address: addressText(address),
     isConnected: () => link.isConnected(),
     connect: () => link.connect(),
     destroy: () => {

@@ -10,10 +10,6 @@ const longestConnect = 5000
 
 export const openClient = (settings: ClientSettings, context: Context.Context<never>): OpenCluster => {
   const { clientId, ssl } = settings
-  const bootstrap = settings.brokers.map((broker) => {
-    const colon = broker.lastIndexOf(":")
-    return { host: broker.slice(0, colon), port: Number(broker.slice(colon + 1)) }
-  })
   const sasl = saslOf(settings, context)
   const options: ConnectionOptions = {
     connectTimeout: Math.min(longestConnect, settings.connectTimeout),
@@ -21,7 +17,7 @@ export const openClient = (settings: ClientSettings, context: Context.Context<ne
     ...(sasl === undefined ? {} : { sasl })
   }
   return (requestTimeout, sessionTimeout) =>
-    new Cluster(makeConnector(bootstrap, { clientId, options, requestTimeout }, sessionTimeout + longestConnect))
+    new Cluster(makeConnector(settings.brokers, { clientId, options, requestTimeout }, sessionTimeout + longestConnect))
 }
 
 const mechanisms = {
