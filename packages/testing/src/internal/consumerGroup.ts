@@ -54,7 +54,8 @@ export class ConsumerGroup {
   epoch = 0
   /** the partitions for which the target was made */
   private known = ""
-  private waiting: Array<() => void> = []
+  /** by member: one that asks again does not listen to the question before any more */
+  private waiting = new Map<string, () => void>()
 
   constructor(hooks: ConsumerHooks) {
     this.hooks = hooks
@@ -84,16 +85,16 @@ export class ConsumerGroup {
   }
 
   /** As JoinGroup is answered when the last member has sent its own. */
-  whenJoined(then: () => void): void {
-    this.waiting.push(then)
+  whenJoined(memberId: string, then: () => void): void {
+    this.waiting.set(memberId, then)
     this.answer()
   }
 
   private answer(): void {
     if (!this.isJoined) return
     const { waiting } = this
-    this.waiting = []
-    for (const then of waiting) then()
+    this.waiting = new Map()
+    for (const then of waiting.values()) then()
   }
 
   describe() {
@@ -155,6 +156,7 @@ export class ConsumerGroup {
     member.session.stop()
     member.revocation.stop()
     this.members.delete(memberId)
+    this.waiting.delete(memberId)
     this.retarget(`${memberId} is out`)
     this.answer()
     return true
@@ -166,7 +168,7 @@ export class ConsumerGroup {
   }
 
   stop(): void {
-    this.waiting = []
+    this.waiting.clear()
     for (const member of this.members.values()) {
       member.session.stop()
       member.revocation.stop()

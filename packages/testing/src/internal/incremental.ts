@@ -122,7 +122,9 @@ export const incremental = (state: SessionState): Effect.Effect<never, KafkaClie
       api: "join",
       latency: broker.settings.requestLatency,
       serve: (answer) =>
-        broker.coordinator.group(settings.groupId).consumer.whenJoined(() => answer({ error: undefined })),
+        broker.coordinator
+          .group(settings.groupId)
+          .consumer.whenJoined(state.memberId, () => answer({ error: undefined })),
       refuse: (code) => ({ error: code })
     }))
     const end = error === undefined ? undefined : fatal(error)
