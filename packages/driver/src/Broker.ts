@@ -190,5 +190,8 @@ export interface Connector {
   readonly decompress: Decompress
 }
 
-/** Rejects with `KafkaClientError`: `MissingCodec`, `CorruptData`. `where` names the batch in it. */
-export type Decompress = (codec: number, bytes: Buffer, where: string) => Promise<Buffer>
+/**
+ * Rejects with `KafkaClientError`: `MissingCodec`, `CorruptData`, which it also is to unpack to too much. `where` names the batch in
+ * it, `behind` is the offset after it.
+ */
+export type Decompress = (codec: number, bytes: Buffer, where: string, behind: bigint) => Promise<Buffer>

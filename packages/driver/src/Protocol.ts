@@ -7,6 +7,7 @@ export { fromCode, isFatal, reasonOf } from "./internal/classify.ts"
 export { codeName } from "./internal/codes.ts"
 export { type AbortedTransaction, decodeFetch, type Fetched, type FetchedPartition } from "./internal/fetchResponse.ts"
 export { decodeMetadata, encodeMetadata, metadataKey, metadataVersion } from "./internal/metadataRequest.ts"
+export { isOverLimit, tooLarge, unpackedBytes, unpackedLimit } from "./internal/unpacking.ts"
 export {
   decodeInitProducerId,
   decodeProduce,

@@ -133,6 +133,24 @@ describe("records", () => {
     assert.strictEqual(next, base + 2n)
   })
 
+  it("are as far from the time of their batch as they say, however far that is", () => {
+    const times = [2n ** 53n + 1n, -(2n ** 53n) - 1n, 2n ** 56n - 1n, 2n ** 62n + 1n, -(2n ** 63n), 2n ** 63n - 1n]
+    const { records } = now(
+      decode([
+        encodeBatch({
+          base: 0n,
+          last: times.length - 1,
+          baseTime: 0n,
+          records: times.map((time, delta) => ({ delta, time }))
+        })
+      ])
+    )
+    assert.deepStrictEqual(
+      records.map(({ timestamp }) => timestamp),
+      times
+    )
+  })
+
   it("below the position that was asked for are left out", () => {
     const batch = encodeBatch({ base: 0n, last: 4, records: [0, 1, 2, 3, 4].map((delta) => ({ delta })) })
     assert.deepStrictEqual(offsets(now(decode([batch], { position: 3n })).records), [3n, 4n])

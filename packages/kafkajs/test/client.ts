@@ -13,7 +13,7 @@ const registerCodecs = Effect.acquireRelease(
     const codecs = kafkajs.CompressionCodecs as Record<number, unknown>
     const before = { ...codecs }
     for (const codec of [kafkajs.CompressionTypes.Snappy, kafkajs.CompressionTypes.LZ4]) {
-      codecs[codec] = () => ({ decompress: (bytes: Buffer) => decompress(codec, bytes, "a batch") })
+      codecs[codec] = () => ({ decompress: (bytes: Buffer) => decompress(codec, bytes, "a batch", 0n) })
     }
     return () => Object.assign(codecs, before)
   }),

@@ -44,8 +44,8 @@ class Reader {
     }
     throw new RangeError("a number is longer than 5 bytes")
   }
-  /** a zigzag varlong; exact up to 2^53 */
-  long(): number {
+  /** a zigzag varlong; a number of at most 49 bits where one is enough */
+  long(): number | bigint {
     const b = this.buffer
     const start = this.at
     let value = 0
@@ -61,7 +61,7 @@ class Reader {
     for (let shift = 0n; shift < 70n; shift += 7n) {
       const byte = b[this.at++]!
       big |= BigInt(byte & 0x7f) << shift
-      if (byte < 0x80) return Number((big >> 1n) ^ -(big & 1n))
+      if (byte < 0x80) return BigInt.asIntN(64, (big >> 1n) ^ -(big & 1n))
     }
     throw new RangeError("a number is longer than 10 bytes")
   }
@@ -81,7 +81,7 @@ class FetchedRecord implements ConsumerRecord {
   readonly key: Uint8Array | null
   readonly value: Uint8Array | null
   readonly #batch: Batch
-  readonly #delta: number
+  readonly #delta: number | bigint
   readonly #source: Buffer
   #headers: Headers | number
 
@@ -92,7 +92,7 @@ class FetchedRecord implements ConsumerRecord {
     key: Uint8Array | null,
     value: Uint8Array | null,
     batch: Batch,
-    delta: number,
+    delta: number | bigint,
     source: Buffer,
     headersAt: number
   ) {
@@ -248,7 +248,7 @@ export const decodeRecords = (source: Source): Decoded | Promise<Decoded> => {
         const before = pending
         const read = async () => {
           if (before) await before
-          const plain = codec === 0 ? Buffer.from(body) : await source.decompress(codec, body, where)
+          const plain = codec === 0 ? Buffer.from(body) : await source.decompress(codec, body, where, last + 1n)
           readRecords(plain, count, base, batch, source, records, where)
         }
         pending = read()

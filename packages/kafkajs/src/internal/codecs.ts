@@ -1,10 +1,18 @@
-/** Decompression by the codecs registered with kafkajs, so that those a program has registered for itself are used too. */
+/**
+ * Decompression by the codecs registered with kafkajs, so that those a program has registered for itself are used too. Of what they unpack
+ * to there is a limit, except for gzip and zstd of a program's own.
+ */
+import { createRequire } from "node:module"
 import { promisify } from "node:util"
 import * as zlib from "node:zlib"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import type { Decompress } from "@concurrent-kafka/driver/Broker"
+import { isOverLimit, tooLarge, unpackedBytes, unpackedLimit } from "@concurrent-kafka/driver/Protocol"
 import kafkajs from "kafkajs"
 
 const names: Readonly<Record<number, string>> = { 1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd" }
+
+const limited = { maxOutputLength: unpackedLimit }
 
 /** below this a thread of the pool costs more than the work */
 const small = 65_536
@@ -21,7 +29,7 @@ export const registerZstd = (): void => {
   codecs[types.ZSTD] = () => ({
     compress: (encoder: { readonly buffer: Buffer }) => compress(encoder.buffer),
     decompress: async (buffer: Buffer) =>
-      buffer.length < small ? zlib.zstdDecompressSync(buffer) : await decompress(buffer)
+      buffer.length < small ? zlib.zstdDecompressSync(buffer, limited) : await decompress(buffer, limited)
   })
 }
 
@@ -38,8 +46,25 @@ const lookup = (type: number): Codec | undefined => {
   }
 }
 
-export const decompress = async (type: number, buffer: Buffer, where: string): Promise<Buffer> => {
-  const codec = lookup(type)
+const unzip = promisify(zlib.unzip)
+
+/** What kafkajs itself unpacks gzip with; `undefined` where it is not found. */
+const itsGzip: unknown = (() => {
+  try {
+    return createRequire(import.meta.url)("kafkajs/src/protocol/message/compression/gzip")
+  } catch {
+    return undefined
+  }
+})()
+
+/** The same with a limit. */
+const gzip: Codec = {
+  decompress: (bytes) => (bytes.length < small ? zlib.unzipSync(bytes, limited) : unzip(bytes, limited))
+}
+
+export const decompress: Decompress = async (type, buffer, where, behind) => {
+  const registered = lookup(type)
+  const codec = registered !== undefined && registered === itsGzip ? gzip : registered
   const name = names[type] ?? `number ${type}`
   if (!codec) {
     throw new KafkaClientError({
@@ -47,9 +72,11 @@ export const decompress = async (type: number, buffer: Buffer, where: string): P
       detail: `${where} is compressed with ${name}, for which kafkajs has no codec registered (kafkajs.CompressionCodecs)`
     })
   }
+  if ((unpackedBytes(type, buffer) ?? 0) > unpackedLimit) throw tooLarge(where, name, buffer.length, behind)
   try {
     return await codec.decompress(buffer)
   } catch (cause) {
+    if (isOverLimit(cause)) throw tooLarge(where, name, buffer.length, behind)
     throw new KafkaClientError({ reason: "CorruptData", detail: `${where} cannot be decompressed with ${name}`, cause })
   }
 }
