@@ -1,0 +1,50 @@
+/** What the consumers of this service have in common: order by user, patience with what may get well, dead letters for what will not. */
+import type { DecodeError } from "@concurrent-kafka/core/Codec"
+import { ConcurrentConsumer, type HandlerOptions } from "@concurrent-kafka/core/ConcurrentConsumer"
+import { type Failure, FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
+import type { Handler } from "@concurrent-kafka/core/Handler"
+import { Effect, Layer, Option, Schedule } from "effect"
+import { deadLettersOf } from "./events.ts"
+import { Settings } from "./settings.ts"
+
+type Failed<E> = Failure<E | DecodeError>
+
+/** Six attempts within about six seconds, but none again of bytes that no attempt makes right. */
+export const retries = <E>() =>
+  FailurePolicy.retry(
+    Schedule.exponential("200 millis").pipe(
+      Schedule.upTo({ times: 5 }),
+      Schedule.jittered,
+      Schedule.setInputType<Failed<E>>(),
+      Schedule.while(({ input }) => !Option.exists<E | DecodeError>(input.error, isDecodeError))
+    )
+  )
+
+const isDecodeError = (error: unknown): boolean =>
+  typeof error === "object" && error !== null && "_tag" in error && error._tag === "DecodeError"
+
+/** Settings of each consumer. What one of them needs otherwise it says itself. */
+export const common = Effect.map(
+  Settings,
+  ({ instanceId }) =>
+    (groupId: string) =>
+      ({
+        groupId,
+        // of one user one after another, of many users at once
+        concurrency: 20,
+        ordering: "key",
+        instanceId: Option.getOrUndefined(instanceId),
+        sessionTimeout: "10 seconds",
+        heartbeatInterval: "2 seconds"
+      }) satisfies Partial<HandlerOptions>
+)
+
+export const consume = <E, R>(handler: Handler<E, R>, topic: { readonly name: string }, groupId: string) =>
+  Layer.unwrap(
+    Effect.map(common, (options) =>
+      ConcurrentConsumer.layerHandler(handler, {
+        ...options(groupId),
+        onFailure: retries<E>().pipe(FailurePolicy.orDeadLetter(deadLettersOf(topic)))
+      })
+    )
+  )

@@ -1,0 +1,52 @@
+/** Everything that can be set, from the environment; those of the Kafka client are read by `KafkaJs.layerConfig`. */
+import { Config, Context, Effect, Layer, Schema } from "effect"
+
+/** What Kafka accepts as the name of a topic, with room for what is put behind it. */
+const TopicName = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z0-9._-]{1,200}$/, { expected: "the name of a topic: letters, digits, and . _ -" })
+)
+const GroupName = Schema.String.check(
+  Schema.isPattern(/^\S{1,200}$/, { expected: "the name of a group, without spaces" })
+)
+const SmtpUrl = Schema.String.check(
+  Schema.isPattern(/^smtps?:\/\/\S+$/, { expected: "smtp://host:port or smtps://host:port" })
+)
+
+const topic = (variable: string, name: string) => Config.schema(TopicName, variable).pipe(Config.withDefault(name))
+const group = (variable: string, name: string) => Config.schema(GroupName, variable).pipe(Config.withDefault(name))
+
+const all = Config.all({
+  http: Config.all({
+    host: Config.NonEmptyString("HTTP_HOST").pipe(Config.withDefault("127.0.0.1")),
+    port: Config.Port("HTTP_PORT").pipe(Config.withDefault(3000))
+  }),
+  databaseFile: Config.NonEmptyString("DATABASE_FILE").pipe(Config.withDefault("tasks.sqlite")),
+  kafkaEnabled: Config.Boolean("KAFKA_ENABLED").pipe(Config.withDefault(true)),
+  topics: Config.all({
+    taskEvents: topic("TASK_EVENTS_TOPIC", "task-events"),
+    taskUpdates: topic("TASK_UPDATES_TOPIC", "task-updates"),
+    notificationRequests: topic("NOTIFICATION_REQUEST_TOPIC", "notification.request")
+  }),
+  groups: Config.all({
+    audit: group("AUDIT_GROUP", "audit-service"),
+    websocket: group("WEBSOCKET_GROUP", "websocket-service"),
+    notifications: group("NOTIFICATION_GROUP", "notification-service")
+  }),
+  /** A name of this process that it keeps over restarts: then it has its partitions back at once, even after a crash. */
+  instanceId: Config.option(Config.schema(GroupName, "INSTANCE_ID")),
+  mail: Config.all({
+    url: Config.schema(SmtpUrl, "SMTP_URL").pipe(Config.withDefault("smtp://127.0.0.1:1025")),
+    /** Also the right half of each Message-ID, and of the addresses of users. */
+    domain: Config.NonEmptyString("MAIL_DOMAIN").pipe(Config.withDefault("tasks.example"))
+  }),
+  reminders: Config.all({
+    every: Config.Duration("REMINDER_EVERY").pipe(Config.withDefault("30 seconds")),
+    /** So long before a task is due. */
+    ahead: Config.Duration("REMINDER_AHEAD").pipe(Config.withDefault("1 hour"))
+  })
+})
+
+export class Settings extends Context.Service<Settings, Config.Success<typeof all>>()("task-notifications/Settings") {
+  /** Fails with the name of the variable and what it accepts. */
+  static readonly layer = Layer.effect(Settings, Effect.map(all, Settings.of))
+}
