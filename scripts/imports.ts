@@ -271,7 +271,8 @@ export const rules: Readonly<Record<string, Rule>> = {
   kafkajs: { ours: ["core", "driver"], node: true, stable: false },
   observability: { ours: ["core"], node: true, stable: false },
   platformatic: { ours: ["core", "driver"], node: true, stable: false },
-  testing: { ours: ["core"], node: false, stable: false }
+  testing: { ours: ["core"], node: false, stable: false },
+  workers: { ours: ["core"], node: true, stable: false }
 }
 
 const packageOf = (path: string) => /^packages\/([^/]+)\//.exec(path)?.[1]

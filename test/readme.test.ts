@@ -22,7 +22,8 @@ const documents = [
   "packages/kafkajs/README.md",
   "packages/observability/README.md",
   "packages/platformatic/README.md",
-  "packages/testing/README.md"
+  "packages/testing/README.md",
+  "packages/workers/README.md"
 ]
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -132,7 +133,9 @@ const typeErrors = async (files: Readonly<Record<string, string>>): Promise<Read
 
 describe("the examples", () => {
   const examples = documents.flatMap((file) => fences(read(file)).map((fence, index) => ({ file, index, ...fence })))
-  const fileOf = (file: string, index: number) => `${file.replaceAll(/\W/g, "-")}-${index}.ts`
+  /** One that others import says what it is called in its first line. */
+  const fileOf = (file: string, index: number, code = "") =>
+    /^\/\/ (\w+\.worker\.ts)\n/.exec(code)?.[1] ?? `${file.replaceAll(/\W/g, "-")}-${index}.ts`
 
   it("all say whether they are run or only checked", () => {
     assert.isAbove(examples.length, 3)
@@ -140,7 +143,7 @@ describe("the examples", () => {
   })
 
   it("are right for TypeScript", { timeout: 60_000 }, async () => {
-    const files = Object.fromEntries(examples.map(({ code, file, index }) => [fileOf(file, index), code]))
+    const files = Object.fromEntries(examples.map(({ code, file, index }) => [fileOf(file, index, code), code]))
     assert.deepStrictEqual(await typeErrors(files), [])
     const wrong = `${examples[0]!.code}\nexport const wrong: number = shipOrder\n`
     assert.lengthOf(await typeErrors({ "wrong.ts": wrong }), 1)

@@ -1,0 +1,3 @@
+export * from "./WorkerError.ts"
+export * from "./WorkerModule.ts"
+export * from "./WorkerPool.ts"
