@@ -2,7 +2,8 @@
 import { Effect, Schema } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import * as Audit from "./audit.ts"
-import { NewTask, Task, TaskPatch } from "./domain.ts"
+import { NewTask, Notification, Task, TaskPatch } from "./domain.ts"
+import { notificationsOf } from "./notifications.ts"
 import { status } from "./status.ts"
 import { Tasks } from "./tasks.ts"
 
@@ -15,6 +16,8 @@ const taskId = Effect.map(HttpRouter.schemaPathParams(Schema.Struct({ id: Schema
 
 const oneTask = HttpServerResponse.schemaJson(Task)
 const allTasks = HttpServerResponse.schemaJson(Schema.Array(Task))
+
+const allNotifications = HttpServerResponse.schemaJson(Schema.Array(Notification))
 
 const refused = (status: number, error: string) => HttpServerResponse.jsonUnsafe({ error }, { status })
 
@@ -88,6 +91,15 @@ export const layer = HttpRouter.use(
       Effect.all([currentUser, taskId]).pipe(
         Effect.flatMap(([user, id]) => tasks.remove(user, id)),
         Effect.as(HttpServerResponse.empty({ status: 204 })),
+        answered
+      )
+    )
+    yield* router.add(
+      "GET",
+      "/notifications",
+      currentUser.pipe(
+        Effect.flatMap(notificationsOf),
+        Effect.flatMap((all) => allNotifications(all)),
         answered
       )
     )

@@ -1,8 +1,8 @@
 /**
  * The service put together of its layers, as one process or as two from the same ones.
  *
- * A layer closes before what it is provided with. So, from the first to the last: consumers, relay and reminders; the pages; the HTTP server;
- * the Kafka client; the database.
+ * A layer closes before what it is provided with. So, from the first to the last: consumers, relay and reminders; the pages; the HTTP
+ * server; the Kafka client; the database.
  */
 import { KafkaJs } from "@concurrent-kafka/kafkajs"
 import { LivePage, Observability } from "@concurrent-kafka/observability"
@@ -12,42 +12,58 @@ import { HttpRouter, HttpServer } from "effect/http"
 import { createServer } from "node:http"
 import * as Api from "./api.ts"
 import * as Audit from "./audit.ts"
+import { Email, Sms } from "./channels.ts"
 import * as Database from "./database.ts"
 import { Topics } from "./events.ts"
+import * as Notifications from "./notifications.ts"
 import * as Outbox from "./outbox.ts"
+import * as Page from "./page.ts"
+import * as Pages from "./pages.ts"
+import * as Reminders from "./reminders.ts"
 import { Settings } from "./settings.ts"
 import { Tasks } from "./tasks.ts"
 
+/** What both processes stand on. Kafka above the database: the last commits and sends go out before it closes. */
+const Base = Layer.mergeAll(Outbox.Outbox.layer, Topics.layer).pipe(
+  Layer.provideMerge(KafkaJs.layerConfig),
+  Layer.provideMerge(Database.layer),
+  Layer.provideMerge(Settings.layer),
+  Layer.provideMerge(Observability.layerLoopDelay)
+)
+
 const Server = Layer.unwrap(Effect.map(Settings, ({ http }) => NodeHttpServer.layer(createServer, http)))
 
-/** Health, metrics and the live page of this process's consumers. */
-const Looking = Layer.mergeAll(Observability.layer, LivePage.layer())
-
-const said = Layer.effectDiscard(
+const sayWhere = Layer.effectDiscard(
   Effect.flatMap(HttpServer.HttpServer, ({ address }) =>
     Effect.logInfo(`listening on ${HttpServer.formatAddress(address)}`)
   )
 )
 
+/** Health, metrics and the live page of this process's consumers. */
+const Looking = Layer.mergeAll(Observability.layer, LivePage.layer())
+
 const serve = <E, R>(routes: Layer.Layer<never, E, R>) =>
-  said.pipe(
+  sayWhere.pipe(
     Layer.provideMerge(HttpRouter.serve(routes, { disableListenLog: true, disableLogger: true })),
     Layer.provideMerge(Server)
   )
 
-/** What both processes stand on. */
-const Common = Layer.mergeAll(Tasks.layer).pipe(
-  Layer.provideMerge(Outbox.Outbox.layer),
-  Layer.provideMerge(Topics.layer),
-  Layer.provideMerge(Observability.layerLoopDelay),
-  Layer.provideMerge(KafkaJs.layerConfig),
-  Layer.provideMerge(Database.layer),
-  Layer.provideMerge(Settings.layer)
+/** For people: the API, the page, and what is pushed to it. */
+const routes = Layer.mergeAll(Api.layer, Page.layer, Pages.route, Looking)
+const Push = Pages.layerConsumer.pipe(Layer.provideMerge(Pages.layerClosing))
+
+/** In the background: what is sent to Kafka, and what is made of what comes back. */
+const Work = Layer.mergeAll(Audit.layer, Notifications.layer, Outbox.layerRelay, Reminders.layer).pipe(
+  Layer.provide([Email.layer, Sms.layerStub])
 )
 
-const Worker = Layer.mergeAll(Audit.layer, Outbox.layerRelay)
-
 export const roles = {
-  all: Worker.pipe(Layer.provide(serve(Layer.mergeAll(Api.layer, Looking))), Layer.provide(Common))
+  all: Layer.mergeAll(Push, Work).pipe(
+    Layer.provide(serve(routes)),
+    Layer.provide([Pages.Pages.layer, Tasks.layer]),
+    Layer.provide(Base)
+  ),
+  api: Push.pipe(Layer.provide(serve(routes)), Layer.provide([Pages.Pages.layer, Tasks.layer]), Layer.provide(Base)),
+  worker: Work.pipe(Layer.provide(serve(Looking)), Layer.provide(Base))
 } as const
 export type Role = keyof typeof roles

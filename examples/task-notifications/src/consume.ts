@@ -9,19 +9,21 @@ import { Settings } from "./settings.ts"
 
 type Failed<E> = Failure<E | DecodeError>
 
-/** Six attempts within about six seconds, but none again of bytes that no attempt makes right. */
+/** Six attempts within about six seconds; but one where no attempt helps, as with bytes that are no event. */
 export const retries = <E>() =>
   FailurePolicy.retry(
     Schedule.exponential("200 millis").pipe(
       Schedule.upTo({ times: 5 }),
       Schedule.jittered,
       Schedule.setInputType<Failed<E>>(),
-      Schedule.while(({ input }) => !Option.exists<E | DecodeError>(input.error, isDecodeError))
+      Schedule.while(({ input }) => !Option.exists<E | DecodeError>(input.error, isHopeless))
     )
   )
 
-const isDecodeError = (error: unknown): boolean =>
-  typeof error === "object" && error !== null && "_tag" in error && error._tag === "DecodeError"
+const isHopeless = (error: unknown): boolean =>
+  typeof error === "object" &&
+  error !== null &&
+  (("_tag" in error && error._tag === "DecodeError") || ("isRetryable" in error && error.isRetryable === false))
 
 /** Settings of each consumer. What one of them needs otherwise it says itself. */
 export const common = Effect.map(
