@@ -42,9 +42,10 @@ export class CommitChecker {
       const told = owner.committed.get(epoch.key)
       const goesOn = told?.offset === start.offset
       // one that has not committed its start again knows of it by the assignment alone, and somebody else may have committed since;
-      // one that has, and could not put its map beside it, knows it still
-      const lies = this.maps.get(epoch.key)
-      const map = goesOn ? (epoch.stored === undefined ? told.map : (lies ?? told.map)) : lies
+      // one that has, and could not put its map beside it, knows it still, unless somebody has moved it there
+      const knows = goesOn && epoch.soughtTo === undefined && owner.cutsMaps
+      const lies = this.maps.get(epoch.key) ?? (knows ? told.map : undefined)
+      const map = goesOn && epoch.stored === undefined ? told.map : lies
       if (goesOn) this.ofAnother(log, start.offset, map?.base === start.offset ? map.end : undefined)
       if (map?.base === start.offset) {
         epoch.storedMap = map
