@@ -108,7 +108,16 @@ const Order = Topic.make("orders-typed", {
   value: Topic.json(Schema.Struct({ id: Schema.Int, lines: Schema.Record(Schema.String, Schema.Int) }))
 })
 
-type Thrown = Quoting | string | { readonly record: string; readonly bytes: Uint8Array | null }
+const parsed = (record: Delivery): { readonly _tag: string; readonly name: string } => ({
+  _tag: quote(record),
+  name: quote(record)
+})
+
+type Thrown =
+  | Quoting
+  | string
+  | { readonly _tag: string; readonly name: string }
+  | { readonly record: string; readonly bytes: Uint8Array | null }
 type Behaviour = (record: Delivery) => Effect.Effect<unknown, Thrown | Directive.Any, KafkaProducer>
 
 const behaviours: ReadonlyArray<Behaviour> = [
@@ -143,7 +152,10 @@ const behaviours: ReadonlyArray<Behaviour> = [
   () => Directive.deadLetter("dead", "as asked"),
   () => Directive.skip("as asked"),
   () => Effect.interrupt,
-  (record) => Effect.andThen(record.ack, Effect.fail(new Quoting(record)))
+  (record) => Effect.andThen(record.ack, Effect.fail(new Quoting(record))),
+  // a record that was parsed, and is taken for an error
+  (record) => Effect.fail(parsed(record)),
+  (record) => Effect.die(Object.assign(new Error("parsed"), { name: quote(record) }))
 ]
 
 const quoting = Handler.make("orders", (record) => behaviours[Number(record.offset) % behaviours.length]!(record))

@@ -202,7 +202,7 @@ describe("DeadLetter.make", () => {
       received({ reason: "a\r\nERROR b\u001b[2J\u202ec", cause: Cause.fail({ _tag: "A\nB" }) })
     )
     assert.strictEqual(letter?.reason, "a  ERROR b [2J c")
-    assert.strictEqual(letter?.error, "A B")
+    assert.strictEqual(letter?.error, "unknown")
   })
 })
 

@@ -9,6 +9,7 @@ import { KafkaProducer, PublishError } from "@concurrent-kafka/core/KafkaProduce
 import { Traces } from "@concurrent-kafka/core/Traces"
 import { MemoryKafka } from "@concurrent-kafka/testing"
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -16,8 +17,19 @@ import * as Layer from "effect/Layer"
 import type * as OtlpExporter from "effect/observability/OtlpExporter"
 import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
+import { TestClock } from "effect/testing"
 import * as Tracer from "effect/Tracer"
-import { Boom, Desk, ended, pass, turns, whileTimePasses, type World, world } from "../../core/test/harness.ts"
+import {
+  Boom,
+  Desk,
+  ended,
+  pass,
+  passUntil,
+  turns,
+  whileTimePasses,
+  type World,
+  world
+} from "../../core/test/harness.ts"
 import { Letters, publishError, refused, taken } from "../../core/test/letters.ts"
 import { at, given, outcomes, scripted, unreadableAt } from "../../core/test/script.ts"
 import { Observability } from "../src/index.ts"
@@ -330,6 +342,101 @@ describe("every attempt's span ends, once", () => {
       counting
     )
   })
+
+  it.effect("as handled once it is acknowledged, whoever interrupts its handler then", () => {
+    const { counting, spans } = counted()
+    return on(
+      Effect.gen(function* () {
+        const stubborn = new Desk({ around: (_, wait) => Effect.uninterruptible(wait) })
+        const s = yield* given([2, 1], {
+          desk: stubborn,
+          handler: Handler.make("t", (record) =>
+            record.partition === 0
+              ? Effect.andThen(record.ack, record.offset === 0n ? Effect.interrupt : Effect.never)
+              : Effect.andThen(record.ack, stubborn.handle(record))
+          ) as Handler<Boom, KafkaProducer>
+        })
+        yield* s.session.lost(at(0, 1), at(1, 2))
+        // the third is left behind
+        yield* pass(5_000)
+        const ended = spans.filter(({ kind, status }) => kind === "consumer" && status._tag === "Ended")
+        assert.deepStrictEqual(
+          ended.map(({ attributes, status }) => [
+            attributes.get("messaging.destination.partition.id"),
+            attributes.get("concurrent_kafka.outcome"),
+            attributes.get("error.type"),
+            status._tag === "Ended" && Exit.isSuccess(status.exit)
+          ]),
+          [
+            ["0", "handled", undefined, true],
+            ["0", "handled", undefined, true],
+            ["1", "handled", undefined, true]
+          ]
+        )
+        yield* stubborn.finishAll()
+      }),
+      counting
+    )
+  })
+
+  it.effect("as released when it is acknowledged too late, which counts for nothing", () => {
+    const { counting, outcomesOf } = counted()
+    return on(
+      Effect.gen(function* () {
+        const s = yield* given([2], {
+          handler: Handler.make("t", (record) =>
+            record.offset === 0n
+              ? Effect.onInterrupt(Effect.never, () => record.ack)
+              : Effect.uninterruptible(Effect.andThen(Effect.sleep(500), record.ack))
+          ) as Handler<Boom, KafkaProducer>
+        })
+        yield* s.session.lost(at(0, 1))
+        yield* pass(5_000)
+        assert.deepStrictEqual(outcomesOf(), ["released", "released"])
+        assert.strictEqual((yield* s.consumer.snapshot).outcomes.handled, 0)
+      }),
+      counting
+    )
+  })
+
+  it.effect("one that is not run again, after three sessions were lost while it ran, has one all the same (D38)", () =>
+    traced(({ named }) =>
+      Effect.gen(function* () {
+        const testClock = yield* TestClock.testClockWith(Effect.succeed)
+        let blocked = 0
+        const clock: Clock.Clock = Object.assign(Object.create(testClock), {
+          currentTimeMillisUnsafe: () => testClock.currentTimeMillisUnsafe() + blocked,
+          monotonicTimeNanosUnsafe: () => testClock.monotonicTimeNanosUnsafe() + BigInt(blocked) * 1_000_000n
+        })
+        const w = yield* Effect.provideService(world(), Clock.Clock, clock)
+        w.expect("passedOver")
+        const a = yield* w.member("a", { policy: FailurePolicy.skip })
+        yield* produce(w, [["traceparent", parent]])
+        for (let lost = 1; lost <= 3; lost++) {
+          yield* pass(1_000)
+          blocked += 40_000
+          yield* a.session().evict
+          yield* passUntil("joined again", () => a.rows.filter((row) => row === "partition:P2").length > lost, 60_000)
+        }
+        yield* pass(1_000)
+        const spans = yield* named("process t")
+        assert.deepStrictEqual(
+          spans.map((span) => [
+            span.attributes["concurrent_kafka.outcome"],
+            span.attributes["error.type"],
+            span.traceId
+          ]),
+          [
+            ["released", undefined, traceId],
+            ["released", undefined, traceId],
+            ["released", undefined, traceId],
+            ["skip", "Error", traceId]
+          ]
+        )
+        assert.strictEqual(spans.at(-1)!.status, "error")
+      })
+    )
+  )
 
   it.effect("parked, interrupted by a lost partition, and stopped at", () => {
     const { counting, outcomesOf } = counted()
@@ -692,6 +799,24 @@ describe("commits", () => {
         })
         assert.lengthOf(spans, s.session.sent.length)
       })
+    )
+  )
+})
+
+describe("commits that end otherwise", () => {
+  it.effect("a client that dies has failed and was not interrupted: the span says by what, and nothing more", () =>
+    traced(({ one, receiver }) =>
+      Effect.gen(function* () {
+        const s = yield* given([1], { batchSize: 1, minCommitInterval: 0, desk: new Desk() })
+        s.session.answers.push(() => Effect.die(new TypeError("secret")))
+        yield* s.desk.finish(0, 0)
+        yield* pass(30_000)
+        const span = yield* one("commit t")
+        assert.strictEqual(span.status, "error")
+        assert.strictEqual(span.attributes["error.type"], "TypeError")
+        assert.strictEqual(span.message, "TypeError")
+        assert.notInclude(receiver.bodies.join(), "secret")
+      }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
     )
   )
 })

@@ -44,7 +44,6 @@ export interface AttemptTrace {
 }
 
 const decoder = new TextDecoder()
-const longestError = 256
 
 export class AttemptSpans {
   private readonly traces: Traces
@@ -132,14 +131,17 @@ export class AttemptSpans {
     if (trace === undefined) return
     slot.trace = undefined
     const { span } = trace
-    const cause = exit._tag === "Failure" && !isSkipAsked(exit.cause) ? exit.cause : undefined
-    const interrupted = cause !== undefined && Cause.hasInterruptsOnly(cause)
+    const failure = exit._tag === "Failure" && !isSkipAsked(exit.cause) ? exit.cause : undefined
+    const interrupted = failure !== undefined && Cause.hasInterruptsOnly(failure)
+    // handled by its acknowledgement: whoever interrupts the handler after that interrupts nothing of the record
+    const cause = interrupted && outcome === "handled" ? undefined : failure
     try {
       if (slot.past !== undefined) slot.past.span = span
       if (span.sampled) {
         span.attribute(Attribute.outcome, outcome)
-        if (interrupted && outcome !== "released") span.attribute(Attribute.errorType, "HandlerInterrupted")
-        else if (cause !== undefined && !interrupted) span.attribute(Attribute.errorType, typeOf(cause))
+        if (cause !== undefined && !interrupted) span.attribute(Attribute.errorType, nameOf(errorOf(cause)))
+        else if (cause !== undefined && outcome !== "released")
+          span.attribute(Attribute.errorType, "HandlerInterrupted")
       }
     } catch (defect) {
       this.fails(Cause.die(defect))
@@ -155,9 +157,9 @@ export class AttemptSpans {
     }
   }
 
-  /** Left behind, or gone with its epoch. */
-  release(slot: Slot): void {
-    this.end(slot, slot.acked ? "handled" : "released", interruptedExit)
+  /** Left behind, or gone with its epoch; `handled`: acknowledged, and not too late. */
+  release(slot: Slot, handled: boolean): void {
+    this.end(slot, handled ? "handled" : "released", interruptedExit)
   }
 
   private now(): bigint {
@@ -167,7 +169,7 @@ export class AttemptSpans {
   private shown(cause: Cause.Cause<unknown>): Exit.Exit<never, unknown> {
     if (this.revealRecords) return Exit.failCause(cause)
     const error = errorOf(cause)
-    return shownFailure(typeOf(cause), messageOfOurs(error), frameOf(error))
+    return shownFailure(nameOf(error), messageOfOurs(error), frameOf(error))
   }
 }
 
@@ -186,5 +188,3 @@ const errorOf = (cause: Cause.Cause<unknown>): unknown => {
   const fail = cause.reasons.find(Cause.isFailReason)
   return fail === undefined ? cause.reasons.find(Cause.isDieReason)?.defect : fail.error
 }
-
-const typeOf = (cause: Cause.Cause<unknown>): string => nameOf(errorOf(cause)).slice(0, longestError)

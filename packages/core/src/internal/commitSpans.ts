@@ -6,7 +6,7 @@ import * as Exit from "effect/Exit"
 import type { CommitEntry, CommitOutcome, Session } from "../ConsumerSession.ts"
 import {
   Attribute,
-  interruptedExit,
+  endOfDefect,
   offsetOf,
   sharedTopic,
   shownFailure,
@@ -26,7 +26,7 @@ export const tracedCommit = (session: Session): Session["commit"] => {
       (exit) => {
         const errorType = Exit.isSuccess(exit) ? codeOf(exit.value) : undefined
         if (errorType !== undefined) return { exit: shownFailure(errorType), errorType }
-        return { exit: Exit.isSuccess(exit) ? Exit.void : interruptedExit }
+        return Exit.isSuccess(exit) ? { exit: Exit.void } : endOfDefect(exit.cause)
       }
     )
 }

@@ -4,12 +4,15 @@
  */
 import type * as Cause from "effect/Cause"
 
-/** Its `_tag`, or else its name; of what is no object, its type. */
+/** as tags and classes are called; a parsed record may have a `_tag` or a `name`, too */
+const looksLikeName = /^[A-Za-z_$@][\w.$/@-]{0,99}$/
+
+/** Its `_tag`, or else its name, where that looks like one; of what is no object, its type. */
 export const nameOf = (error: unknown): string => {
   if ((typeof error !== "object" && typeof error !== "function") || error === null) return typeof error
   try {
-    if ("_tag" in error && typeof error._tag === "string") return error._tag
-    if ("name" in error && typeof error.name === "string") return error.name
+    const name = "_tag" in error && typeof error._tag === "string" ? error._tag : "name" in error && error.name
+    if (typeof name === "string" && looksLikeName.test(name)) return name
   } catch {
     // "unknown"
   }

@@ -361,18 +361,22 @@ export class Pump {
 
   private attempt(slot: Slot): Effect.Effect<unknown, unknown, Scope.Scope> {
     const { defects } = slot.at.backlog
-    if (defects !== undefined && defects.has(slot.seq)) {
-      const dies = Effect.die(defects.get(slot.seq))
-      return this.spans === undefined ? dies : this.spans.around(slot, () => dies)
-    }
+    if (defects !== undefined && defects.has(slot.seq)) return this.dead(slot, defects.get(slot.seq))
     const { suspects } = this.run
     if (!suspects.some) return this.handled(slot)
     // not before its turn comes, if it does: what blocks may be the handler's function, before it has given back an effect
     return suspects.guard(
       slot,
       Effect.suspend(() => this.handled(slot)),
-      this.turnComes
+      this.turnComes,
+      (defect) => this.dead(slot, defect)
     )
+  }
+
+  /** The attempt of a record whose handler is not called. */
+  private dead(slot: Slot, defect: unknown): Effect.Effect<unknown> {
+    const dies = Effect.die(defect)
+    return this.spans === undefined ? dies : this.spans.around(slot, () => dies)
   }
 
   private handled(slot: Slot): Effect.Effect<unknown, unknown, Scope.Scope> {
@@ -432,7 +436,7 @@ export class Pump {
           this.run.partition(slot.at, "outcome")
           this.run.counters.fenced++
         } else if (slot.cut === "timeout") return this.timedOut(slot)
-        if (slot.trace !== undefined) this.spans!.release(slot)
+        if (slot.trace !== undefined) this.spans!.release(slot, false)
         return this.interrupted(slot)
       case RecordState.zombie:
         this.run.record(slot, RecordEvent.ended)
@@ -626,7 +630,7 @@ export class Pump {
     if (slot.holds) this.run.permits.byZombies++
     this.run.zombies.add(slot)
     this.events.leftBehind(slot)
-    if (!decide && slot.trace !== undefined) this.spans!.release(slot)
+    if (!decide && slot.trace !== undefined) this.spans!.release(slot, !held)
     if (decide) {
       const past = (slot.past ??= newPast(this.run.now(), this.lateness(slot)))
       past.zombies++

@@ -14,7 +14,7 @@ import type { Producer, ProducerRecord, PublishError } from "../KafkaProducer.ts
 import { Traces } from "../Traces.ts"
 import {
   Attribute,
-  interruptedExit,
+  endOfDefect,
   sharedTopic,
   shownFailure,
   type SpanEnd,
@@ -82,7 +82,7 @@ const endOf = (exit: Exit.Exit<boolean, PublishError>): SpanEnd => {
   if (Exit.isSuccess(exit)) return { exit: Exit.void }
   const error = exit.cause.reasons.find(Cause.isFailReason)?.error
   if (error !== undefined) return { exit: shownFailure(error._tag, error.message), errorType: error.code }
-  return { exit: Cause.hasInterruptsOnly(exit.cause) ? interruptedExit : shownFailure("Defect") }
+  return endOfDefect(exit.cause)
 }
 
 const carrying = (record: ProducerRecord, ours: Headers): ProducerRecord =>

@@ -14,7 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as References from "effect/References"
 import type * as Tracer from "effect/Tracer"
-import { describe } from "./describe.ts"
+import { describe, nameOf } from "./describe.ts"
 
 export const Attribute = {
   system: "messaging.system",
@@ -77,6 +77,13 @@ export interface SpanPlan {
 export interface SpanEnd {
   readonly exit: Exit.Exit<unknown, unknown>
   readonly errorType?: string | undefined
+}
+
+/** Of a request without an answer: it was interrupted, or whoever makes it has died, of which there is the name. */
+export const endOfDefect = (cause: Cause.Cause<unknown>): SpanEnd => {
+  if (Cause.hasInterruptsOnly(cause)) return { exit: interruptedExit }
+  const errorType = nameOf(Cause.squash(cause))
+  return { exit: shownFailure(errorType), errorType }
 }
 
 /** The requests of one committer or producer, each in a span. */

@@ -83,16 +83,20 @@ export class Suspects {
     back.openUnsafe()
   }
 
-  /** The attempt of a record that may be one of them. `turnComes`: when it would begin; whether it may. */
+  /**
+   * The attempt of a record that may be one of them. `turnComes`: when it would begin; whether it may. `spent`: what it is in place of an
+   * attempt, once it is not run any more.
+   */
   guard<E, R>(
     slot: Slot,
     attempt: Effect.Effect<unknown, E, R>,
-    turnComes: (slot: Slot) => Begins
+    turnComes: (slot: Slot) => Begins,
+    spent: (defect: Error) => Effect.Effect<unknown, E, R> = Effect.die
   ): Effect.Effect<unknown, E, R> {
     const times = this.timesOf(placeOf(slot))
     if (times < alone) return attempt
     if (times >= enough) {
-      return Effect.die(
+      return spent(
         new Error(
           `the session was lost ${times} times because the event loop stood still while this record ran; it is not run again. Work that computes for long belongs on a worker thread`
         )
