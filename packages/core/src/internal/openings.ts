@@ -1,10 +1,11 @@
 /**
  * How a partition begins: its epoch is made, its start is established, committed where it was not, and fetching begins there.
  *
- * Invariants, with their tests in `test/start.test.ts` and `test/offsetMapEngine.test.ts`:
+ * Invariants, with their tests in `test/start.test.ts`, `test/logEnds.test.ts` and `test/offsetMapEngine.test.ts`:
  * - nothing is fetched before the start is known and committed (P2), and nothing is ever started from a guess (P3);
  * - a partition that cannot be established holds up no other one;
- * - what was committed beside the offset is kept as it came, until the end of the log is known.
+ * - what was committed beside the offset is kept as it came, until the end of the log is known;
+ * - where a log ends comes to be known without records, too, and nothing waits for it.
  */
 import * as Effect from "effect/Effect"
 import type { BatchCommitter } from "../BatchCommitter.ts"
@@ -21,6 +22,10 @@ import { keyOf, type RunState } from "./state.ts"
 const logOffsetsAtOnce = 16
 /** between two tries to establish a start */
 const openRetryMillis = 500
+/** after a begin; most partitions have brought records by then, and with them their end */
+const endsAfterMillis = 1_000
+/** between two tries to learn of ends, each of which a client makes for as long as its requests may take */
+const endsRetryMillis = 30_000
 
 /** text of other tools, which was never meant to be a map */
 const harmless = new Set<string>(["notBase64", "unknownMagic", "kafkaStreams"])
@@ -136,7 +141,9 @@ export class Openings {
       return Effect.flatMap(this.logOffsets(unresolved), (found) => {
         for (const log of found) {
           const epoch = this.run.epochs.get(keyOf(log))
-          if (epoch?.opening === token && epoch.start === undefined) epoch.start = resolve(epoch, log)
+          if (epoch?.opening !== token || epoch.start !== undefined) continue
+          epoch.start = resolve(epoch, log)
+          epoch.end ??= log.end
         }
         const ready = opening().filter((epoch) => epoch.start !== undefined)
         for (const epoch of ready) {
@@ -186,8 +193,33 @@ export class Openings {
     if (starts.length === 0) return
     this.run.session.beginUnsafe(starts)
     for (const epoch of epochs) if (epoch.state === "open") this.held.apply(epoch)
+    this.learnEnds(epochs)
     this.events.settled()
     for (const epoch of epochs) if (!epoch.unstarted) epoch.tell(true)
+  }
+
+  /**
+   * Records bring the end of their log with them. Of partitions that bring none, because there is nothing new, they are paused, or nothing
+   * comes through, it is asked for, or nobody could tell how far behind they are. Only what is shown depends on it.
+   */
+  private learnEnds(epochs: ReadonlyArray<PartitionEpoch>): void {
+    const silent = (): ReadonlyArray<PartitionEpoch> =>
+      epochs.filter((epoch) => epoch.end === undefined && epoch.state !== "ended")
+    if (silent().length === 0) return
+    const ask: Effect.Effect<void> = Effect.suspend(() => {
+      const asked = new Set(silent())
+      if (asked.size === 0) return Effect.void
+      const found = Effect.catchDefect(this.logOffsets([...asked]), () => Effect.succeed([]))
+      return Effect.flatMap(found, (logs) => {
+        for (const log of logs) {
+          const epoch = this.run.epochs.get(keyOf(log))
+          // what came with records meanwhile is newer
+          if (epoch !== undefined && asked.has(epoch)) epoch.end ??= log.end
+        }
+        return silent().length === 0 ? Effect.void : Effect.andThen(Effect.sleep(endsRetryMillis), ask)
+      })
+    })
+    this.events.fork(Effect.andThen(Effect.sleep(endsAfterMillis), ask))
   }
 
   /** A new epoch of the same partition; `undefined` when the client does not have it any more. */
