@@ -146,6 +146,77 @@ describe("the live page over HTTP", () => {
     })
   )
 
+  it.live("gives it everything where a break came before the points, or its last event was none of these charts", () =>
+    Effect.gen(function* () {
+      const { registry, told, url } = yield* page({ every })
+      const odd = new Told({ name: "a.b/\u00fc" })
+      yield* Effect.orDie(registry.register(odd.shape))
+      yield* Effect.promise(async () => {
+        const reader = new Reader(url)
+        const hello = await reader.next()
+        assert.strictEqual(hello?.name, "hello")
+        assert.isUndefined(hello?.id)
+        const points = (await reader.next())!
+        assert.strictEqual(points.name, "points")
+        const { id } = points
+        for (let i = 0; i < 2; i++) {
+          told.now = { ...told.now, at: told.now.at + 1_000, attempts: i + 1 }
+          await reader.until("frame")
+        }
+        const [start] = id.split(".")
+        const asked = async (lastId: string, query = "") => {
+          const back = new Reader(url, query, { "last-event-id": lastId })
+          const { all, points } = (await back.until("points")).data
+          const [first] = points
+          back.leave()
+          return all ? `all from ${first.seq}` : `from ${first?.seq}`
+        }
+        assert.strictEqual(await asked(id), "from 2")
+        for (const no of [
+          "",
+          start!,
+          `${start}.`,
+          `${start}.x.shipping`,
+          `${start}.-1.shipping`,
+          `${start}.1e0.shipping`,
+          `${start}.0.5.shipping`,
+          `${start}.1`,
+          `${start}.99999.shipping`,
+          `${start}.1.billing`
+        ]) {
+          assert.strictEqual(await asked(no), "all from 1", no)
+        }
+        const query = `?consumer=${encodeURIComponent(odd.now.name)}`
+        assert.strictEqual(await asked(id, query), "all from 1")
+        const other = new Reader(url, query)
+        const its = (await other.until("points")).id
+        assert.match(its, /^[\w.%-]+$/)
+        other.leave()
+        assert.match(await asked(its, query), /^from/)
+        reader.leave()
+      })
+    })
+  )
+
+  it.live("gives the charts of the consumer that is shown when the one that was looked at has gone", () =>
+    Effect.gen(function* () {
+      const { registry, url } = yield* page({ every })
+      const scope = yield* Scope.make()
+      const billing = new Told({ name: "billing", groupId: "billing" })
+      yield* Effect.orDie(Scope.provide(registry.register(billing.shape), scope))
+      const reader = new Reader(url, "?consumer=billing")
+      const before = yield* Effect.promise(() => reader.until("frame"))
+      assert.strictEqual(before.data.frame.detail.name, "billing")
+      yield* Scope.close(scope, Exit.void)
+      const points = yield* Effect.promise(() => reader.until("points"))
+      assert.deepInclude(points.data, { name: "shipping", all: true })
+      assert.isAbove(points.data.points.length, 1)
+      const after = yield* Effect.promise(() => reader.until("frame"))
+      assert.strictEqual(after.data.frame.detail.name, "shipping")
+      reader.leave()
+    })
+  )
+
   it.live("goes on when one look has failed", () =>
     Effect.gen(function* () {
       const { told, url } = yield* page({ every })

@@ -123,6 +123,39 @@ describe("actions of the live page", () => {
     })
   }
 
+  it.live("are refused a token a quarter of a second, and to who tries many at once without a look at them", () => {
+    const lines: Array<string> = []
+    return Effect.gen(function* () {
+      const { told, url } = yield* page(allowed)
+      const guess = (i: number) => ask(url, { headers: { "x-concurrent-kafka-token": `a-guess-with-number-${i}` } })
+      const began = performance.now()
+      const answers = yield* Effect.forEach(
+        Array.from({ length: 12 }, (_, i) => i),
+        guess,
+        { concurrency: "unbounded" }
+      )
+      assert.isAtLeast(performance.now() - began, 240)
+      const statuses = answers.map(({ status }) => status)
+      const looked = statuses.filter((status) => status === 401).length
+      assert.isAtLeast(performance.now() - began, looked * 250 - 10)
+      assert.sameMembers([...new Set(statuses)], [401, 429])
+      assert.lengthOf(
+        lines.filter((line) => line.includes("refused to do something")),
+        looked
+      )
+      // nobody is kept out
+      assert.strictEqual((yield* ask(url)).status, 200)
+      assert.deepStrictEqual(told.done, ["pause"])
+      // what another site makes a browser send is no guess
+      const others = yield* Effect.forEach(
+        Array.from({ length: 12 }, () => ({ headers: { origin: "https://example.test" } })),
+        (asked) => ask(url, asked),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual([...new Set(others.map(({ status }) => status))], [403])
+    }).pipe(Effect.provideService(Logger.CurrentLoggers, logged(lines)))
+  })
+
   it.live("are done under a name that was given, and under no other then", () =>
     Effect.gen(function* () {
       const { told, url } = yield* page({ ...allowed, hosts: ["ops.example.test"] })

@@ -25,6 +25,18 @@ const read = ({ behind, from, holes, parts, prefix = 0 }: ReturnType<typeof rowO
 }
 
 describe("frames of the live page", () => {
+  it("have a summary of the consumer that is looked at, also where it is none of those that fit", () => {
+    const all = Array.from({ length: 50 }, (_, i) => snapshot({ name: `consumer ${i}` }))
+    const { consumers, detail, more } = frameOf(all, undefined, "consumer 40", "")
+    assert.strictEqual(detail?.name, "consumer 40")
+    assert.include(
+      consumers.map(({ name }) => name),
+      "consumer 40"
+    )
+    assert.strictEqual(consumers.length + more, 50)
+    assert.strictEqual(frameOf(all, undefined, "consumer 3", "").consumers.at(-1)?.name, "consumer 31")
+  })
+
   it("have a bound, whatever there is to say", () => {
     const long = "\u{1f4a9}".repeat(500)
     const runs = Array.from({ length: 256 }, (_, i): readonly [bigint, bigint] => [

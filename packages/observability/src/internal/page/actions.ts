@@ -5,9 +5,12 @@ import * as Effect from "effect/Effect"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import type * as Redacted from "effect/Redacted"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { actionRefused, type Refusal } from "./guard.ts"
+import type { Guesses } from "./guesses.ts"
+
+const tokenHeader = "x-concurrent-kafka-token"
 
 const partitions = Schema.optionalKey(
   Schema.Array(Schema.Struct({ topic: Schema.String, partition: Schema.Int })).check(Schema.isMaxLength(100))
@@ -38,17 +41,36 @@ const carryOut = (registry: Registry, action: Action): Effect.Effect<void, Refus
     )
   })
 
-/** What is asked for, or why it is not done. Everything that is done is in the log. */
+const verdictOf = (request: HttpServerRequest.HttpServerRequest, guesses: Guesses): Effect.Effect<void, Refusal> => {
+  const given = request.headers[tokenHeader]
+  const wrong = refuse(401, "this is not the token")
+  if (given === undefined) return Effect.fail(wrong)
+  return Effect.flatMap(
+    guesses.look(
+      Option.getOrElse(request.remoteAddress, () => ""),
+      given
+    ),
+    (verdict) =>
+      verdict === "right"
+        ? Effect.void
+        : Effect.fail(
+            verdict === "wrong" ? wrong : refuse(429, "too many tokens are being tried; ask again in a moment")
+          )
+  )
+}
+
+/** What is asked for, or why it is not done. Everything that is done is in the log, and what is refused, unless for being too many. */
 export const act = (
   registry: Registry,
   hosts: ReadonlyArray<string> | undefined,
-  token: Redacted.Redacted<string>,
+  guesses: Guesses,
   headers: Readonly<Record<string, string>>
 ) =>
   Effect.gen(function* () {
     const request = yield* HttpServerRequest.HttpServerRequest
-    const refused = actionRefused(request, hosts, token)
+    const refused = actionRefused(request, hosts)
     if (refused !== undefined) return yield* Effect.fail(refused)
+    yield* verdictOf(request, guesses)
     const text = yield* Effect.mapError(request.text, () => refuse(413, "the request cannot be read, or is too long"))
     const action = yield* Effect.try({ try: (): unknown => JSON.parse(text), catch: () => undefined }).pipe(
       Effect.flatMap(decode),
@@ -63,8 +85,14 @@ export const act = (
     Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.bytes(longestBody)),
     Effect.catch(({ error, status }) =>
       Effect.as(
-        Effect.logWarning(`the live page: refused to do something (${status}): ${error}`),
-        HttpServerResponse.jsonUnsafe({ error }, { headers, status })
+        // as fast as somebody sends them
+        status === 429
+          ? Effect.void
+          : Effect.logWarning(`the live page: refused to do something (${status}): ${error}`),
+        HttpServerResponse.jsonUnsafe(
+          { error },
+          { headers: status === 429 ? { ...headers, "retry-after": "1" } : headers, status }
+        )
       )
     )
   )

@@ -2,8 +2,9 @@
  * Server-sent events: a frame for each look, of one consumer, and before the first one the points of the charts since the page's last.
  * Where nothing has changed there is a short event all the same, so that a page can tell silence from a broken connection.
  *
- * An event's id is the start of this server's layer and the number of the look, so that a page that comes back gets what it has missed, and
- * everything after a restart.
+ * An event's id is the start of this server's layer, the number of the look, and whose charts the page has until then, so that a page that
+ * comes back gets what it has missed, and everything after a restart, or when it sees another consumer. The first event has none: a
+ * connection may break before the points that follow it.
  */
 import * as Effect from "effect/Effect"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -14,7 +15,18 @@ import type { Look, Sampler } from "./sampler.ts"
 /** how often it is looked whether the server closes */
 const closingLooks = "250 millis"
 
-const event = (name: string, id: string, data: string): string => `event: ${name}\nid: ${id}\ndata: ${data}\n\n`
+const event = (name: string, id: string | undefined, data: string): string =>
+  `event: ${name}\n${id === undefined ? "" : `id: ${id}\n`}data: ${data}\n\n`
+
+/** A name may be anything that is text; a header is not. */
+const idOf = (start: string, seq: number, name: string | undefined): string =>
+  `${start}.${seq}.${encodeURIComponent((name ?? "").toWellFormed())}`
+
+/** The number of the look until which a page has the charts of this consumer; 0 when it has nothing of them. */
+const seenUntil = (lastId: string | undefined, start: string, newest: number, name: string): number => {
+  const seq = Number(lastId?.split(".")[1])
+  return seq > 0 && seq <= newest && lastId === idOf(start, seq, name) ? seq : 0
+}
 
 /** Of what the platform's own request says; `undefined` where it has no such thing. */
 const told = ({ source }: HttpServerRequest.HttpServerRequest, ...names: ReadonlyArray<string>): unknown => {
@@ -59,6 +71,8 @@ interface Sent {
   readonly seq: number
   /** of the newest frame, to say "the same" */
   readonly frame: string | undefined
+  /** whose charts it has */
+  readonly name: string | undefined
 }
 
 export const eventsOf = (
@@ -70,30 +84,30 @@ export const eventsOf = (
   Stream.unwrap(
     Effect.map(RcRef.get(sampling), (sampler) => {
       const { start } = hello
-      const [of, seen] = lastId?.split(".") ?? []
-      const before = of === start ? Number(seen) : 0
-      const write = (look: Look, sent: Sent): string => {
-        const id = `${start}.${look.seq}`
+      const write = (look: Look, name: string | undefined, sent: Sent): string => {
+        const id = idOf(start, look.seq, name)
         const frame = look.frame(consumer, find)
         const time = `{"at":${look.at}}`
         if (frame === sent.frame) return event("same", id, time)
         const now = event("frame", id, `{"at":${look.at},"frame":${frame}}`)
-        if (sent.frame !== undefined) return now
-        const name = look.nameOf(consumer)
-        const points = name === undefined ? [] : sampler.pointsAfter(name, Number.isSafeInteger(before) ? before : 0)
+        const first = sent.frame === undefined
+        // the consumer that it has looked at may be gone, and another one is shown in its place
+        if (!first && name === sent.name) return now
+        const before = first && name !== undefined ? seenUntil(lastId, start, look.seq, name) : 0
+        const points = name === undefined ? [] : sampler.pointsAfter(name, before)
         return (
-          event("hello", id, JSON.stringify(hello)) +
+          (first ? event("hello", undefined, JSON.stringify(hello)) : "") +
           event("points", id, JSON.stringify({ name, points, all: before === 0 })) +
           now
         )
       }
-      return Stream.unfold({ seq: 0, frame: undefined }, (sent: Sent | undefined) => {
+      return Stream.unfold({ seq: 0, frame: undefined, name: undefined }, (sent: Sent | undefined) => {
         if (sent === undefined) return Effect.undefined
-        return Effect.map(Effect.raceFirst(sampler.after(sent.seq), closing(request)), (look) =>
-          look === undefined
-            ? ([event("closing", `${start}.${sent.seq}`, "{}"), undefined] as const)
-            : ([write(look, sent), { seq: look.seq, frame: look.frame(consumer, find) }] as const)
-        )
+        return Effect.map(Effect.raceFirst(sampler.after(sent.seq), closing(request)), (look) => {
+          if (look === undefined) return [event("closing", undefined, "{}"), undefined] as const
+          const name = look.nameOf(consumer)
+          return [write(look, name, sent), { seq: look.seq, frame: look.frame(consumer, find), name }] as const
+        })
       })
     })
   ).pipe(Stream.encodeText)

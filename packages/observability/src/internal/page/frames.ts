@@ -152,8 +152,11 @@ export const frameOf = (
   find: string
 ): Frame => {
   const selected = snapshots.find((snapshot) => snapshot.name === name) ?? snapshots[0]
+  const listed = snapshots.slice(0, consumersShown)
+  // it is asked for by name, and may be none of the first
+  if (selected !== undefined && !listed.includes(selected)) listed.splice(-1, 1, selected)
   return {
-    consumers: snapshots.slice(0, consumersShown).map(summaryOf),
+    consumers: listed.map(summaryOf),
     more: Math.max(0, snapshots.length - consumersShown),
     detail: selected === undefined ? undefined : detailOf(selected, find),
     loop: loop === undefined ? undefined : { p50: loop.p50, p99: loop.p99, max: loop.max }
