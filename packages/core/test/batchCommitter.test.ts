@@ -299,6 +299,53 @@ describe("BatchCommitter", () => {
     })
   )
 
+  it.effect(
+    "one that is deferred holds up no other: what moves elsewhere is committed when it is due, and takes it along",
+    () =>
+      Effect.gen(function* () {
+        const c = yield* committer({ batchSize: 1 })
+        const zeroDeferred = (entries: ReadonlyArray<CommitEntry>): ReadonlyArray<CommitOutcome> =>
+          entries.map(({ epoch, partition, topic }) =>
+            partition === 0
+              ? { topic, partition, epoch, outcome: "deferred", code: "REBALANCE_IN_PROGRESS" }
+              : { topic, partition, epoch, outcome: "committed" }
+          )
+        c.session.answers.push(zeroDeferred, zeroDeferred, zeroDeferred)
+        c.done(0)
+        yield* turns
+        c.done(1)
+        yield* pass(1_000)
+        assert.strictEqual(c.source.committed.get(1), 1)
+        c.done(1)
+        yield* pass(1_000)
+        assert.deepStrictEqual(c.session.commits, ["0=1", "0=1", "1=1", "0=1", "1=2"])
+        assert.deepStrictEqual(c.times(), [0, 50, 1_000])
+        // with nothing else it is decided again a heartbeat interval after the last time
+        yield* pass(1_999)
+        assert.strictEqual(c.times().length, 3)
+        yield* pass(1)
+        assert.deepStrictEqual(c.times(), [0, 50, 1_000, 4_000])
+        assert.strictEqual(c.source.committed.get(0), 1)
+        yield* pass(60_000)
+        assert.strictEqual(c.times().length, 4)
+      })
+  )
+
+  it.effect("one that is deferred does not shorten the backoff of another that is tried again", () =>
+    Effect.gen(function* () {
+      const c = yield* committer({ batchSize: 1 })
+      c.session.answers.push(outcomes("retriable", "NOT_COORDINATOR"), outcomes("deferred", "REBALANCE_IN_PROGRESS"))
+      c.done(0)
+      yield* turns
+      yield* c.committer.flush([at(0, 1)])
+      c.done(1)
+      yield* pass(79)
+      assert.deepStrictEqual(c.times(), [0, 0])
+      yield* pass(46)
+      assert.deepStrictEqual(c.session.commits, ["0=1", "0=1", "0=1", "1=1"])
+    })
+  )
+
   it.effect("what is stale or rejected is not tried again by itself", () =>
     Effect.gen(function* () {
       const c = yield* committer({ batchSize: 1 })

@@ -7,7 +7,8 @@
  *   1 MiB a second goes out at most, flushes aside: all that a group commits is kept by one broker, and read again when that one is
  *   restarted (test/commitLoop.model.test.ts).
  * - A retriable outcome keeps its urgency: tried again with backoff (100 ms doubling to 5 s, 20 % jitter) and the newest state.
- * - A deferred one is decided again after a heartbeat interval, or when the consumer flushes after an assignment.
+ * - A deferred one is decided again after a heartbeat interval, or when the consumer flushes after an assignment. It holds up no other:
+ *   what becomes due meanwhile goes out, and takes it along, which the client answers by itself where nothing has changed.
  * - A request is cut to 256 KiB; one that the broker refuses whole is halved until a single entry is left. An entry that was refused for
  *   its map is sent again at once, with a shorter one, so that a flush does not end without it.
  * - A request without an answer may be applied late, after a newer one (the broker checks neither order nor ownership): after the
@@ -113,6 +114,8 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
   let urgent = false
   let notBefore = Number.NEGATIVE_INFINITY
   let failures = 0
+  /** some partition was deferred, and is decided again then */
+  let deferredAt = Number.POSITIVE_INFINITY
   /** by topic and partition, without the epoch: an earlier epoch's request may be applied over what this one has committed */
   const unanswered = new Set<string>()
   let repeats: Array<{ readonly at: number; readonly partition: EpochPartition }> = []
@@ -141,7 +144,7 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
     let at = repeats[0]?.at ?? Number.POSITIVE_INFINITY
     if (count >= settings.batchSize) at = Number.NEGATIVE_INFINITY
     else if (firstAt !== undefined) at = Math.min(at, firstAt + settings.batchInterval)
-    at = Math.min(at, mapDueAt)
+    at = Math.min(at, mapDueAt, deferredAt)
     if (urgent) at = Math.min(at, notBefore)
     return at === Number.POSITIVE_INFINITY
       ? at
@@ -198,22 +201,23 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
     }
     if (committed && !retriable) failures = 0
     if (retriable) failures++
-    if (retriable || deferred) urgent = true
+    if (retriable) urgent = true
     else if (all) urgent = false
+    // put off says nothing of a broker that did not answer before
     if (!retriable && !deferred) notBefore = Number.NEGATIVE_INFINITY
+    if (deferred) {
+      const next = now() + session.settings.heartbeatInterval
+      // a flush of some says nothing of when the others were put off
+      deferredAt = all ? next : Math.min(deferredAt, next)
+    } else if (all) deferredAt = Number.POSITIVE_INFINITY
   }
 
   const backOff = (outcomes: ReadonlyArray<CommitOutcome>): Effect.Effect<void> => {
-    const retriable = outcomes.some(again)
-    const deferred = outcomes.some((o) => o.outcome === "deferred")
-    if (!retriable && !deferred) return Effect.void
-    const delay = Math.max(
-      retriable ? Math.min(5_000, 100 * 2 ** Math.min(failures - 1, 10)) : 0,
-      deferred ? session.settings.heartbeatInterval : 0
-    )
+    if (!outcomes.some(again)) return Effect.void
+    const delay = Math.min(5_000, 100 * 2 ** Math.min(failures - 1, 10))
     return Effect.map(Random.next, (random) => {
       // whole milliseconds: of a fraction a rest too small to be slept can be left, and the loop would turn without waiting
-      notBefore = now() + Math.ceil(delay * (retriable ? 0.8 + 0.4 * random : 1))
+      notBefore = now() + Math.ceil(delay * (0.8 + 0.4 * random))
     })
   }
 
@@ -304,6 +308,7 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
             firstAt = undefined
             urgent = false
             notBefore = Number.NEGATIVE_INFINITY
+            deferredAt = Number.POSITIVE_INFINITY
             failures = 0
             unanswered.clear()
             repeats = []
