@@ -55,7 +55,7 @@ export interface PartitionSnapshot extends EpochPartition {
   readonly committable: bigint
   /** The next offset to be delivered. */
   readonly delivered: bigint
-  /** The end that a reader can see, as of the newest chunk. */
+  /** The end that a reader can see, as of the newest chunk; of a partition that has brought none, as the broker was asked once. */
   readonly end: bigint | undefined
   /** Done behind a gap: `[from, to)` in offset order, at most 256 runs. */
   readonly doneBehindGap: ReadonlyArray<readonly [from: bigint, to: bigint]>

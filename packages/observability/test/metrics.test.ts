@@ -332,6 +332,29 @@ describe("metrics", () => {
     })
   )
 
+  it.effect(
+    "what nobody has paused has its lag, also beside partitions that are paused, before any record has come",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world({ partitions: 3 })
+        for (const partition of [0, 1, 2]) {
+          yield* w.produce(5 * (partition + 1), partition)
+          yield* w.kafka.setCommitted("g", "t", partition, { offset: 1n })
+        }
+        const { http, member } = yield* shown(w, { concurrency: 1, maxHeldRecords: 1 })
+        const lag = Effect.map(scrape(http), (text) => valueOf(text, `${ours}unpaused_lag_offsets`))
+        yield* pass(2_000)
+        assert.strictEqual(yield* lag, 4 + 9 + 14)
+        yield* member.consumer.pause([{ topic: "t", partition: 1 }])
+        assert.strictEqual(yield* lag, 4 + 14)
+        yield* member.consumer.pause()
+        assert.strictEqual(yield* lag, 0)
+        yield* member.consumer.resume()
+        assert.strictEqual(yield* lag, 4 + 9 + 14)
+        yield* member.desk.finishAll()
+      })
+  )
+
   it.effect("what two members show of one partition counts once, as the newer owner has it", () =>
     Effect.gen(function* () {
       const s = yield* scripted()

@@ -44,6 +44,10 @@ export const consumerFamilies = {
   heldBytes: gauge("held_bytes", "Bytes of key, value and headers in memory."),
   heldBytesLimit: gauge("held_bytes_limit", "Bytes in memory at which fetching pauses."),
   partitions: gauge("assigned_partitions", "Partitions that the consumer owns."),
+  unpausedLag: gauge(
+    "unpaused_lag_offsets",
+    "Offsets from the done prefix to the end that a reader can see, of all owned partitions that nobody has paused."
+  ),
   lastCommit: gauge("last_commit_timestamp_seconds", "When a commit was stored last."),
   live: gauge("live", "1 when the consumer is live, else 0."),
   ready: gauge("ready", "1 when the consumer is ready, else 0."),

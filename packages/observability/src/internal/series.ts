@@ -137,6 +137,11 @@ const consumerSeries = (
   series.gauge(f.heldBytes, labels, held.bytes)
   series.gauge(f.heldBytesLimit, labels, held.maxBytes)
   series.gauge(f.partitions, labels, partitions.length)
+  series.gauge(
+    f.unpausedLag,
+    labels,
+    sum((p) => (p.paused.includes("user") ? 0 : (measured(p, "prefixLag") ?? 0)))
+  )
   if (commits.lastAt !== undefined) series.gauge(f.lastCommit, labels, commits.lastAt / millisPerSecond)
   series.gauge(f.live, labels, Number(health.live))
   series.gauge(f.ready, labels, Number(health.ready))
