@@ -372,14 +372,26 @@ describe.skipIf(chromium === undefined).concurrent("the live page in Chromium", 
         })
         for (const id of ["theme", "pause", "permits", "find"]) assert.include(reached, id)
         yield* Effect.promise(() => page.locator("#theme").focus())
-        for (const theme of ["light", "dark"]) {
+        const looks = Effect.promise(() =>
+          page.evaluate(`(() => {
+            const style = getComputedStyle(document.documentElement)
+            return [style.colorScheme, style.getPropertyValue("--ground"), getComputedStyle(document.body).color]
+          })()`)
+        )
+        const asChosen = {
+          light: ["light", "#f5f6f8", "rgb(22, 27, 34)"],
+          dark: ["dark", "#0e1116", "rgb(232, 236, 241)"]
+        }
+        assert.deepStrictEqual(yield* looks, ["light dark", ...asChosen[colorScheme].slice(1)])
+        for (const theme of ["light", "dark"] as const) {
           yield* Effect.promise(() => page.keyboard.press("Enter"))
           yield* shows(page, "#theme", `Theme: ${theme}`)
-          const scheme = yield* Effect.promise(() =>
-            page.evaluate("getComputedStyle(document.documentElement).colorScheme")
-          )
-          assert.strictEqual(scheme, theme)
+          assert.deepStrictEqual(yield* looks, asChosen[theme])
         }
+        // the choice outlives the page, whatever the system likes
+        yield* Effect.promise(() => page.reload())
+        yield* shows(page, "#status", "degraded")
+        assert.deepStrictEqual(yield* looks, asChosen.dark)
         assert.deepStrictEqual(complaints, [])
       })
     )

@@ -112,9 +112,12 @@ const stored = () => {
     return "system"
   }
 }
+const dark = byId("dark")
+const whereLiked = dark.media
 const applyTheme = (theme) => {
   if (theme === "system") delete document.documentElement.dataset.theme
   else document.documentElement.dataset.theme = theme
+  dark.media = { system: whereLiked, light: "not all", dark: "all" }[theme] ?? whereLiked
   setText(byId("theme"), `Theme: ${theme}`)
   repaint()
 }
@@ -133,6 +136,8 @@ byId("theme").addEventListener("click", () => {
   applyTheme(next)
 })
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint)
+// the charts are drawn in the colours that there are
+dark.addEventListener("load", repaint)
 
 setText(byId("host"), location.host)
 applyTheme(stored())

@@ -40,7 +40,7 @@ describe("the live page over HTTP", () => {
         assert.strictEqual(answer.headers.get("x-content-type-options"), "nosniff")
         assert.notMatch(html, /https?:|\/\/|\son\w+=|<style|style=/)
         const linked = [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, name = ""]) => name)
-        assert.includeMembers(linked, ["page.css", "main.js", "uplot.js", "uplot.css", "icon.svg"])
+        assert.includeMembers(linked, ["page.css", "dark.css", "main.js", "uplot.js", "uplot.css", "icon.svg"])
         const seen = new Set<string>()
         const queue = [...linked]
         for (let name = queue.shift(); name !== undefined; name = queue.shift()) {

@@ -19,6 +19,7 @@ const types: Readonly<Record<string, string>> = {
 const names = [
   "index.html",
   "page.css",
+  "dark.css",
   "icon.svg",
   "main.js",
   "connection.js",
