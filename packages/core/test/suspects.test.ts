@@ -177,6 +177,23 @@ describe("records that may block the event loop", () => {
     assert.isFalse(suspects.some)
   })
 
+  it.effect(
+    "D38: another record that has its offset later, in a log that was cut or created again, is not suspected",
+    () =>
+      Effect.gen(function* () {
+        const suspects = new Suspects()
+        const first = slotOf(1)
+        for (let i = 0; i < 2; i++) suspects.add([first])
+        const running = yield* Effect.forkChild(suspects.guard(first, Effect.never, noTurn))
+        yield* turns
+        suspects.add([first])
+        yield* Fiber.interrupt(running)
+        const another = { ...recordAt(0, 1), timestamp: first.timestamp + 1n } as unknown as Slot
+        assert.strictEqual(yield* suspects.guard(another, Effect.succeed("ran"), noTurn), "ran")
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(suspects.guard(first, Effect.void, noTurn))))
+      })
+  )
+
   for (const [title, after, early] of [
     ["returns at once", Effect.void, false],
     ["returns later", Effect.yieldNow, false],

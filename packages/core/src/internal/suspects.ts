@@ -144,4 +144,6 @@ export class Suspects {
   }
 }
 
-const placeOf = (record: ConsumerRecord): string => `${record.topic}/${record.partition}/${record.offset}`
+/** With its timestamp: where a log was cut, or its topic created again, another record has the offset of one that blocked. */
+const placeOf = ({ offset, partition, timestamp, topic }: ConsumerRecord): string =>
+  `${topic}/${partition}/${offset}/${timestamp}`
