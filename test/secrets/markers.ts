@@ -8,7 +8,8 @@ export const markers = {
   username: "Uj4-name-of-the-user",
   password: "Pf8-password-of-the-user",
   token: "Tm6-token-of-the-user",
-  certificateKey: "Cg2-key-of-the-certificate"
+  certificateKey: "Cg2-key-of-the-certificate",
+  pageToken: "Lp6-token-of-the-live-page"
 } as const
 
 export type Marker = keyof typeof markers

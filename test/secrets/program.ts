@@ -20,7 +20,7 @@ import {
   Topic
 } from "@concurrent-kafka/core"
 import { KafkaJs } from "@concurrent-kafka/kafkajs"
-import { LivePage, Observability } from "@concurrent-kafka/observability"
+import { LivePage, Observability, Top } from "@concurrent-kafka/observability"
 import { Platformatic } from "@concurrent-kafka/platformatic"
 import { MemoryKafka } from "@concurrent-kafka/testing"
 import { Cause, ConfigProvider, Effect, Exit, Layer, Logger, Redacted, References, Schedule, Schema } from "effect"
@@ -30,6 +30,7 @@ import { endpoints } from "../../packages/observability/test/http.ts"
 import { flush, meter, receiver, tracer } from "../../packages/observability/test/otlp.ts"
 import { until } from "../integration/until.ts"
 import { markers } from "./markers.ts"
+import { askPage } from "./page.ts"
 
 const [mode, file] = process.argv.slice(2)
 const revealRecords = mode === "revealed"
@@ -270,9 +271,19 @@ type Running = Effect.Success<typeof consumers>
 
 const look = ({ registry }: Running) =>
   Effect.gen(function* () {
+    const looks: Array<Top.Looks> = []
     for (const consumer of yield* registry.consumers) {
-      seeValue("snapshots", yield* consumer.snapshot)
+      const now = yield* consumer.snapshot
+      looks.push({ now, before: now })
+      seeValue("snapshots", now)
       seeValue("health", yield* consumer.health)
+    }
+    for (const size of [
+      { columns: 300, rows: undefined },
+      { columns: 80, rows: 40 }
+    ]) {
+      see("terminal", Top.render(looks, size).join("\n"))
+      see("terminal", Top.render(looks, size, Top.colorTheme).join("\n"))
     }
   })
 
@@ -386,7 +397,10 @@ const clients = (port: string) =>
 
 const program = Effect.gen(function* () {
   const collector = yield* receiver
-  const http = yield* endpoints(Layer.mergeAll(Observability.layer, LivePage.layer({ every: "250 millis" })))
+  const page = LivePage.layer({ every: "250 millis", actions: { token: Redacted.make(markers.pageToken) } })
+  // with spans of its own for what it is asked
+  const serving = yield* Layer.build(tracer(collector))
+  const http = yield* Effect.provideContext(endpoints(Layer.mergeAll(Observability.layer, page)), serving)
   const watching = yield* Layer.build(
     Layer.mergeAll(Layer.succeed(ConsumerRegistry, http.registry), Observability.layerTraces(), tracer(collector))
   )
@@ -398,9 +412,9 @@ const program = Effect.gen(function* () {
     const ask = Effect.gen(function* () {
       for (const path of ["/health", "/health/live", "/health/ready"]) see("health", (yield* http.get(path)).text)
       see("metrics", (yield* http.get("/metrics")).text)
-      // what else can be asked for over HTTP is asked for here
-      see("page", yield* beginning(`${http.url}/kafka/events?consumer=orders`))
-      see("page", yield* beginning(`${http.url}/kafka/events?consumer=stopping`))
+      // on standard output
+      yield* Top.watch({ once: true, interval: "100 millis" })
+      for (const text of yield* askPage(`${http.url}/kafka/`)) see("page", text)
     })
     yield* Effect.all([handles(running), Effect.andThen(Effect.sleep(600), ask)], { concurrency: "unbounded" })
     yield* fails(running)
@@ -409,23 +423,11 @@ const program = Effect.gen(function* () {
   }).pipe(Effect.provide(MemoryKafka.layer({ clientId: "one" })), Effect.provideContext(watching))
   // they know nothing of the option
   if (!revealRecords) yield* clients(new URL(collector.url).port)
+  yield* Effect.provideContext(flush, serving)
   yield* Effect.provideContext(flush, watching)
   yield* Effect.provideContext(flush, exporting)
   for (const body of collector.bodies) see(body.includes("resourceSpans") ? "spans" : "metrics", body)
 })
-
-/** What comes in a second of an answer that does not end. */
-const beginning = (url: string): Effect.Effect<string> =>
-  Effect.promise(async () => {
-    const response = await fetch(url, { signal: AbortSignal.timeout(1_000), headers: { connection: "close" } })
-    let text = ""
-    try {
-      for await (const chunk of response.body!) text += decoder.decode(chunk, { stream: true })
-    } catch {
-      // its time is over
-    }
-    return text
-  })
 
 const exit = await Effect.runPromiseExit(
   program.pipe(Effect.scoped, Effect.provideService(ConsumerRegistry, makeRegistry()), Effect.provide(loggers))

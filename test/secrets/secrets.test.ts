@@ -65,7 +65,10 @@ const said: Readonly<Record<string, ReadonlyArray<string>>> = {
     "skipped a record whose handling failed",
     '"level":"ERROR"',
     "level=DEBUG",
-    "a handler ignores its interruption"
+    "a handler ignores its interruption",
+    "the live page: pause for",
+    "the live page: refused to do something (401)",
+    "  group orders, generation 1, for "
   ],
   errors: ["ConsumerError", "stopped by the failure of stopping/0", "Quoting", "KafkaClientError", "InvalidOptions"],
   spans: [
@@ -73,6 +76,7 @@ const said: Readonly<Record<string, ReadonlyArray<string>>> = {
     "send dead",
     "commit orders",
     "looks",
+    "/kafka/actions",
     "dead_letter",
     "Quoting",
     "DecodeError",
@@ -81,7 +85,8 @@ const said: Readonly<Record<string, ReadonlyArray<string>>> = {
   metrics: ["concurrent_kafka_records_total", "messaging.process.duration", "dead_lettered"],
   health: ["stuck", '"failed"'],
   snapshots: ["hotLanes", "rebalances"],
-  page: ["event:", "orders"],
+  page: ["event:", "orders", '{"ok":true}', "this is not the token"],
+  terminal: ["orders", "typed", "\u001b["],
   tools: ["committed", "sent"]
 }
 
