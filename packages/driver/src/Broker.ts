@@ -29,6 +29,8 @@ export interface MemberOfGroup {
 
 export interface TopicEntries<A> {
   readonly topic: string
+  /** as in `TopicMetadata`; who can asks by it */
+  readonly topicId?: string | undefined
   readonly partitions: ReadonlyArray<A>
 }
 
@@ -136,6 +138,8 @@ export interface Broker {
   }>
   readonly offsetFetch: (args: {
     readonly groupId: string
+    /** not what a transaction is about to replace, where the broker can tell: `UNSTABLE_OFFSET_COMMIT` is the answer then */
+    readonly requireStable: boolean
     readonly topics: ReadonlyArray<TopicEntries<{ readonly partition: number }>>
   }) => Promise<{
     readonly errorCode?: number | undefined

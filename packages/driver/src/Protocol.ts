@@ -9,6 +9,13 @@ export { type AbortedTransaction, decodeFetch, type Fetched, type FetchedPartiti
 export { decodeMetadata, encodeMetadata, metadataKey, metadataVersion } from "./internal/metadataRequest.ts"
 export { isOverLimit, tooLarge, unpackedBytes, unpackedLimit } from "./internal/unpacking.ts"
 export {
+  type Exchange,
+  offsetCommitKey,
+  offsetCommitOf,
+  offsetFetchKey,
+  offsetFetchOf
+} from "./internal/offsetRequests.ts"
+export {
   decodeInitProducerId,
   decodeProduce,
   encodeInitProducerId,

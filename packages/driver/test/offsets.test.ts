@@ -11,13 +11,15 @@ const ask = (partitions: ReadonlyArray<Entry>, count = 2) => {
     offsetFetch: () => Promise.resolve({ responses: [{ topic: "t", partitions }] })
   } as unknown as Broker
   const cluster = {
+    metadata: { topics: new Map() },
     use: (b: Broker, _: string, request: (broker: Broker) => unknown) => request(b)
   } as unknown as Cluster
   return fetchCommitted(
     cluster,
     broker,
     "g",
-    Array.from({ length: count }, (_, partition) => ({ topic: "t", partition }))
+    Array.from({ length: count }, (_, partition) => ({ topic: "t", partition })),
+    true
   )
 }
 

@@ -22,7 +22,7 @@ export const makeAdmin = (cluster: Cluster, requestTimeout: number): KafkaAdmin 
     }),
   committed: (groupId, partitions) =>
     retrying(requestTimeout, async () => {
-      const committed = await fetchCommitted(cluster, await cluster.coordinator(groupId), groupId, partitions)
+      const committed = await fetchCommitted(cluster, await cluster.coordinator(groupId), groupId, partitions, false)
       return partitions.flatMap(({ partition, topic }) => {
         const found = committed.get(keyOf(topic, partition))
         return found === undefined ? [] : [{ topic, partition, ...found }]

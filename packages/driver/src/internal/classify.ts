@@ -70,6 +70,9 @@ export const commitOutcome = (code: string): Result => {
     case "UNKNOWN_TOPIC_OR_PARTITION":
     case "INVALID_GROUP_ID":
       return { outcome: "rejected", code }
+    // the same, of who was asked by id
+    case "UNKNOWN_TOPIC_ID":
+      return { outcome: "rejected", code: "UNKNOWN_TOPIC_OR_PARTITION" }
     case "INVALID_COMMIT_OFFSET_SIZE":
     case "MESSAGE_TOO_LARGE":
       return { outcome: "rejected", code: "REQUEST_TOO_LARGE" }

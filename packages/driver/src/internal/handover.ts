@@ -253,7 +253,7 @@ export const readCommitted = (
     const committed = yield* persist(state, "committed", async () => {
       const coordinator = await state.findCoordinator()
       try {
-        return await fetchCommitted(state.cluster, coordinator, groupId, [...partitions.values()])
+        return await fetchCommitted(state.cluster, coordinator, groupId, [...partitions.values()], true)
       } catch (error) {
         const detail = (error as KafkaClientError).detail
         if (/: (NOT_COORDINATOR|COORDINATOR_NOT_AVAILABLE)$/.test(detail)) state.dropCoordinator(coordinator)

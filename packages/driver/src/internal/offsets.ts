@@ -97,18 +97,29 @@ export const logOffsets = async (
   })
 }
 
-/** What a group has committed; without an entry where there is nothing. */
+/**
+ * What a group has committed, for the topics that the metadata have; without an entry where there is nothing. `requireStable`: fails while
+ * a transaction is about to replace some of it.
+ */
 export const fetchCommitted = async (
   cluster: Cluster,
   coordinator: Broker,
   groupId: string,
-  partitions: ReadonlyArray<TopicPartition>
+  partitions: ReadonlyArray<TopicPartition>,
+  requireStable: boolean
 ): Promise<Map<string, Committed>> => {
   const result = new Map<string, Committed>()
   if (partitions.length === 0) return result
   const what = `read the committed offsets of group ${groupId}`
   const answer = await cluster.use(coordinator, what, (broker) =>
-    broker.offsetFetch({ groupId, topics: byTopic(partitions, ({ partition }) => ({ partition })) })
+    broker.offsetFetch({
+      groupId,
+      requireStable,
+      topics: byTopic(partitions, ({ partition }) => ({ partition })).map((entries) => ({
+        ...entries,
+        topicId: cluster.metadata.topics.get(entries.topic)?.id
+      }))
+    })
   )
   if (answer.errorCode) throw fromCode(codeName(answer.errorCode), what)
   const unanswered = new Set(partitions.map(({ partition, topic }) => keyOf(topic, partition)))
@@ -117,7 +128,7 @@ export const fetchCommitted = async (
       unanswered.delete(keyOf(topic, partition))
       const code = codeName(errorCode)
       // a topic that is gone has no committed offset
-      if (code === "UNKNOWN_TOPIC_OR_PARTITION") continue
+      if (code === "UNKNOWN_TOPIC_OR_PARTITION" || code === "UNKNOWN_TOPIC_ID") continue
       if (code !== "NONE") throw fromCode(code, what)
       // -1 is nothing; plain kafkajs consumers leave -2 behind when an offset was out of range, which is no offset either
       if (offset >= 0n) result.set(keyOf(topic, partition), { offset, metadata: metadata ?? "" })

@@ -341,9 +341,12 @@ const commit = (
           memberId,
           groupInstanceId,
           groupProtocol,
-          topics: byTopic(
-            live.map(({ entry }) => entry),
-            ({ metadata, offset, partition }) => ({ partition, offset, metadata })
+          // partitions of a topic that was created again come one by one: there may be two of its name
+          topics: [...Map.groupBy(live, ({ owned }) => owned.topicId)].flatMap(([topicId, some]) =>
+            byTopic(
+              some.map(({ entry }) => entry),
+              ({ metadata, offset, partition }) => ({ partition, offset, metadata })
+            ).map((entries) => ({ ...entries, topicId }))
           )
         })
       )
@@ -380,6 +383,7 @@ const commit = (
             }
             const code = answered ?? "UNKNOWN_SERVER_ERROR"
             const result = commitOutcome(code)
+            const isUnknown = result.outcome === "rejected" && result.code === "UNKNOWN_TOPIC_OR_PARTITION"
             outcomes[index] = { topic, partition, epoch, ...result } as CommitOutcome
             // a coordinator that answers so (replicas late, moving) may have written the offset, and it may come to light later
             if (result.outcome !== "retriable") owned.doubtful.delete(written(entry))
@@ -389,9 +393,9 @@ const commit = (
               state.beat.openUnsafe()
             }
             // Partitions do not go by themselves, so the others of the topic have gone too. Should it be created again before the
-            // metadata are read, a commit for one of them would be taken for the new topic, which it is not about: the request
+            // metadata are read, a commit for one of them would be taken for the new topic, which it is not about, where the request
             // has a name and no id. Should it be there after all, the group gives it again.
-            if (code === "UNKNOWN_TOPIC_OR_PARTITION") {
+            if (isUnknown) {
               state.gone("deleted", (o) => o.topic === topic)
               state.look.openUnsafe()
             }

@@ -1,6 +1,7 @@
 /** Suite: what a real broker makes of commits. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import { inject } from "vitest"
 import { type Client, type GroupProtocol, instrumented, noGenerations, skipping, suiteIn } from "../client.ts"
 import { controlOf, holdSync } from "../instrumented.ts"
@@ -107,6 +108,39 @@ export const commits = (client: Client, groupProtocol: GroupProtocol = "classic"
             assert.deepInclude(a.owned[0], { epoch, retained: true })
           }),
         classicAlone
+      )
+
+      it.effect("an offset that a transaction is about to replace is waited for, and then told", () =>
+        Effect.gen(function* () {
+          const { a, kafka, settings, topic } = yield* alone(brokers, 1, { groupProtocol })
+          assert.deepInclude(yield* a.commit(0, 1n), { outcome: "committed" })
+          yield* a.session.leave
+          const producer = yield* kafka.producer({
+            transactionalId: unique("id"),
+            maxInFlightRequests: 1,
+            idempotent: true
+          })
+          const transaction = yield* kafka.promise(async () => {
+            const begun = await producer.transaction()
+            await begun.sendOffsets({
+              consumerGroupId: settings.groupId,
+              topics: [{ topic, partitions: [{ partition: 0, offset: "7" }] }]
+            })
+            return begun
+          })
+          const next = yield* join(settings)
+          yield* until("it is said what is waited for", () =>
+            next.of("Connection").some(({ cause }) => {
+              const error = Option.getOrUndefined(cause)
+              return error?.detail.endsWith("UNSTABLE_OFFSET_COMMIT") === true
+            })
+          )
+          assert.strictEqual(next.owned.length, 0)
+          yield* kafka.promise(() => transaction.commit())
+          yield* until("assigned", () => next.owned.length === 1)
+          assert.strictEqual(next.owned[0]!.committed?.offset, 7n)
+          assert.strictEqual(next.of("Connection").at(-1)!.state, "up")
+        })
       )
 
       it.effect("what a coordinator answers to a commit is its outcome, and the session goes on", () =>

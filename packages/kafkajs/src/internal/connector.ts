@@ -6,7 +6,14 @@
  */
 import type { Address, Broker, Connector } from "@concurrent-kafka/driver/Broker"
 import { addressText } from "@concurrent-kafka/driver/Driver"
-import { decodeFetch } from "@concurrent-kafka/driver/Protocol"
+import {
+  decodeFetch,
+  type Exchange,
+  offsetCommitKey,
+  offsetCommitOf,
+  offsetFetchKey,
+  offsetFetchOf
+} from "@concurrent-kafka/driver/Protocol"
 import { decompress } from "./codecs.ts"
 import { classify } from "./kafkaJsErrors.ts"
 import { askMetadata } from "./metadata.ts"
@@ -68,6 +75,7 @@ const adapt = (pool: ConnectionPool, inner: KafkaJsBroker): Adapted => ({
     groupInstanceId === undefined ? inner.heartbeat(args) : beatAsStatic(inner, { ...args, groupInstanceId }),
   leaveGroup: (args) => inner.leaveGroup(args),
   offsetCommit: ({ topics, ...rest }) =>
+    exchanged(inner, offsetCommitOf({ topics, ...rest }, inner.versions?.[offsetCommitKey])) ??
     inner.offsetCommit({
       ...rest,
       topics: topics.map(({ partitions, topic }) => ({
@@ -76,6 +84,8 @@ const adapt = (pool: ConnectionPool, inner: KafkaJsBroker): Adapted => ({
       }))
     }),
   offsetFetch: async (args) => {
+    const exchange = exchanged(inner, offsetFetchOf(args, inner.versions?.[offsetFetchKey]))
+    if (exchange !== undefined) return exchange
     const { errorCode, responses } = await inner.offsetFetch(args)
     return { errorCode, responses: responses.map(withOffsets) }
   },
@@ -95,6 +105,19 @@ const adapt = (pool: ConnectionPool, inner: KafkaJsBroker): Adapted => ({
   produce: (batches, timeout) => produce(inner, batches, timeout),
   initProducerId: () => initProducerId(inner)
 })
+
+/** What kafkajs has no version of. */
+const exchanged = <A>(broker: KafkaJsBroker, exchange: Exchange<A> | undefined): Promise<A> | undefined =>
+  exchange &&
+  (broker.connectionPool.send<A>({
+    request: {
+      apiKey: exchange.apiKey,
+      apiName: exchange.name,
+      apiVersion: exchange.version,
+      encode: async () => ({ buf: exchange.body, buffer: exchange.body })
+    },
+    response: { decode: async (answer) => exchange.decode(answer), parse: keepErrors }
+  }) as Promise<A>)
 
 const withOffsets = <A extends { readonly offset: string }>(entries: {
   readonly topic: string

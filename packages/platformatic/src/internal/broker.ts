@@ -13,6 +13,10 @@ import {
   initProducerIdVersions,
   metadataKey,
   metadataVersion,
+  offsetCommitKey,
+  offsetCommitOf,
+  offsetFetchKey,
+  offsetFetchOf,
   produceKey,
   produceVersions,
   versionIn
@@ -132,7 +136,11 @@ const makeBroker = (address: Address, settings: LinkSettings, syncTimeout: numbe
       }
     },
     leaveGroup: ({ groupId, memberId }) => link.ask(leaveGroupV1, [groupId, [{ memberId }]]),
-    offsetCommit: async ({ groupGenerationId, groupId, groupInstanceId, groupProtocol, memberId, topics }) => {
+    offsetCommit: async (args) => {
+      const exchange = offsetCommitOf(args, link.versions(offsetCommitKey))
+      if (exchange !== undefined)
+        return link.exchange(exchange.apiKey, exchange.version, bytes(exchange.body), exchange.decode)
+      const { groupGenerationId, groupId, groupInstanceId, groupProtocol, memberId, topics } = args
       const tagged = groupProtocol === "consumer"
       const committed = named(topics, ({ metadata, offset, partition }) => ({
         partitionIndex: partition,
@@ -150,7 +158,11 @@ const makeBroker = (address: Address, settings: LinkSettings, syncTimeout: numbe
         responses: entries(answer.topics, ({ errorCode, partitionIndex }) => ({ partition: partitionIndex, errorCode }))
       }
     },
-    offsetFetch: async ({ groupId, topics }) => {
+    offsetFetch: async (args) => {
+      const exchange = offsetFetchOf(args, link.versions(offsetFetchKey))
+      if (exchange !== undefined)
+        return link.exchange(exchange.apiKey, exchange.version, bytes(exchange.body), exchange.decode)
+      const { groupId, topics } = args
       const wanted = topics.map(({ partitions, topic }) => ({
         name: topic,
         partitionIndexes: partitions.map(({ partition }) => partition)
