@@ -22,6 +22,7 @@ import { skew } from "./skew.ts"
 import { start } from "./start.ts"
 import { stuck } from "./stuck.ts"
 import { waiting } from "./waiting.ts"
+import { workers } from "./workers.ts"
 
 const { values } = parseArgs({
   options: {
@@ -32,7 +33,7 @@ const { values } = parseArgs({
   }
 })
 
-const inMemory = { alone: engineAlone, scale }
+const inMemory = { alone: engineAlone, scale, workers }
 const onKafka = { noop, order, skew, waiting, hotKey, stuck, backlog, latency, start, observability, clients }
 const benches: Readonly<Record<string, Bench>> = { ...inMemory, ...onKafka }
 
