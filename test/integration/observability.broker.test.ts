@@ -74,6 +74,22 @@ describe("/metrics and /health", () => {
       assert.deepStrictEqual(JSON.parse((yield* http.get("/health")).text).consumers, [
         { name: "observed", status: "ok", live: true, ready: true, reasons: [] }
       ])
+
+      // a member that joins now is given no record, and what it lags behind is known all the same
+      const quiet = yield* endpoints()
+      yield* Layer.build(
+        Layer.provide(
+          ConcurrentConsumer.layerHandler(handler, { groupId: topic, name: "second", onFailure: FailurePolicy.skip }),
+          KafkaJs.layer({ brokers })
+        )
+      ).pipe(Effect.provideService(ConsumerRegistry, quiet.registry))
+      const known = yield* until(
+        "its lag is known",
+        Effect.map(quiet.get("/metrics"), ({ text }) => text),
+        (text) => lagOf(text) !== undefined
+      )
+      assert.strictEqual(lagOf(known), 0)
+      assert.strictEqual(valueOf(known, "concurrent_kafka_attempts_total"), 0)
     })
   )
 })

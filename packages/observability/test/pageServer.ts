@@ -116,9 +116,9 @@ export class Reader {
   }
 }
 
-/** Until it is so; a second and a half at most. */
-export const soon = async (isSo: () => boolean | Promise<boolean>): Promise<boolean> => {
-  const end = Date.now() + 1_500
+/** Until it is so; a second and a half at most, unless it may take longer. */
+export const soon = async (isSo: () => boolean | Promise<boolean>, millis = 1_500): Promise<boolean> => {
+  const end = Date.now() + millis
   while (Date.now() < end) {
     if (await isSo()) return true
     await new Promise((resolve) => setTimeout(resolve, 20))

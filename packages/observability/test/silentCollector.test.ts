@@ -15,16 +15,16 @@ describe("a collector that takes requests and never answers", () => {
           const logs: Array<string> = []
           const logger = Logger.make(({ message }) => void logs.push(String(message)))
           const to = yield* silentReceiver(begins)
-          const tracing = yield* Layer.build(impatientTracer(to.url, "400 millis")).pipe(
+          const tracing = yield* Layer.build(impatientTracer(to.url, "2 seconds")).pipe(
             Effect.provideService(Logger.CurrentLoggers, new Set([logger])),
             Effect.provideService(References.MinimumLogLevel, "Debug")
           )
           const spans = (count: number) =>
             Effect.provideContext(Effect.repeat(Effect.withSpan(Effect.void, "one"), { times: count - 1 }), tracing)
           yield* spans(20)
-          assert.isTrue(yield* Effect.promise(() => soon(() => to.asked === 20)))
+          assert.isTrue(yield* Effect.promise(() => soon(() => to.asked === 20, 1_900)))
           assert.strictEqual(to.waiting, 20)
-          assert.isTrue(yield* Effect.promise(() => soon(() => to.waiting === 0)))
+          assert.isTrue(yield* Effect.promise(() => soon(() => to.waiting === 0, 20_000)))
           assert.deepStrictEqual(logs, ["Disabling exporter for 60 seconds"])
           yield* spans(20)
           yield* Effect.sleep("200 millis")
