@@ -39,8 +39,9 @@ const sayWhere = Layer.effectDiscard(
   )
 )
 
-/** Health, metrics and the live page of this process's consumers. */
-const Looking = Layer.mergeAll(Observability.layer, LivePage.layer())
+/** Health, metrics and the live page of this process's consumers; not ready before so many are there. */
+const looking = (consumers: number) =>
+  Layer.mergeAll(Observability.layerHealth({ consumers }), Observability.layerMetrics(), LivePage.layer())
 
 const serve = <E, R>(routes: Layer.Layer<never, E, R>) =>
   sayWhere.pipe(
@@ -49,7 +50,7 @@ const serve = <E, R>(routes: Layer.Layer<never, E, R>) =>
   )
 
 /** For people: the API, the page, and what is pushed to it. */
-const routes = Layer.mergeAll(Api.layer, Page.layer, Pages.route, Looking)
+const routes = Layer.mergeAll(Api.layer, Page.layer, Pages.route)
 const Push = Pages.layerConsumer.pipe(Layer.provideMerge(Pages.layerClosing))
 
 /** In the background: what is sent to Kafka, and what is made of what comes back. */
@@ -57,13 +58,15 @@ const Work = Layer.mergeAll(Audit.layer, Notifications.layer, Outbox.layerRelay,
   Layer.provide([Email.layer, Sms.layerStub])
 )
 
+const services = Layer.merge(Pages.Pages.layer, Tasks.layer)
+
 export const roles = {
   all: Layer.mergeAll(Push, Work).pipe(
-    Layer.provide(serve(routes)),
-    Layer.provide([Pages.Pages.layer, Tasks.layer]),
+    Layer.provide(serve(Layer.merge(routes, looking(3)))),
+    Layer.provide(services),
     Layer.provide(Base)
   ),
-  api: Push.pipe(Layer.provide(serve(routes)), Layer.provide([Pages.Pages.layer, Tasks.layer]), Layer.provide(Base)),
-  worker: Work.pipe(Layer.provide(serve(Looking)), Layer.provide(Base))
+  api: Push.pipe(Layer.provide(serve(Layer.merge(routes, looking(1)))), Layer.provide(services), Layer.provide(Base)),
+  worker: Work.pipe(Layer.provide(serve(looking(2))), Layer.provide(Base))
 } as const
 export type Role = keyof typeof roles
