@@ -153,6 +153,20 @@ console.log(await Effect.runPromise(Effect.as(Effect.scoped(Layer.build(page)), 
     assert.strictEqual((await node(join(folder, "page.js"))).output, "there\n")
   })
 
+  it("run a module on a thread", { timeout: 60_000 }, async () => {
+    writeFileSync(join(folder, "handler.worker.js"), `export const handler = ({ offset }) => Number(offset) * 2`)
+    writeFileSync(
+      join(folder, "threads.js"),
+      `import { WorkerPool } from "@concurrent-kafka/workers"
+import { Effect } from "effect"
+const pool = WorkerPool.make({ module: new URL("./handler.worker.js", import.meta.url), size: 1 })
+const doubled = Effect.flatMap(pool, ({ handle }) => handle({ offset: 21n, key: null, value: null, headers: [] }))
+console.log(await Effect.runPromise(Effect.scoped(doubled)))
+`
+    )
+    assert.strictEqual((await node(join(folder, "threads.js"))).output, "42\n")
+  })
+
   it("let each public module be imported, and no internal one", { timeout: 60_000 }, async () => {
     const modules = packages.flatMap(({ manifest: { name } }) =>
       readdirSync(join(installed(name), "src"))
