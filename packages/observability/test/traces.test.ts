@@ -430,10 +430,11 @@ describe("every attempt's span ends, once", () => {
             ["released", undefined, traceId],
             ["released", undefined, traceId],
             ["released", undefined, traceId],
-            ["skip", "Error", traceId]
+            ["skip", "SessionsLost", traceId]
           ]
         )
         assert.strictEqual(spans.at(-1)!.status, "error")
+        assert.match(spans.at(-1)!.message ?? "", /^the session was lost 3 times because the event loop stood still/)
       })
     )
   )
@@ -696,6 +697,26 @@ describe("what is sent", () => {
         assert.strictEqual(span.attributes["error.type"], "MESSAGE_TOO_LARGE")
         assert.strictEqual(span.status, "error")
         assert.strictEqual(span.message, "send 1 records (MESSAGE_TOO_LARGE)")
+        assert.notInclude(receiver.bodies.join(), "secret")
+      })
+    )
+  )
+
+  it.effect("by a client that dies has failed, and says by what; one that was interrupted has not", () =>
+    traced(({ one, receiver }) =>
+      Effect.gen(function* () {
+        const producer = KafkaProducer.fromProducer({
+          send: ([record]) => (record?.topic === "a" ? Effect.die(new TypeError("secret")) : Effect.interrupt)
+        })
+        yield* Effect.exit(producer.send([{ topic: "a", value: null }]))
+        yield* Effect.exit(producer.send([{ topic: "b", value: null }]))
+        const dead = yield* one("send a")
+        assert.deepStrictEqual(
+          [dead.status, dead.attributes["error.type"], dead.message],
+          ["error", "TypeError", "TypeError"]
+        )
+        const interrupted = yield* one("send b")
+        assert.deepStrictEqual([interrupted.status, interrupted.attributes["error.type"]], ["unset", undefined])
         assert.notInclude(receiver.bodies.join(), "secret")
       })
     )

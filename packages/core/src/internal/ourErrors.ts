@@ -3,6 +3,7 @@ import { DecodeError, EncodeError } from "../Codec.ts"
 import { HandlerTimeout } from "../Handler.ts"
 import { KafkaClientError } from "../KafkaClient.ts"
 import { PublishError } from "../KafkaProducer.ts"
+import { SessionsLost } from "./suspects.ts"
 
 /** The message of one of ours. Of any other error none: it may quote the record. Never throws. */
 export const messageOfOurs = (error: unknown): string | undefined => {
@@ -10,6 +11,7 @@ export const messageOfOurs = (error: unknown): string | undefined => {
     return error instanceof DecodeError ||
       error instanceof EncodeError ||
       error instanceof HandlerTimeout ||
+      error instanceof SessionsLost ||
       error instanceof PublishError ||
       error instanceof KafkaClientError
       ? error.message

@@ -32,6 +32,17 @@ interface Suspect extends TopicPartition {
   readonly times: number
 }
 
+/** In place of an attempt; its span and dead letters have the message, too. */
+export class SessionsLost extends Error {
+  override readonly name = "SessionsLost"
+
+  constructor(times: number) {
+    super(
+      `the session was lost ${times} times because the event loop stood still while this record ran; it is not run again. Work that computes for long belongs on a worker thread`
+    )
+  }
+}
+
 /** Over the runs of a consumer. */
 export class Suspects {
   private readonly suspects = new Map<string, Suspect>()
@@ -95,13 +106,7 @@ export class Suspects {
   ): Effect.Effect<unknown, E, R> {
     const times = this.timesOf(placeOf(slot))
     if (times < alone) return attempt
-    if (times >= enough) {
-      return spent(
-        new Error(
-          `the session was lost ${times} times because the event loop stood still while this record ran; it is not run again. Work that computes for long belongs on a worker thread`
-        )
-      )
-    }
+    if (times >= enough) return spent(new SessionsLost(times))
     slot.waitsForTurn = true
     return Effect.uninterruptibleMask((restore) => {
       const taken: Effect.Effect<unknown, E, R> = Effect.andThen(
