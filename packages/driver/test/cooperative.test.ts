@@ -27,6 +27,8 @@ class Coordinator {
   syncCode = 0
   /** heartbeats say that the group rebalances, until it is joined again */
   rebalancing = false
+  /** it does not answer a JoinGroup */
+  isAway = false
   /** the committed offsets are read behind it */
   offsetGate: Promise<void> | undefined
   exists = true
@@ -62,6 +64,7 @@ class Coordinator {
       },
       findGroupCoordinator: async () => ({ errorCode: 0, coordinator: { nodeId: 1, host: "fake", port: 1 } }),
       joinGroup: async ({ groupProtocols }) => {
+        if (this.isAway) throw new Error("the connection broke")
         assert.deepStrictEqual(
           groupProtocols.map(({ name }) => name),
           [cooperativeName]
@@ -200,6 +203,34 @@ const gate = () => {
 }
 
 describe("a cooperative member", () => {
+  it.live(
+    "puts commits off while its group rebalances, and not because nobody answers: who closes waits for a generation only",
+    () =>
+      Effect.gen(function* () {
+        const coordinator = new Coordinator()
+        coordinator.target = [0]
+        const member = yield* join(coordinator)
+        yield* has(member, 1)
+        const [own] = member.of("Assigned")[0]!.all
+        const commit = Effect.map(member.session.commit([{ ...own!, offset: 9n, metadata: "" }]), ([one]) => one!)
+        coordinator.isAway = true
+        coordinator.rebalance([0])
+        const outcomes = new Set<string>()
+        yield* until("it joins", () => coordinator.rebalancing)
+        for (let turns = 0; turns < 2000 && !outcomes.has("retriable COORDINATOR_NOT_AVAILABLE"); turns++) {
+          const outcome = yield* commit
+          outcomes.add(outcome.outcome === "committed" ? "committed" : `${outcome.outcome} ${outcome.code}`)
+          yield* Effect.sleep(1)
+        }
+        assert.include([...outcomes], "retriable COORDINATOR_NOT_AVAILABLE")
+        assert.include([...outcomes], "deferred REBALANCE_IN_PROGRESS")
+        coordinator.isAway = false
+        yield* until("announced again", () => member.of("Assigned").length === 2)
+        assert.strictEqual((yield* commit).outcome, "committed")
+        assert.strictEqual(member.of("Lost").length, 0)
+      })
+  )
+
   it.live("what goes is announced with the rest, then held, and claimed until the engine has answered", () =>
     Effect.gen(function* () {
       const coordinator = new Coordinator()

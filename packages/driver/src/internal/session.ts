@@ -301,7 +301,10 @@ const commit = (
       const tp = { topic, partition, epoch }
       const owned = state.current(entry)
       if (owned === undefined) outcomes[index] = { ...tp, outcome: "stale", code: "EPOCH" }
-      else if (state.phase !== "member" || state.isQuestioned(entry)) {
+      // no generation comes while nobody answers: who closes does not wait for one
+      else if (state.phase === "joining" && state.isCutOff) {
+        outcomes[index] = { ...tp, outcome: "retriable", code: "COORDINATOR_NOT_AVAILABLE" }
+      } else if (state.phase !== "member" || state.isQuestioned(entry)) {
         outcomes[index] = { ...tp, outcome: "deferred", code: "REBALANCE_IN_PROGRESS" }
       } else if (Buffer.byteLength(entry.metadata) > longestText) {
         outcomes[index] = { ...tp, outcome: "rejected", code: "OFFSET_METADATA_TOO_LARGE" }

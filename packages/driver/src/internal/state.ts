@@ -221,6 +221,12 @@ export class SessionState {
     this.#report()
   }
 
+  /** Joining fails again and again, for want of a coordinator that takes it. */
+  get isCutOff(): boolean {
+    const error = this.#trouble.get("group")
+    return error !== undefined && isOutage(error)
+  }
+
   works(source: string): void {
     this.#failures.delete(source)
     if (this.#trouble.delete(source)) this.#report()
