@@ -36,8 +36,8 @@ export interface ActionOptions {
    * Whoever knows it may pause and resume consumers, and change how many records they handle at once. At least 16 characters of
    * printable ASCII without spaces, sent in a header and kept by the page only until it is closed. Over a network only with TLS in front.
    *
-   * Make it at random: four a second may be tried, by all together. While somebody tries, others wait for a second at most, and only who
-   * has his address, such as that of a proxy in front, may be told to come later (429).
+   * Make it at random: four a second may be tried, by all together. While somebody tries, others wait for a second at most; who has his
+   * address, such as that of a proxy in front, may be told to come later (429), and others when several try at once.
    */
   readonly token: Redacted.Redacted<string>
 }
