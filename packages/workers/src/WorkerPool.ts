@@ -91,7 +91,7 @@ export interface WorkerPool<out A, out E> {
    * **Interruption**: ends the job. It is over when nothing of it runs any more: a job that does not yield costs its thread, which
    * another one replaces. Native code cannot be stopped in its middle: that is waited for.
    *
-   * **Cost**: about 30 us a record, and a copy of its bytes.
+   * **Cost**: 30 to 40 us a record, and a copy of its bytes.
    */
   readonly handle: (record: WorkerRecord) => Effect.Effect<A, E | WorkerError>
   readonly snapshot: Effect.Effect<WorkerPoolSnapshot>

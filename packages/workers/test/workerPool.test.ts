@@ -150,16 +150,19 @@ describe("an interrupted record", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("runs the finalizers of an effect on its thread, which goes on", () =>
+  it.live("runs the finalizers of an effect on its thread, which goes on, though it computes in many steps", () =>
     Effect.gen(function* () {
       const { next, record } = yield* open
       // so long that only its own end can have been waited for
       const { handle, snapshot } = yield* pool({ interruptGrace: "10 minutes" })
-      const fiber = yield* run(handle(record(0, "holdEffect")))
-      const { thread } = yield* next("begun")
-      yield* Fiber.interrupt(fiber)
-      assert.strictEqual((yield* next("finalized")).offset, 0n)
-      assert.strictEqual((yield* handle(record(1, ":"))).thread, thread)
+      for (const task of ["holdEffect", "turning"]) {
+        const fiber = yield* run(handle(record(0, task)))
+        const { thread } = yield* next("begun")
+        yield* Fiber.interrupt(fiber)
+        assert.strictEqual((yield* next("finalized")).offset, 0n)
+        assert.strictEqual((yield* handle(record(1, ":"))).thread, thread)
+        yield* next("ended")
+      }
       assert.deepInclude(yield* snapshot, { started: 1, terminated: 0 })
     }).pipe(Effect.scoped)
   )

@@ -89,7 +89,7 @@ export class Jobs {
     const kind = failed !== undefined ? "error" : died !== undefined ? "defect" : "interrupted"
     const thrown =
       kind === "interrupted"
-        ? { name: "Interrupted", detail: "its effect was interrupted", stack: undefined }
+        ? { name: "Interrupted", detail: "its effect was interrupted", frames: undefined }
         : thrownOf(failed === undefined ? died?.defect : failed.error)
     this.send({ _tag: "Threw", id, kind, thrown })
   }

@@ -8,13 +8,13 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import type { WorkerPlatform } from "effect/workers/Worker"
-import { JobFailed, type ModuleUnusable, NotCloneable, type WorkerError } from "../WorkerError.ts"
+import { JobFailed, type ModuleUnusable, NotCloneable, type WorkerCrashed, type WorkerError } from "../WorkerError.ts"
 import type { WorkerModule, WorkerRecord } from "../WorkerModule.ts"
 import type { PoolOf, WorkerPoolOptions } from "../WorkerPool.ts"
 import { validate } from "./options.ts"
 import { Threads, type Job, type Settlement } from "./threads.ts"
 import { remoteSpan } from "./traces.ts"
-import type { SpanContext, Thrown } from "./wire.ts"
+import { type SpanContext, type Thrown, thrownOf } from "./wire.ts"
 
 export const openPool = Effect.fnUntraced(function* <M extends WorkerModule>(
   platform: WorkerPlatform["Service"],
@@ -30,7 +30,7 @@ export const openPool = Effect.fnUntraced(function* <M extends WorkerModule>(
     crashed: (crash, record) => {
       const of = record && { topic: record.topic, partition: record.partition, offset: record.offset }
       void log(
-        Effect.logError(`a thread of ${settings.name} ended by itself, and is replaced: ${crash.message}`).pipe(
+        Effect.logError(`a thread of ${settings.name} ended by itself: ${told(crash)}`).pipe(
           Effect.annotateLogs(of ?? {})
         )
       )
@@ -120,9 +120,16 @@ const failedWith = (
   )
 }
 
+/** Not the exception's message: that may be of a record. */
+const told = ({ cause, exitCode, how }: WorkerCrashed): string => {
+  if (cause === undefined) return `${how}, code ${exitCode}`
+  const { frames, name } = thrownOf(cause)
+  return `${how}, ${name}${frames === undefined ? "" : ` ${frames.split("\n")[0]!.trim()}`}`
+}
+
 /** Where it was made is of interest, and not where it was told of. */
-const jobFailed = (kind: JobFailed["kind"], { detail, name, stack }: Thrown): JobFailed => {
+const jobFailed = (kind: JobFailed["kind"], { detail, frames, name }: Thrown): JobFailed => {
   const error = new JobFailed({ kind, name, detail })
-  if (stack !== undefined) error.stack = stack
+  if (frames !== undefined) error.stack = `JobFailed: ${error.message}\n${frames}`
   return error
 }

@@ -29,7 +29,8 @@ export type Order = JobOrder | { readonly _tag: "Interrupt"; readonly id: number
 export interface Thrown {
   readonly name: string
   readonly detail: string
-  readonly stack: string | undefined
+  /** the frames of its stack, without what stands above them */
+  readonly frames: string | undefined
 }
 
 export type Reply =
@@ -108,15 +109,21 @@ const longest = 1024
 export const thrownOf = (error: unknown): Thrown => {
   try {
     if ((typeof error !== "object" && typeof error !== "function") || error === null) {
-      return { name: typeof error, detail: String(error).slice(0, longest), stack: undefined }
+      return { name: typeof error, detail: String(error).slice(0, longest), frames: undefined }
     }
     const { _tag, message, name, stack } = error as Readonly<Record<string, unknown>>
     return {
       name: typeof _tag === "string" ? _tag : typeof name === "string" ? name : "unknown",
       detail: typeof message === "string" ? message.slice(0, longest) : "",
-      stack: typeof stack === "string" ? stack : undefined
+      frames: typeof stack === "string" ? framesOf(stack, typeof message === "string" ? message : "") : undefined
     }
   } catch {
-    return { name: "unknown", detail: "", stack: undefined }
+    return { name: "unknown", detail: "", frames: undefined }
   }
+}
+
+/** A message may have lines that look like frames, and be somebody's record. */
+const framesOf = (stack: string, message: string): string => {
+  const lines = stack.slice(stack.indexOf(message) + message.length).split("\n")
+  return lines.slice(lines.findLastIndex((line) => !/^ +at /.test(line)) + 1).join("\n")
 }

@@ -82,6 +82,10 @@ export const handler = (
         ),
         () => Effect.sync(() => tell(record, "finalized"))
       )
+    case "turning":
+      return Effect.onInterrupt(Effect.forever(Effect.sync(() => spin(0.01))), () =>
+        Effect.sync(() => tell(record, "finalized"))
+      )
     case "traced":
       return Effect.gen(function* () {
         const span = yield* Effect.currentParentSpan
