@@ -21,7 +21,6 @@ const all = Config.all({
     port: Config.Port("HTTP_PORT").pipe(Config.withDefault(3000))
   }),
   databaseFile: Config.NonEmptyString("DATABASE_FILE").pipe(Config.withDefault("tasks.sqlite")),
-  kafkaEnabled: Config.Boolean("KAFKA_ENABLED").pipe(Config.withDefault(true)),
   topics: Config.all({
     taskEvents: topic("TASK_EVENTS_TOPIC", "task-events"),
     taskUpdates: topic("TASK_UPDATES_TOPIC", "task-updates"),
