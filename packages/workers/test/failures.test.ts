@@ -88,14 +88,16 @@ describe("a job", () => {
       const span = yield* Effect.makeSpan("parent")
       const answer = yield* handle(record(1, "traced")).pipe(
         Effect.withParentSpan(span),
-        Effect.annotateLogs({ order: 7, by: "name", what: { no: "plain value" } })
+        Effect.annotateLogs({ order: 7, by: "name", what: { no: "plain value" } }),
+        Effect.provideService(References.MinimumLogLevel, "Warn")
       )
       assert.strictEqual(answer.traceparent, `00-${span.traceId}-${span.spanId}-01`)
       assert.deepStrictEqual((yield* next("traced")).more, {
         traceId: span.traceId,
         spanId: span.spanId,
         sampled: true,
-        annotations: { order: 7, by: "name" }
+        annotations: { order: 7, by: "name" },
+        level: "Warn"
       })
     }).pipe(Effect.scoped)
   )

@@ -6,8 +6,10 @@ import * as Cause from "effect/Cause"
 import * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
+import { availableParallelism } from "node:os"
 import { PoolClosed, WorkerCrashed } from "../src/WorkerError.ts"
 import { WorkerPool, type WorkerPoolOptions } from "../src/WorkerPool.ts"
+import type * as Bytes from "./modules/bytes.worker.ts"
 import * as Jobs from "./modules/jobs.worker.ts"
 import { bytes, moduleUrl, open } from "./support.ts"
 
@@ -61,6 +63,18 @@ describe("a job", () => {
       }
       assert.strictEqual(chunk.buffer.byteLength, 1024 * 1024)
       assert.strictEqual(chunk.toString("latin1", 1000, 1003), ":::")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("that answers with bytes gives back those and no more, and keeps its own", () =>
+    Effect.gen(function* () {
+      const { record } = yield* open
+      const { handle } = yield* WorkerPool.make<typeof Bytes>({ module: moduleUrl("bytes"), size: 1 })
+      for (const length of [10, 100_000, 10, 100_000]) {
+        const answer = yield* handle(record(length, ""))
+        assert.deepStrictEqual(answer, new Uint8Array(length).fill(7))
+        assert.strictEqual(answer.buffer.byteLength, length)
+      }
     }).pipe(Effect.scoped)
   )
 
@@ -129,6 +143,16 @@ describe("threads", () => {
   )
 })
 
+describe("a pool", () => {
+  it.live("has a thread for each core but one, and is called as its module is", () =>
+    Effect.gen(function* () {
+      const { snapshot } = yield* pool({ size: undefined, start: "lazy" })
+      const size = Math.max(1, availableParallelism() - 1)
+      assert.deepInclude(yield* snapshot, { name: "jobs.worker.ts", size })
+    }).pipe(Effect.scoped)
+  )
+})
+
 describe("an interrupted record", () => {
   it.live("ends its job at once, though it computes, and another thread takes the place for the next", () =>
     Effect.gen(function* () {
@@ -142,6 +166,8 @@ describe("an interrupted record", () => {
       assert.deepInclude(yield* snapshot, { busy: 2, waiting: 1 })
       const millis = yield* elapsed(Fiber.interrupt(spinning))
       assert.isBelow(millis, 10_000)
+      // it was over before the interruption was
+      assert.deepInclude(yield* snapshot, { threads: 2, busy: 1, waiting: 1, terminated: 1 })
       assert.notStrictEqual((yield* Fiber.join(waiting)).thread, thread)
       assert.deepInclude(yield* snapshot, { started: 3, terminated: 1, crashed: 0 })
       yield* release(0n)
@@ -212,6 +238,7 @@ describe("a thread that crashes", () => {
         const crashed = yield* Effect.flip(handle(record(1, task)))
         assert.instanceOf(crashed, WorkerCrashed)
         assert.deepInclude(crashed, { how, exitCode })
+        assert.deepInclude(yield* snapshot, { threads: 2, busy: 1, started: 3, crashed: 1 })
         const after = yield* handle(record(2, ":"))
         assert.notStrictEqual(after.thread, thread)
         yield* release(0n)

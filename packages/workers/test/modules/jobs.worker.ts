@@ -1,5 +1,6 @@
 /** Does what its record says, and tells of it on the channel that the record's group names. */
 import * as Effect from "effect/Effect"
+import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import { BroadcastChannel, threadId } from "node:worker_threads"
 import type { JobContext, WorkerRecord } from "../../src/WorkerModule.ts"
@@ -89,10 +90,10 @@ export const handler = (
     case "traced":
       return Effect.gen(function* () {
         const span = yield* Effect.currentParentSpan
-        const annotations = yield* Effect.service(
-          (yield* Effect.promise(() => import("effect/References"))).CurrentLogAnnotations
-        )
-        tell(record, "traced", { traceId: span.traceId, spanId: span.spanId, sampled: span.sampled, annotations })
+        const annotations = yield* References.CurrentLogAnnotations
+        const level = yield* References.MinimumLogLevel
+        const { sampled, spanId, traceId } = span
+        tell(record, "traced", { traceId, spanId, sampled, annotations, level })
         return done()
       })
     case "scoped":
