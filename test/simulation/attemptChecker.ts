@@ -217,10 +217,22 @@ export class AttemptChecker {
   }
 
   /** The policy is asked. */
-  asks(owner: Owner, rec: Rec, epochNumber: number): void {
+  asks(owner: Owner, rec: Rec, epochNumber: number, attempt: number): void {
     const epoch = owner.epochs.get(epochNumber)
     const where = `${keyOf(rec)}@${rec.offset}#${epochNumber}`
     if (owner.realm.state === "dead" || epoch === undefined) return
+    const started = epoch.started.get(rec) ?? 0
+    // whose order or filter cannot be told fails before it begins
+    const failsEarly = rec.unorderable || (rec.filter === "throws" && owner.filters)
+    if (attempt > started && !failsEarly) {
+      // it was not begun: three sessions were lost while it ran
+      this.judge.happened("refused")
+      epoch.again.delete(rec)
+      if (attempt !== started + 1)
+        this.judge.violation("R9", `${where} has failed at attempt ${attempt}, and ${started} were begun`)
+      else if (rec.attempts < 3) this.judge.violation("D38", `${where} is refused, and was begun ${rec.attempts} times`)
+      epoch.started.set(rec, attempt)
+    }
     if (epoch.state === "ended") this.judge.violation("P28", `the policy is asked about ${where}, whose epoch is over`)
     if (epoch.directed.has(rec))
       this.judge.violation("R6", `the policy is asked about ${where}, and its handler has decided`)
@@ -276,17 +288,16 @@ export class AttemptChecker {
     for (const attempt of owner.running) {
       // an attempt that is acknowledged has no time limit any more
       if (attempt.stubborn || attempt.acked) continue
-      const { epoch, rec, startedAt } = attempt
+      const { epoch, frozenBefore, rec, startedAt } = attempt
       const where = `${keyOf(rec)}@${rec.offset}#${epoch?.epoch}`
+      // who has let the event loop stand still hears of it when it goes on
+      const ran = owner.realm.awakeSince(startedAt, frozenBefore, this.judge.world.now)
       if (epoch?.state === "ended") {
         attempt.stubborn = true
         this.judge.violation("P15", `${where} runs on after its epoch`)
-      } else if (owner.timeout !== undefined && this.judge.world.now - startedAt > owner.timeout + 5) {
+      } else if (owner.timeout !== undefined && ran > owner.timeout + 5) {
         attempt.stubborn = true
-        this.judge.violation(
-          "R8",
-          `${where} runs for ${this.judge.world.now - startedAt} ms, and its limit is ${owner.timeout}`
-        )
+        this.judge.violation("R8", `${where} runs for ${ran} ms, and its limit is ${owner.timeout}`)
       }
     }
   }

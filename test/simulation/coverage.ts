@@ -112,6 +112,8 @@ const kinds: Readonly<Record<string, ReadonlyArray<string>>> = {
   seek: ["partition P22"],
   "concurrency changed": ["action concurrency"],
   "shared turns": ["feature together"],
+  "handler: blocks": ["behaviour block"],
+  "refused after three sessions": ["feature refused"],
   "run again": ["partition P27"],
   "close, drained": ["partition P16"],
   "close, interrupted": ["partition P17"],

@@ -31,6 +31,9 @@ export interface Handling {
   readonly mapped: boolean
   /** everybody behaves, so that the history comes to an end */
   readonly healed: () => boolean
+  /** the event loop of its process stands still from now on, for so long */
+  readonly block: (millis: number) => void
+  readonly sessionTimeout: number
   readonly count: (what: string) => void
 }
 
@@ -149,6 +152,13 @@ const behave = (h: Handling, behaviour: Behaviour, attempt: Attempt, delivery: D
       // refused for good, there is no next decision
       attempt.owner.buried.add(attempt.rec)
       return Directive.deadLetter(deadLetterTopic, "it said so")
+    case "block": {
+      const ms = Math.ceil(h.sessionTimeout * (1.05 + chance.next()))
+      return Effect.andThen(
+        Effect.sync(() => h.block(ms)),
+        sleep(chance.chance(0.5) ? 1 : moment())
+      )
+    }
     case "cleanup": {
       // longer than it is waited for, sometimes
       const ms = chance.int(1, 1500)
@@ -164,8 +174,14 @@ const chanceOf = ({ plan }: Handling, rec: Rec): Prng => new Prng(plan.seed, `${
 const directives: ReadonlySet<Behaviour> = new Set(["again", "giveUp", "bury"])
 const failing: ReadonlySet<Behaviour> = new Set(["fail", "die", "throw", "self", "finalizerDies"])
 
-const choose = ({ chance, healed, plan, policy }: Handling): Behaviour => {
+/** It does so each time, as it computes the same. */
+const blocks = ({ plan }: Handling, rec: Rec): boolean =>
+  plan.blocking && new Prng(plan.seed, `blocks ${rec.source}`).chance(0.08)
+
+const choose = (h: Handling, rec: Rec): Behaviour => {
+  const { chance, healed, plan, policy } = h
   if (healed()) return chance.chance(0.5) ? "instant" : "short"
+  if (blocks(h, rec)) return "block"
   const behaviour = chance.weighted(plan.behaviours)
   // where one failure ends the consumer there are few
   const rare = (policy === "none" || policy === "stop") && failing.has(behaviour)
@@ -180,7 +196,7 @@ export const makeHandler = (h: Handling): Handler<never, never> => {
     const owner = h.ownerOf(delivery.epoch)
     const attempt = checker.attempts.starts(owner, rec, delivery.epoch, delivery.attempt)
     const its: Handling = { ...h, chance: chanceOf(h, rec) }
-    const behaviour = choose(its)
+    const behaviour = choose(its, rec)
     h.count(`behaviour ${behaviour}`)
     checker.trace.log(owner.name, `starts ${keyOf(rec)}@${rec.offset}#${delivery.epoch} ${behaviour}`)
     const ended = (how: "success" | "failure" | "interrupted") => {
@@ -244,8 +260,8 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
     case "skip":
       return {
         ...FailurePolicy.skip,
-        decide: ({ record }) => {
-          checker.attempts.asks(h.ownerOf(record.epoch), checker.recordOf(record), record.epoch)
+        decide: ({ attempt, record }) => {
+          checker.attempts.asks(h.ownerOf(record.epoch), checker.recordOf(record), record.epoch, attempt)
           return Effect.sync(() => skip(record))
         }
       }
@@ -256,7 +272,7 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
         const { record } = failure
         const rec = checker.recordOf(record)
         const owner = h.ownerOf(record.epoch)
-        checker.attempts.asks(owner, rec, record.epoch)
+        checker.attempts.asks(owner, rec, record.epoch, failure.attempt)
         if (h.healed()) return skip(record)
         const chance = chanceOf(h, rec)
         const what = chance.weighted({
@@ -332,7 +348,7 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
         decide: (failure) => {
           const { record } = failure
           const rec = checker.recordOf(record)
-          checker.attempts.asks(h.ownerOf(record.epoch), rec, record.epoch)
+          checker.attempts.asks(h.ownerOf(record.epoch), rec, record.epoch, failure.attempt)
           if (h.healed()) return Effect.sync(() => skip(record))
           return Effect.map((policy as FailurePolicy<unknown, never>).decide(failure), (decision) => {
             tell(decision, record, rec)
@@ -342,10 +358,10 @@ export const makePolicy = (h: Handling): FailurePolicy<unknown, never> | undefin
       }
     }
     case "make":
-      return FailurePolicy.make(({ record }) => {
+      return FailurePolicy.make(({ attempt, record }) => {
         const rec = checker.recordOf(record)
         const owner = h.ownerOf(record.epoch)
-        checker.attempts.asks(owner, rec, record.epoch)
+        checker.attempts.asks(owner, rec, record.epoch, attempt)
         const chance = chanceOf(h, rec)
         const what = h.healed() ? "skip" : chance.weighted({ skip: 10, later: 6, stop: 0.3, die: 0.2, stopLater: 0.2 })
         switch (what) {

@@ -71,6 +71,8 @@ export class IdleChecker {
       if (epoch?.state !== "open" || epoch.paused || epoch.mayEnd !== undefined || p.state !== "open") continue
       const where = `${epoch.key}#${epoch.epoch}`
       for (const rec of this.startable(owner, epoch, p)) {
+        // begun before, in an epoch that was lost: it may be one of those that wait for one another
+        if (waitingForTurn > 0 && rec.attempts > 0) continue
         const since = owner.idle.get(rec) ?? now
         idle.set(rec, since)
         if (now - since > patience)

@@ -115,6 +115,8 @@ export class Process {
       policy: plan.policy,
       mapped: options.offsetMap !== "off",
       healed: stage.healed,
+      block: (millis: number) => this.blocks(millis),
+      sessionTimeout: options.sessionTimeout,
       count: (what: string) => coverage.count(what)
     }
     this.handler = makeHandler(handling)
@@ -386,6 +388,18 @@ export class Process {
       revoking.clear()
     }
     for (const session of this.sessions()) Effect.runSync(session.crash)
+  }
+
+  /** A handler is going to compute: nothing of this process runs before it has ended. */
+  private blocks(millis: number): void {
+    const { world } = this.stage
+    const computing = new Realm("computing", world)
+    world.after(computing, 0, () => {
+      if (this.realm.state !== "running") return
+      this.life.calmSince = Math.max(this.life.calmSince, world.now + millis + 30_000)
+      this.freeze()
+      world.after(computing, millis, () => this.thaw())
+    })
   }
 
   freeze(): void {

@@ -54,6 +54,7 @@ export const memberPlan = (
     readonly zombies: boolean
     readonly lossy: boolean
     readonly parksLong: boolean
+    readonly blocking: boolean
     readonly mapped: boolean
     readonly versions: boolean
     readonly several: boolean
@@ -63,10 +64,13 @@ export const memberPlan = (
   const flushReserve = chance.pick([300, 1000, 2000])
   const revokeDrain = chance.pick(plan.lossy ? [2000, 5000] : [0, 0, 500, 2000, 5000])
   const least = interruptGrace + flushReserve
-  const heartbeatInterval = chance.pick(plan.lossy ? [300, 1000] : [300, 1000, 3000])
+  // a session is to be lost several times where handlers block
+  const heartbeatInterval = chance.pick(plan.blocking ? [300] : plan.lossy ? [300, 1000] : [300, 1000, 3000])
   const revokeTimeout = revokeDrain + least + chance.pick([1, 500, 4000])
   const policy = chance.weighted<PolicyKind>(
-    plan.parksLong ? { skip: 1, decide: 6, steps: 4 } : { none: 2, skip: 2, make: 3, stop: 1, decide: 6, steps: 4 }
+    plan.parksLong || plan.blocking
+      ? { skip: 1, decide: 6, steps: 4 }
+      : { none: 2, skip: 2, make: 3, stop: 1, decide: 6, steps: 4 }
   )
   return {
     options: {
@@ -74,7 +78,7 @@ export const memberPlan = (
       concurrency:
         chance.weighted({ one: 1, few: 4, some: 3, many: 1, all: 1 }) === "one"
           ? 1
-          : chance.pick([2, 3, 5, 10, 40, "unbounded"]),
+          : chance.pick(plan.blocking ? [10, 40, "unbounded"] : [2, 3, 5, 10, 40, "unbounded"]),
       offsetMap: plan.mapped ? chance.pick(["own", "own", "all"]) : "off",
       mapInterval: chance.pick([0, 200, 1000]),
       startFrom: plan.latest ? "latest" : "earliest",

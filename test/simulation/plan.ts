@@ -31,6 +31,7 @@ export type Behaviour =
   | "again"
   | "giveUp"
   | "bury"
+  | "block"
 
 export type Order = "unordered" | "key" | "partition" | "function"
 
@@ -41,6 +42,8 @@ export interface Plan {
   readonly cooperative: boolean
   /** things go wrong from the beginning */
   readonly troubled: boolean
+  /** there are records whose handlers keep the event loop for longer than a session */
+  readonly blocking: boolean
   /** a parked record stays so until something else than its time lets it go */
   readonly parksLong: boolean
   readonly topics: ReadonlyArray<{ readonly name: string; readonly partitions: number }>
@@ -84,7 +87,9 @@ export const planOf = (seed: number): Plan => {
   const members = chance.pick([3, 3, 4])
   // partitions are lost amid a drain, which takes a while
   const lossy = chance.chance(0.14)
-  const slow = chance.pick(lossy ? [3000, 12_000] : [50, 400, 3000, 12_000])
+  // the sessions of blocking ones are lost again and again, and what ran beside them is suspected with them
+  const blocking = new Prng(seed, "blocking").chance(0.2)
+  const slow = chance.pick(lossy || blocking ? [3000, 12_000] : [50, 400, 3000, 12_000])
   // handlers that outlive their epochs, in lanes that others want
   const zombies = chance.chance(0.14)
   const order = chance.weighted<Order>({ unordered: zombies ? 0 : 4, key: 4, partition: 2, function: 2 })
@@ -97,6 +102,7 @@ export const planOf = (seed: number): Plan => {
     zombies,
     lossy,
     parksLong,
+    blocking,
     versions: chance.chance(0.25),
     several: chance.chance(0.2)
   }
@@ -119,12 +125,13 @@ export const planOf = (seed: number): Plan => {
     protocol,
     cooperative: protocol === "incremental" && new Prng(seed, "cooperative").chance(0.5),
     troubled,
+    blocking,
     parksLong,
     topics,
     members: Array.from({ length: members }, () =>
       memberPlan(chance, { ...shape, mapped: mapped === "all" || (mapped === "some" && chance.chance(0.5)) })
     ),
-    maxMetadata: chance.pick([40, 40, 200, 4096, 4096]),
+    maxMetadata: chance.pick([40, 40, 40, 200, 4096]),
     filters: chance.chance(0.3),
     order,
     hotKey: chance.pick([0, 0, 0.5]),
@@ -144,13 +151,13 @@ export const planOf = (seed: number): Plan => {
       ...ofTopics(on),
       ...ofMembers(on),
       // who closes between two generations loses nothing of what is done, which can be asked where nothing else goes wrong
-      ...(troubled ? ofNetwork(on) : { closeWhileSuspended: 2 }),
+      ...(troubled ? ofNetwork(on) : { closeWhileSuspended: 3 }),
       ...ofUsers(on),
       ...focus
     },
     behaviours: {
       instant: 6,
-      sleep: lossy ? 20 : on(0.9, 2, 20),
+      sleep: lossy || blocking ? 20 : on(0.9, 2, 20),
       long: on(0.3, 1, 2),
       yield: on(0.3, 1, 4),
       promise: on(0.3, 1, 4),
