@@ -34,7 +34,7 @@ const isRefusal = (cause: unknown): boolean =>
   typeof cause.responseCode === "number" &&
   cause.responseCode >= 500
 
-/** Shorter than a consumer may take to end: a send is not cut in the middle. */
+/** Of the one connection, which is kept: many servers let a client wait before they greet it. Shorter than a consumer may take to end: a send is not cut in the middle. */
 const smtpTimeouts = { connectionTimeout: 2_000, greetingTimeout: 2_000, socketTimeout: 3_000 }
 
 export class Email extends Context.Service<Email, Sender>()("task-notifications/Email") {
@@ -43,7 +43,7 @@ export class Email extends Context.Service<Email, Sender>()("task-notifications/
     Effect.gen(function* () {
       const { mail } = yield* Settings
       const transport = yield* Effect.acquireRelease(
-        Effect.sync(() => createTransport({ url: mail.url, ...smtpTimeouts })),
+        Effect.sync(() => createTransport({ pool: true, maxConnections: 1, url: mail.url, ...smtpTimeouts })),
         (transport) => Effect.sync(() => transport.close())
       )
       return Email.of({
