@@ -84,6 +84,10 @@ export const required: ReadonlyArray<Required> = [
     tests: [["contract", "stores offset and metadata, and the next session is told both"]]
   },
   {
+    promise: "an offset that a transaction is about to replace is waited for",
+    tests: [["commits on a real broker", "an offset that a transaction is about to replace"]]
+  },
+  {
     promise: "cooperative rebalances revoke what moves, and nothing else",
     tests: [
       ["cooperative", "only what moves is revoked, exactly"],
@@ -129,7 +133,8 @@ export const required: ReadonlyArray<Required> = [
     promise: "a topic that is deleted and created again",
     tests: [
       ["contract", "a topic that is deleted and created again is another one"],
-      ["topics of a real broker", "deleted and created again with more records than before"]
+      ["topics of a real broker", "deleted and created again with more records than before"],
+      ["a Kafka that takes commits by topic id", "a commit that comes behind the end of its topic"]
     ]
   },
   {

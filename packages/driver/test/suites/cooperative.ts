@@ -412,7 +412,7 @@ export const cooperative = (client: Client): void => {
                   heartbeatInterval: 300,
                   batchSize: 1,
                   minCommitInterval: 0,
-                  flushReserve: 300
+                  flushReserve: 1000
                 })
               ),
               scope
