@@ -2,6 +2,7 @@
 import { InvalidOptions } from "@concurrent-kafka/core/InvalidOptions"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import { JobFailed, ModuleUnusable, NotCloneable } from "../src/WorkerError.ts"
 import { WorkerPool, type WorkerPoolOptions } from "../src/WorkerPool.ts"
@@ -117,6 +118,27 @@ describe("a job", () => {
       assert.isUndefined(yield* of(named, named))
       assert.isUndefined(yield* of(named.replaceAll("a", "0")))
       assert.isUndefined(yield* of(named.replaceAll("a", "x")))
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a crash", () => {
+  it.live("is logged once, with where its record is and nothing of what is in it", () =>
+    Effect.gen(function* () {
+      const { record } = yield* open
+      const logged: Array<{ readonly text: string; readonly annotations: unknown }> = []
+      const logger = Logger.make(({ fiber, message }) => {
+        logged.push({ text: String(message), annotations: fiber.getRef(References.CurrentLogAnnotations) })
+      })
+      const { handle } = yield* Effect.provide(pool, Logger.layer([logger]))
+      yield* Effect.flip(handle(record(42, "uncaught:a secret")))
+      assert.strictEqual(logged.length, 1)
+      assert.match(
+        logged[0]!.text,
+        /^a thread of jobs\.worker\.ts ended by itself: exception, RangeError at .*jobs\.worker\.ts/
+      )
+      assert.notInclude(logged[0]!.text, "secret")
+      assert.deepStrictEqual(logged[0]!.annotations, { topic: "jobs", partition: 0, offset: 42n })
     }).pipe(Effect.scoped)
   )
 })
