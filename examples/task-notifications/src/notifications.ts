@@ -141,7 +141,7 @@ export const layer = Layer.unwrap(
     )
     return ConcurrentConsumer.layerHandler(handler, {
       ...(yield* common)(groups.notifications),
-      // what is being handed over ends within the timeouts of SMTP
+      // time for what is being handed over: it is not cut, and a mail server that takes longer keeps its user's lane until then
       interruptGrace: "4 seconds",
       revokeDrain: "3 seconds",
       onFailure: retries<Exclude<Effect.Error<ReturnType<typeof handle>>, DecodeError>>().pipe(

@@ -71,6 +71,7 @@ export const ready = (child: Child, url: string) => {
     Effect.retry(Schedule.spaced("50 millis")),
     Effect.raceFirst(Effect.flatMap(child.exited, ({ code }) => failed(`the service ended with ${code}`))),
     Effect.timeoutOrElse({ duration: "30 seconds", orElse: () => failed("the service is not ready") }),
-    Effect.asVoid
+    Effect.asVoid,
+    Effect.orDie
   )
 }

@@ -24,6 +24,7 @@ describe.skipIf(chromium === undefined)("the page of the service", () => {
   let url: string
   let api: Child
   let worker: Child
+  let startApi: Effect.Effect<Child, never, Scope.Scope>
 
   beforeAll(async () => {
     browser = await launch()
@@ -54,9 +55,14 @@ describe.skipIf(chromium === undefined)("the page of the service", () => {
         NOTIFICATION_GROUP: "tn-notification",
         REMINDER_EVERY: "500 millis"
       }
-      api = yield* start("api", { ...environment, HTTP_PORT: String(apiPort) }, join(folder, "api.log"))
+      // under a name of its own: it has its partitions back at once when it was killed
+      startApi = start(
+        "api",
+        { ...environment, INSTANCE_ID: "tn-api", HTTP_PORT: String(apiPort) },
+        join(folder, "api.log")
+      ).pipe(Effect.tap((child) => ready(child, url)))
+      api = yield* startApi
       worker = yield* start("worker", { ...environment, HTTP_PORT: String(workerPort) }, join(folder, "worker.log"))
-      yield* ready(api, url)
       yield* ready(worker, `http://127.0.0.1:${workerPort}`)
     }).pipe(Scope.provide(scope), Effect.runPromise)
   })
@@ -139,6 +145,18 @@ describe.skipIf(chromium === undefined)("the page of the service", () => {
     ])
     await shows(consumers, "#name", "tn-websocket")
     assert.deepStrictEqual(complaints, [])
+  })
+
+  it("a page whose service is killed says so, connects again, and shows what changes", async () => {
+    const page = await open("barbara", [])
+    await Effect.runPromise(Effect.andThen(api.signal("SIGKILL"), api.exited))
+    await shows(page, "#connection", "not connected")
+    api = await Effect.runPromise(Scope.provide(startApi, scope))
+    const another = await open("barbara", [])
+    await another.getByLabel("What").fill("after it")
+    await another.getByRole("button", { name: "Add" }).click()
+    await shows(page, "#tasks li", "after it")
+    await shows(page, "#connection", /^live$/)
   })
 
   it("SIGTERM with a page open ends both processes in order", async () => {
