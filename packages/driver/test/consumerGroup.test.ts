@@ -10,6 +10,7 @@ import { TestClock } from "effect/testing"
 import type { Broker, Connector, ConsumerGroupHeartbeat, ConsumerGroupHeartbeatAnswer } from "../src/Broker.ts"
 import { Cluster, makeSession } from "../src/Driver.ts"
 import { versionIn } from "../src/Protocol.ts"
+import { encodeBatch } from "./batches.ts"
 
 const topic = "orders"
 const id = "1".repeat(32)
@@ -41,6 +42,8 @@ class Coordinator {
   findCode = 0
   /** the partitions of each fetch */
   readonly fetches: Array<ReadonlyArray<number>> = []
+  /** there is no end of records, and an answer has room for those of one partition */
+  isFull = false
   /** the next answer to a heartbeat does not arrive */
   lost = false
   /** the library has no version of the request that the broker has */
@@ -121,7 +124,12 @@ class Coordinator {
       fetch: async ({ topics }) => {
         this.fetches.push(topics.flatMap(({ partitions }) => partitions.map(({ partition }) => partition)))
         await new Promise((resolve) => setTimeout(resolve, 5))
-        return { errorCode: 0, clientSideThrottleTime: 0, partitions: [] }
+        const [first] = topics.flatMap(({ partitions, topic: name }) => partitions.map((p) => ({ ...p, topic: name })))
+        if (!this.isFull || first === undefined) return { errorCode: 0, clientSideThrottleTime: 0, partitions: [] }
+        const { fetchOffset, partition } = first
+        const batches = encodeBatch({ base: fetchOffset, last: 0, records: [{ delta: 0 }] })
+        const rest = { errorCode: 0, highWatermark: 1000n, lastStable: 1000n, aborted: [], batches }
+        return { errorCode: 0, clientSideThrottleTime: 0, partitions: [{ topic: first.topic, partition, ...rest }] }
       },
       joinGroup: never,
       syncGroup: never,
@@ -831,5 +839,23 @@ describe("a library that cannot", () => {
       assert.strictEqual(error.reason, "UnsupportedClient")
       assert.include(error.detail, detail)
     }).pipe(Effect.scoped)
+  )
+})
+
+describe("fetching", () => {
+  it.live("partitions come in turn where an answer has no room for all of them", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1, 2, 3]
+      coordinator.isFull = true
+      const member = yield* join(coordinator)
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 4)
+      member.session.beginUnsafe(member.of("Assigned")[0]!.all.map((p) => ({ ...p, offset: 0n })))
+      yield* until("some records", () => member.of("Chunk").length >= 40)
+      const counts = [0, 1, 2, 3].map(
+        (partition) => member.of("Chunk").filter((chunk) => chunk.partition === partition).length
+      )
+      assert.isAtMost(Math.max(...counts) - Math.min(...counts), 1, counts.join())
+    })
   )
 })

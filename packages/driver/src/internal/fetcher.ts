@@ -6,6 +6,8 @@
  *   an ended epoch").
  * - An error of one partition is that partition's: the others of the answer are used. A moved leader is looked up; the
  *   group does not rejoin for it.
+ * - An answer may have no room for all: who was served last is asked for last ("partitions come in turn where an answer has no room for
+ *   all of them").
  * - Nothing can be added to a request that is on its way. So each broker has a second loop with connections of its own: what
  *   is begun or resumed while the first one polls is fetched by the second at once, until the poll is over.
  */
@@ -181,7 +183,6 @@ interface Round {
 
 const pick = (state: SessionState, node: Node): Round => {
   const fetch: Array<Owned> = []
-  const positions: Array<bigint> = []
   const now = performance.now()
   let due = Infinity
   for (const owned of state.owned.values()) {
@@ -189,12 +190,11 @@ const pick = (state: SessionState, node: Node): Round => {
     // what is handled of it could not be committed before the answer, which may be that it is another topic
     if (state.isQuestioned(owned) || leaderOf(state.cluster, owned.topic, owned.partition) !== node.id) continue
     if (owned.retryAt > now) due = Math.min(due, owned.retryAt)
-    else {
-      fetch.push(owned)
-      positions.push(owned.position)
-    }
+    else fetch.push(owned)
   }
-  return { fetch, positions, due }
+  // a broker fills its answer in the order of the request: what comes last would wait for as long as what comes first has more
+  fetch.sort((a, b) => a.servedAt - b.servedAt)
+  return { fetch, positions: fetch.map(({ position }) => position!), due }
 }
 
 const request = (
@@ -320,6 +320,7 @@ const push = (
   }
   owned.errors = 0
   owned.damaged = 0
+  owned.servedAt = performance.now()
   owned.position = next
   const chunk: Chunk = {
     _tag: "Chunk",

@@ -35,6 +35,8 @@ export interface Owned {
   /** beyond the end of the log: nothing is fetched until it is reopened */
   stopped: boolean
   fetching: boolean
+  /** performance.now() when it brought something last */
+  servedAt: number
   /** performance.now() before which it is not fetched again after an error */
   retryAt: number
   errors: number
@@ -63,6 +65,7 @@ export const makeOwned = (topic: string, partition: number, heldIn: number, topi
   paused: false,
   stopped: false,
   fetching: false,
+  servedAt: 0,
   retryAt: 0,
   errors: 0,
   damaged: 0,
