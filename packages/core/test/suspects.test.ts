@@ -316,6 +316,39 @@ describe("records that may block the event loop", () => {
       })
   )
 
+  for (const [what, which] of [
+    ["its consumer", undefined],
+    ["its partition", [{ topic: "t", partition: 0 }]]
+  ] as const) {
+    it.effect(`C32, D38: one whose turn comes while ${what} is paused begins when that goes on, and not before`, () =>
+      Effect.gen(function* () {
+        const loop = yield* eventLoop
+        const w = yield* Effect.provideService(world(), Clock.Clock, loop.clock)
+        w.expect("passedOver")
+        yield* w.produce(2)
+        const a = yield* w.member("a")
+        for (let lost = 1; lost <= 2; lost++) {
+          yield* pass(1_000)
+          loop.block(40_000)
+          yield* a.session().evict
+          yield* passUntil("joined again", () => a.rows.filter((row) => row === "partition:P2").length > lost, 60_000)
+        }
+        yield* pass(1_000)
+        assert.deepStrictEqual(a.desk.running, ["0:0"])
+        yield* a.consumer.pause(which)
+        yield* a.desk.finish(0, 0)
+        yield* pass(1_000)
+        assert.deepStrictEqual(a.desk.running, [])
+        yield* a.consumer.resume(which)
+        yield* pass(1_000)
+        assert.deepStrictEqual(a.desk.running, ["0:1"])
+        yield* a.desk.finish(0, 1)
+        yield* pass(11_000)
+        assert.strictEqual(w.committed(), 2)
+      })
+    )
+  }
+
   it.effect(
     "P5, D38: one whose turn comes while its partition is going away begins only when that has come back, and nobody waits for it",
     () =>

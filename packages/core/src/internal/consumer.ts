@@ -232,6 +232,7 @@ export const makeMember = Effect.fnUntraced(function* (
         run.pump.offer(epoch)
       }
     }
+    if (!paused) suspects.cameBack()
     run?.pump.pump()
   }
 

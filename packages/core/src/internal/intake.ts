@@ -334,7 +334,7 @@ export class Intake {
     this.commits.catchUp(epoch)
     this.pump.advanced(epoch, 0)
     this.pump.offer(epoch)
-    if (this.run.suspects.some) this.run.suspects.cameBack()
+    this.run.suspects.cameBack()
     const { keptRange } = epoch
     epoch.keptRange = undefined
     if (keptRange !== undefined) this.outOfRange(epoch, keptRange)

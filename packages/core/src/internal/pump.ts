@@ -350,9 +350,9 @@ export class Pump {
 
   /** It is the turn of a record that may block the event loop. */
   private readonly turnComes = (slot: Slot): Begins => {
-    const { state } = slot.at
-    if (state === "ended") return "never"
-    if (state !== "open") return "later"
+    if (slot.at.state === "ended") return "never"
+    // it is going away, or paused
+    if (!slot.at.starts) return "later"
     // the time of its handler begins, with the attempt when it did not have to wait
     const limit = this.handler.timeoutMillis(slot.topic)
     if (slot.fiber !== undefined && limit !== undefined) this.sweeper.watch(slot, limit)

@@ -238,6 +238,7 @@ export class ConsumerRun {
       else this.held.resume(epoch, Pause.user)
       this.pump.offer(epoch)
     }
+    if (!paused) this.state.suspects.cameBack()
     this.pump.pump()
   }
 
