@@ -43,7 +43,7 @@ export class CommitChecker {
       const goesOn = told?.offset === start.offset
       // one that has not committed its start again knows of it by the assignment alone, and somebody else may have committed since;
       // one that has, and could not put its map beside it, knows it still, unless somebody has moved it there
-      const knows = goesOn && epoch.soughtTo === undefined && owner.cutsMaps
+      const knows = goesOn && !epoch.sought && owner.cutsMaps
       const lies = this.maps.get(epoch.key) ?? (knows ? told.map : undefined)
       const map = goesOn && epoch.stored === undefined ? told.map : lies
       if (goesOn) this.ofAnother(log, start.offset, map?.base === start.offset ? map.end : undefined)

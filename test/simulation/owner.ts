@@ -87,6 +87,8 @@ export interface EpochTruth extends EpochPartition {
   endedAt: number
   /** where the user moves it */
   soughtTo: bigint | undefined
+  /** somebody has moved the partition, to an offset or to an end of its log */
+  sought: boolean
   /** it may end by itself, without a signal */
   mayEnd: string | undefined
 }

@@ -131,7 +131,9 @@ export class SessionChecker {
       this.judge.violation("P22", `${keyOf(old)}#${old.epoch} is reopened and nobody asked for it`)
     }
     this.judge.end(before)
-    this.open(owner, next, undefined, false, true).soughtTo = owner.seeksTo
+    const epoch = this.open(owner, next, undefined, false, true)
+    epoch.soughtTo = owner.seeksTo
+    epoch.sought = owner.seeksTo !== undefined || before?.mayEnd === "sought"
   }
 
   leaving(owner: Owner): void {
@@ -325,6 +327,7 @@ export class SessionChecker {
       sending: new Set(),
       endedAt: 0,
       soughtTo: undefined,
+      sought: false,
       mayEnd: undefined
     }
     owner.epochs.set(p.epoch, epoch)
