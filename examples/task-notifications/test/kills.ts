@@ -1,12 +1,16 @@
 /**
  * `kill -9` of either process in the middle of its work, ten times: `node examples/task-notifications/test/kills.ts`. Takes less than 90 s.
  *
- * Users make, change, complete and delete tasks all the while. Half of the kills of `worker` come at the worst moment: the mail server has a
- * message, and its yes is not read yet. At the end nothing waits any more, and
+ * Users make, change, complete and delete tasks all the while. The kills of `worker` come at the worst moments: a mail server has a message,
+ * and its yes is not read yet; events are sent, and have not reached Kafka; Kafka has events, and its yes is not read yet. At the end
+ * nothing waits any more, and
  * - every change that the API had confirmed is in the audit table, and every event of the outbox is there exactly once, per user in order;
+ * - Kafka has some events twice, or nothing was tried;
  * - every request is exactly one notification row, and each of them says "sent";
  * - every e-mail has arrived under its Message-ID, and there are no more repetitions than kills.
  */
+import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaJs } from "@concurrent-kafka/kafkajs"
 import * as Kafka from "@concurrent-kafka/test/kafka"
 import { NodeRuntime } from "@effect/platform-node"
 import { Cause, Duration, Effect, Exit, Random, Schedule, type Scope } from "effect"
@@ -21,6 +25,14 @@ import { type Child, ready, start } from "./child.ts"
 
 const kills = 10
 const users = Array.from({ length: 20 }, (_, i) => `user-${i}`)
+
+/** When `worker` is killed. */
+const moments = [
+  "an e-mail is taken",
+  "events do not reach Kafka",
+  "Kafka's yes does not come back",
+  "at any moment"
+] as const
 
 const say = (line: string) => Effect.sync(() => void process.stdout.write(`${line}\n`))
 
@@ -142,9 +154,18 @@ const judge = (
   return wrong
 }
 
+const recordsOf = Effect.fnUntraced(function* (topic: string) {
+  const { openAdmin } = yield* KafkaClient
+  const admin = yield* openAdmin
+  const ends = yield* admin.logOffsets(yield* admin.partitions([topic]))
+  return Number(ends.reduce((sum, { end }) => sum + end, 0n))
+})
+
 const story = Effect.gen(function* (): Effect.fn.Return<ReadonlyArray<string>, unknown, Scope.Scope> {
   const began = performance.now()
-  const { brokers, source } = yield* Kafka.start({ own: true, heap: "256m" })
+  const { brokers, nodes, proxied, source } = yield* Kafka.start({ own: true, proxy: true, heap: "256m" })
+  // between worker and Kafka
+  const proxy = nodes[0]!.proxy!
   const folder = yield* Effect.acquireRelease(
     Effect.sync(() => mkdtempSync(join(tmpdir(), "task-notifications-"))),
     // what the processes have said is kept where something is wrong
@@ -171,7 +192,7 @@ const story = Effect.gen(function* (): Effect.fn.Return<ReadonlyArray<string>, u
     const child = yield* start(
       role,
       {
-        KAFKA_BOOTSTRAP_SERVERS: brokers.join(","),
+        KAFKA_BOOTSTRAP_SERVERS: (role === "worker" ? proxied : brokers).join(","),
         DATABASE_FILE: join(folder, "tasks.sqlite"),
         HTTP_PORT: String(ports[role]),
         SMTP_URL: smtp,
@@ -203,17 +224,30 @@ const story = Effect.gen(function* (): Effect.fn.Return<ReadonlyArray<string>, u
     )
     yield* Effect.sleep(Duration.millis(yield* Random.nextIntBetween(0, 700)))
     const child = running[role]
-    const inMail = role === "worker" && n % 4 === 0
-    if (inMail) {
+    const moment = role === "worker" ? moments[(n / 2) % moments.length]! : "at any moment"
+    if (moment === "an e-mail is taken") {
       onMail = () => {
         onMail = undefined
         process.kill(child.pid, "SIGKILL")
       }
-    } else yield* child.signal("SIGKILL")
+    } else if (moment === "at any moment") yield* child.signal("SIGKILL")
+    else {
+      yield* proxy.blackhole(moment === "events do not reach Kafka" ? "requests" : "answers")
+      const { waiting } = counts(db)
+      yield* until(
+        "the relay sends",
+        () => counts(db).waiting,
+        (now) => now > waiting + 10
+      )
+      yield* child.signal("SIGKILL")
+    }
     yield* child.exited
+    // what was held is not to arrive any more, as if it had never left the process
+    yield* proxy.cut
+    yield* proxy.heal
     const { audited, events, waiting } = counts(db)
     yield* say(
-      `kill ${n + 1}: ${role}${inMail ? ", while an e-mail is handed over" : ""}; ${events} events, ${waiting} rows not sent, ${audited} audited, ${mails.length} e-mails`
+      `kill ${n + 1}: ${role}, ${moment}; ${events} events, ${waiting} rows not sent, ${audited} audited, ${mails.length} e-mails`
     )
     running[role] = yield* run(role)
   }
@@ -226,9 +260,13 @@ const story = Effect.gen(function* (): Effect.fn.Return<ReadonlyArray<string>, u
   )
   for (const role of ["api", "worker"] as const) yield* running[role].signal("SIGTERM")
   const ends = yield* Effect.all([running.api.exited, running.worker.exited])
-  const wrong = judge(db, confirmed, mails)
+  const records = yield* recordsOf("task-events").pipe(Effect.provide(KafkaJs.layer({ brokers })), Effect.scoped)
+  const wrong = [
+    ...judge(db, confirmed, mails),
+    ...(records > counts(db).audited ? [] : ["no event was in Kafka twice, so this has shown nothing"])
+  ]
   yield* say(
-    `${confirmed.length} confirmed changes, ${counts(db).audited} events audited, ${counts(db).notifications} notifications, ` +
+    `${confirmed.length} confirmed changes, ${counts(db).audited} events audited (${records} records in Kafka), ${counts(db).notifications} notifications, ` +
       `${new Set(mails).size} e-mails of which ${mails.length - new Set(mails).size} came again; ${((performance.now() - began) / 1000).toFixed(0)} s`
   )
   return [
