@@ -3,7 +3,7 @@
  *
  * It yields to the event loop after 100 starts or 2 ms, counted over all its calls: each completion is a microtask that starts the next
  * record, and handlers whose promises are already resolved would starve timers, heartbeats and signals for ever. The clocks are looked at
- * once for eight starts, because a look costs as much as a start.
+ * once for eight starts, because a look costs as much as a start; where handlers compute, for each start.
  *
  * Invariant, with its test in `test/suspects.test.ts`: attempts that end between two looks with a standstill of the event loop between them
  * are told to `Standstill`: one of them may have blocked it.
@@ -15,6 +15,10 @@ import type { RunState } from "./state.ts"
 
 const startsPerTurn = 100
 const millisPerTurn = 2
+/** starts from one look at the clocks to the next, while handlers give way */
+const mostStride = 8
+/** so long between two looks is long: somebody computes */
+const computesMillis = 1
 
 export class Turn {
   /** as of the last look: the time of day, and the clock that only rises */
@@ -23,6 +27,8 @@ export class Turn {
   private readonly run: RunState
   private starts = 0
   private began = 0
+  private lookAt = 0
+  private stride = 1
   /** attempts that ended since the last look */
   private readonly recent: Array<Slot> = []
 
@@ -41,10 +47,15 @@ export class Turn {
     if (starts > startsPerTurn) return true
     if (starts === 1) {
       this.began = this.ticks
+      this.lookAt = 2
       return false
     }
-    if ((starts & 7) !== 0) return false
-    this.look()
+    if (starts >= this.lookAt) {
+      const before = this.ticks
+      this.look()
+      this.stride = this.ticks - before >= computesMillis ? 1 : Math.min(mostStride, 2 * this.stride)
+      this.lookAt = starts + this.stride
+    }
     return this.ticks - this.began >= millisPerTurn
   }
 
