@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import * as References from "effect/References"
 import kafkajs from "kafkajs"
 import { inspect } from "node:util"
@@ -239,7 +240,9 @@ export const security = (client: Client): void => {
             })
           )
           yield* Effect.gen(function* () {
-            const error = yield* Effect.flip(join(settingsOf(unique("group"), [unseen])))
+            // the broker has written the rules, and goes by them a moment later
+            const refusal = Effect.flip(Effect.scoped(join(settingsOf(unique("group"), [unseen]))))
+            const error = yield* Effect.retry(refusal, { times: 50, schedule: Schedule.spaced(100) })
             assert.strictEqual(error.reason, "Authorization")
             assert.include(error.detail, unseen)
             for (const settings of [settingsOf(unique("group"), [unread]), settingsOf(group, [free])]) {
