@@ -11,8 +11,8 @@ const startsOf = (takes: (start: number) => number, turns = 1) => {
   const turn = new Turn(run)
   let longest = 0
   for (let i = 0; i < turns; i++) {
-    turn.look()
     turn.begins()
+    turn.enters()
     const began = now
     while (!turn.isOver()) now += takes(starts++)
     longest = Math.max(longest, now - began)
@@ -29,6 +29,18 @@ describe("a turn of the pump", () => {
 
   it("is over after 2 ms", () => {
     assert.closeTo(startsOf(() => 0.1).longest, 2, 0.8)
+  })
+
+  it("is not over by the time that passes between its calls, before there were eight", () => {
+    let now = 0
+    const turn = new Turn({ now: () => now, ticks: () => now, lateLooks: undefined } as unknown as RunState)
+    const over: Array<boolean> = []
+    for (let i = 0; i < 8; i++) {
+      turn.enters()
+      over.push(turn.isOver())
+      now += 1_000
+    }
+    assert.deepStrictEqual(over, [false, false, false, false, false, false, false, true])
   })
 
   it("is over after the first handler that computes for 50 ms", () => {

@@ -155,7 +155,7 @@ export class Pump {
     if (this.pumping || this.stopped) return
     this.pumping = true
     try {
-      this.turn.look()
+      this.turn.enters()
       while (!this.stopped) {
         const epoch = this.next()
         if (epoch === undefined) {

@@ -3,7 +3,7 @@
  *
  * It yields to the event loop after 100 starts or 2 ms, counted over all its calls: each completion is a microtask that starts the next
  * record, and handlers whose promises are already resolved would starve timers, heartbeats and signals for ever. The clocks are looked at
- * once for eight starts, because a look costs as much as a start; where handlers compute, for each start.
+ * once for eight starts, because a look costs as much as a start; where handlers compute, for each start of one call.
  *
  * Invariant, with its test in `test/suspects.test.ts`: attempts that end between two looks with a standstill of the event loop between them
  * are told to `Standstill`: one of them may have blocked it.
@@ -15,9 +15,9 @@ import type { RunState } from "./state.ts"
 
 const startsPerTurn = 100
 const millisPerTurn = 2
-/** starts from one look at the clocks to the next, while handlers give way */
+/** starts of one call from one look at the clocks to the next, while handlers give way */
 const mostStride = 8
-/** so long between two looks is long: somebody computes */
+/** so long between two looks of one call is long: somebody computes */
 const computesMillis = 1
 
 export class Turn {
@@ -27,6 +27,7 @@ export class Turn {
   private readonly run: RunState
   private starts = 0
   private began = 0
+  private entered = 0
   private lookAt = 0
   private stride = 1
   /** attempts that ended since the last look */
@@ -41,22 +42,28 @@ export class Turn {
     this.starts = 0
   }
 
+  /** A call begins, in this turn of the event loop or a later one: what passed since the last one is nobody's. */
+  enters(): void {
+    this.look()
+    this.entered = this.ticks
+    // after its first start
+    this.lookAt = this.starts + 2
+  }
+
   /** Before each start. */
   isOver(): boolean {
     const starts = ++this.starts
     if (starts > startsPerTurn) return true
-    if (starts === 1) {
-      this.began = this.ticks
-      this.lookAt = 2
-      return false
-    }
+    if (starts === 1) this.began = this.ticks
     if (starts >= this.lookAt) {
       const before = this.ticks
       this.look()
       this.stride = this.ticks - before >= computesMillis ? 1 : Math.min(mostStride, 2 * this.stride)
       this.lookAt = starts + this.stride
+      if (this.ticks - this.entered >= millisPerTurn) return true
     }
-    return this.ticks - this.began >= millisPerTurn
+    // the calls of one turn cannot be told from those of many
+    return (starts & 7) === 0 && this.ticks - this.began >= millisPerTurn
   }
 
   ended(slot: Slot): void {
