@@ -37,7 +37,9 @@ export class AttemptChecker {
     }
     if (owner.realm.state === "dead") return attempt
     for (const other of [...owner.running]) other.look()
-    if (owner.running.size >= owner.limit)
+    // who has waited for its turn has had its permit since before
+    const waited = rec.attempts > 2 && owner.running.size < owner.mostLimit
+    if (owner.running.size >= owner.limit && !waited)
       this.judge.violation("I5", `${where} starts beside ${owner.running.size} of ${owner.limit}`)
     if (epoch === undefined) this.judge.violation("I3", `${where} starts in an unknown epoch`)
     else {

@@ -150,6 +150,8 @@ export class Owner {
   /** what fails ends it, unless its handler has said what then */
   readonly failsHard: boolean
   limit: number
+  /** the highest that it ever was */
+  mostLimit: number
   readonly epochs = new Map<number, EpochTruth>()
   /** what the newest assignment said of each partition */
   readonly committed = new Map<string, { readonly offset: bigint; readonly map: MapTruth | undefined } | undefined>()
@@ -223,6 +225,7 @@ export class Owner {
     this.startsLatest = options.startsLatest
     this.cooperative = options.cooperative
     this.limit = options.limit
+    this.mostLimit = options.limit
     this.timeout = options.timeout
     this.maxUncommitted = options.maxUncommitted
     this.mostHeld = options.mostHeld

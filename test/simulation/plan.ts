@@ -88,7 +88,7 @@ export const planOf = (seed: number): Plan => {
   // partitions are lost amid a drain, which takes a while
   const lossy = chance.chance(0.14)
   // the sessions of blocking ones are lost again and again, and what ran beside them is suspected with them
-  const blocking = new Prng(seed, "blocking").chance(0.2)
+  const blocking = new Prng(seed, "blocking").chance(0.25)
   const slow = chance.pick(lossy || blocking ? [3000, 12_000] : [50, 400, 3000, 12_000])
   // handlers that outlive their epochs, in lanes that others want
   const zombies = chance.chance(0.14)

@@ -103,7 +103,10 @@ export class User {
   resize(n: number | "unbounded"): void {
     const { consumer, owners } = this.options
     const limit = n === "unbounded" ? Number.POSITIVE_INFINITY : n
-    for (const owner of owners) owner.limit = Math.max(owner.limit, limit)
+    for (const owner of owners) {
+      owner.limit = Math.max(owner.limit, limit)
+      owner.mostLimit = Math.max(owner.mostLimit, limit)
+    }
     this.ask(`changes its concurrency to ${n}`, consumer().setConcurrency(n))
     for (const owner of owners) owner.limit = limit
   }

@@ -349,6 +349,34 @@ describe("records that may block the event loop", () => {
     )
   }
 
+  it.effect("P8, D38: a revoke waits for one that has begun late, as long as for any other", () =>
+    Effect.gen(function* () {
+      const loop = yield* eventLoop
+      const w = yield* Effect.provideService(world(), Clock.Clock, loop.clock)
+      w.expect("passedOver")
+      yield* w.produce(2)
+      const a = yield* w.member("a")
+      for (let lost = 1; lost <= 2; lost++) {
+        yield* pass(1_000)
+        loop.block(40_000)
+        yield* a.session().evict
+        yield* passUntil("joined again", () => a.rows.filter((row) => row === "partition:P2").length > lost, 60_000)
+      }
+      // longer than a drain
+      yield* pass(60_000)
+      yield* a.desk.finish(0, 0)
+      yield* pass(1_000)
+      assert.deepStrictEqual(a.desk.running, ["0:1"])
+      yield* w.kafka.rebalance("g")
+      yield* passUntil("it is going away", () => a.rows.includes("partition:P6"), 60_000)
+      yield* pass(500)
+      yield* a.desk.finish(0, 1)
+      yield* passUntil("it is back", () => a.rows.includes("partition:P13"), 60_000)
+      assert.include(a.rows, "partition:P8")
+      assert.notInclude(a.rows, "partition:P9")
+    })
+  )
+
   it.effect(
     "P5, D38: one whose turn comes while its partition is going away begins only when that has come back, and nobody waits for it",
     () =>

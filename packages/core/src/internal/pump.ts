@@ -354,6 +354,8 @@ export class Pump {
     // it is going away, or paused
     if (!slot.at.starts) return "later"
     // the time of its handler begins, with the attempt when it did not have to wait
+    slot.startedAt = this.run.now()
+    slot.ticks = this.run.ticks()
     const limit = this.handler.timeoutMillis(slot.topic)
     if (slot.fiber !== undefined && limit !== undefined) this.sweeper.watch(slot, limit)
     return "now"

@@ -43,7 +43,7 @@ export class Slot implements Delivery {
   readonly groupId: string
   readonly generation: number
   readonly attempt: number
-  readonly startedAt: number
+  startedAt: number
   readonly receivedAt: number
   private readonly acknowledge: (slot: Slot) => void
 
