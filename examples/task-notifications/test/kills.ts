@@ -1,5 +1,5 @@
 /**
- * `kill -9` of either process in the middle of its work, ten times: `node examples/task-notifications/test/kills.ts`. Takes less than 90 s.
+ * `kill -9` of either process in the middle of its work, ten times: `npm run kills`. Takes less than 90 s.
  *
  * Users make, change, complete and delete tasks all the while. The kills of `worker` come at the worst moments: a mail server has a message,
  * and its yes is not read yet; events are sent, and have not reached Kafka; Kafka has events, and its yes is not read yet. At the end
