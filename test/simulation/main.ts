@@ -1,5 +1,5 @@
 /**
- * npm run simulate                              200 histories; `npm test` has 500, CI 2,000
+ * npm run simulate                              200 histories; `npm test` has 500, CI 10,000
  * npm run simulate -- --seeds 2000 --seed 1     so many, from this seed on
  * npm run simulate -- --seed 4711 --seeds 1 --verbose    one of them, with its timeline
  * npm run simulate -- --seed 4711 --seeds 1 --skip 3,7-9 --members 2 --burst 1    without some of its steps, members, records
