@@ -87,6 +87,9 @@ const isLabel = (node: Node, parent: Node) =>
   (parent["computed"] !== true &&
     (parent["key"] === node || (parent.type === "MemberExpression" && parent["property"] === node)))
 
+/** What is imported is known only when it runs. */
+const computed = "(computed)"
+
 /** Everything that a file mentions of other modules. */
 export const usesOf = (file: string, text: string): ReadonlyArray<Use> => {
   const { program } = parse(file, text)
@@ -129,7 +132,10 @@ export const usesOf = (file: string, text: string): ReadonlyArray<Use> => {
       const path = qualifier(child(node, "qualifier"))
       use(node, nameOf(child(node, "source")), path, path.length === 0)
     }
-    if (node.type === "ImportExpression") use(node, nameOf(child(node, "source")) ?? "(computed)", [], true)
+    if (node.type === "ImportExpression") {
+      const source = child(node, "source")
+      use(node, (source?.type === "Literal" ? nameOf(source) : undefined) ?? computed, [], true)
+    }
     if (node.type === "TSExternalModuleReference") use(node, nameOf(child(node, "expression")), [], true)
     if (node.type === "Identifier" && parent !== undefined) {
       const origin = imported.get(nameOf(node) ?? "")
@@ -259,6 +265,8 @@ export interface Rule {
   readonly node: boolean
   /** Only exports of effect that are tagged stable. */
   readonly stable: boolean
+  /** It may import what its user names. */
+  readonly computed?: boolean
 }
 
 const scope = "@concurrent-kafka/"
@@ -272,7 +280,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   observability: { ours: ["core"], node: true, stable: false },
   platformatic: { ours: ["core", "driver"], node: true, stable: false },
   testing: { ours: ["core"], node: false, stable: false },
-  workers: { ours: ["core"], node: true, stable: false }
+  workers: { ours: ["core"], node: true, stable: false, computed: true }
 }
 
 const packageOf = (path: string) => /^packages\/([^/]+)\//.exec(path)?.[1]
@@ -319,6 +327,8 @@ export const misdirection = (
     if (rule !== undefined && !rule.ours.includes(other)) return `${own} may not import ${module}`
   }
   if (rule === undefined) return undefined
+  if (module === computed)
+    return rule.computed === true ? undefined : `what is imported cannot be told, and ${own} may not import everything`
   if (isNodeModule(module))
     return rule.node ? undefined : `${own} may not import modules of Node, as it runs elsewhere too`
   const parts = module.split("/")

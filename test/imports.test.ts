@@ -285,6 +285,15 @@ describe("directions", () => {
     refused("packages/core/src/Topic.ts", "@effect/platform-node/NodeRuntime", /@effect\/platform-node is not among/)
   })
 
+  it("that only show when it runs are for the package whose users name what is imported", () => {
+    const [inName, inText] = usesOf("file.ts", "await import(kafkajs)\nawait import(`kafkajs`)").map(
+      ({ module }) => module
+    )
+    refused("packages/kafkajs/src/KafkaJs.ts", inName!, /cannot be told/)
+    refused("packages/kafkajs/src/KafkaJs.ts", inText!, /cannot be told/)
+    allowed("packages/workers/src/internal/load.ts", inName!)
+  })
+
   it("are unknown for a package without a rule", () =>
     refused("packages/unheard/src/index.ts", "effect", /has no rule/))
 
