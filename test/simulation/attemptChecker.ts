@@ -37,9 +37,9 @@ export class AttemptChecker {
     }
     if (owner.realm.state === "dead") return attempt
     for (const other of [...owner.running]) other.look()
-    // who has waited for its turn has had its permit since before
-    const waited = rec.attempts > 2 && owner.running.size < owner.mostLimit
-    if (owner.running.size >= owner.limit && !waited)
+    // who has had to wait for its turn has been in flight, with its permit, since before
+    const mayHaveWaited = rec.attempts > 2
+    if (owner.running.size >= owner.limit && !(mayHaveWaited && owner.running.size < owner.mostLimit))
       this.judge.violation("I5", `${where} starts beside ${owner.running.size} of ${owner.limit}`)
     if (epoch === undefined) this.judge.violation("I3", `${where} starts in an unknown epoch`)
     else {
@@ -50,7 +50,7 @@ export class AttemptChecker {
       epoch.directed.delete(rec)
       epoch.parkedUntil.delete(rec)
       if (rec.filter === "unwanted" && owner.filters) this.judge.violation("I10", `${where} starts and is not wanted`)
-      if (epoch.paused || owner.paused) this.judge.violation("C32", `${where} starts and is paused`)
+      if ((epoch.paused || owner.paused) && !mayHaveWaited) this.judge.violation("C32", `${where} starts and is paused`)
       this.near(owner, epoch, rec, where)
     }
     const lane = laneOf(owner, rec)

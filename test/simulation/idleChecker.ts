@@ -35,13 +35,9 @@ export class IdleChecker {
       }
     } else owner.unused = undefined
 
-    // those that wait do so for one another: while nobody runs, it is somebody's turn, unless his partition is going away or paused
+    // those that wait do so for one another: while nobody runs, it is somebody's turn, unless his partition is going away
     if (waitingForTurn > 0) this.judge.happened("waits for its turn")
-    const stay =
-      owner.closing === undefined &&
-      snapshot.partitions.every(
-        ({ paused, state }) => state === "open" && paused.every((reason) => reason !== "user" && reason !== "holding")
-      )
+    const stay = owner.closing === undefined && snapshot.partitions.every(({ state }) => state === "open")
     if (waitingForTurn > 0 && stay && owner.running.size === 0) {
       owner.turnless ??= now
       if (now - owner.turnless > patience) {

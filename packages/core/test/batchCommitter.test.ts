@@ -319,16 +319,31 @@ describe("BatchCommitter", () => {
         c.done(1)
         yield* pass(1_000)
         assert.deepStrictEqual(c.session.commits, ["0=1", "0=1", "1=1", "0=1", "1=2"])
-        assert.deepStrictEqual(c.times(), [0, 50, 1_000])
+        assert.deepStrictEqual(c.times(), [0, 500, 1_000])
         // with nothing else it is decided again a heartbeat interval after the last time
         yield* pass(1_999)
         assert.strictEqual(c.times().length, 3)
         yield* pass(1)
-        assert.deepStrictEqual(c.times(), [0, 50, 1_000, 4_000])
+        assert.deepStrictEqual(c.times(), [0, 500, 1_000, 4_000])
         assert.strictEqual(c.source.committed.get(0), 1)
         yield* pass(60_000)
         assert.strictEqual(c.times().length, 4)
       })
+  )
+
+  it.effect("while the group rebalances, what moves is asked for twice a second and no more", () =>
+    Effect.gen(function* () {
+      const c = yield* committer({ batchSize: 1 })
+      for (let i = 0; i < 5; i++) c.session.answers.push(outcomes("deferred", "REBALANCE_IN_PROGRESS"))
+      for (let i = 0; i < 19; i++) {
+        c.done(i % 2)
+        yield* pass(100)
+      }
+      assert.deepStrictEqual(c.times(), [0, 500, 1_000, 1_500])
+      // a flush after the next assignment does not wait
+      yield* c.committer.flush()
+      assert.strictEqual(c.times().length, 5)
+    })
   )
 
   it.effect("one that is deferred does not shorten the backoff of another that is tried again", () =>

@@ -8,7 +8,8 @@
  *   restarted (test/commitLoop.model.test.ts).
  * - A retriable outcome keeps its urgency: tried again with backoff (100 ms doubling to 5 s, 20 % jitter) and the newest state.
  * - A deferred one is decided again after a heartbeat interval, or when the consumer flushes after an assignment. It holds up no other:
- *   what becomes due meanwhile goes out, and takes it along, which the client answers by itself where nothing has changed.
+ *   what becomes due meanwhile goes out, and takes it along, which the client answers by itself where nothing has changed. After a
+ *   commit of which everything was deferred the next one goes out half a second later at the earliest, flushes aside.
  * - A request is cut to 256 KiB; one that the broker refuses whole is halved until a single entry is left. An entry that was refused for
  *   its map is sent again at once, with a shorter one, so that a flush does not end without it.
  * - A request without an answer may be applied late, after a newer one (the broker checks neither order nor ownership): after the
@@ -32,6 +33,9 @@ import { keyOf } from "./state.ts"
 const maxRequestBytes = 256 * 1024
 /** below this an UNKNOWN_SERVER_ERROR is not about the size */
 const suspectRequestBytes = 64 * 1024
+
+/** after a commit of which everything was deferred, in milliseconds: two a second through a rebalance */
+const deferredPause = 500
 const mapBytesPerMilli = (1024 * 1024) / 1_000
 
 interface Flush {
@@ -209,6 +213,10 @@ export const makeCommitLoop = Effect.fnUntraced(function* (
       const next = now() + session.settings.heartbeatInterval
       // a flush of some says nothing of when the others were put off
       deferredAt = all ? next : Math.min(deferredAt, next)
+      // the group rebalances: what moves meanwhile would be asked for as often as it moves
+      if (all && outcomes.every(({ outcome }) => outcome === "deferred")) {
+        notBefore = Math.max(notBefore, now() + Math.min(deferredPause, session.settings.heartbeatInterval))
+      }
     } else if (all) deferredAt = Number.POSITIVE_INFINITY
   }
 

@@ -232,7 +232,6 @@ export const makeMember = Effect.fnUntraced(function* (
         run.pump.offer(epoch)
       }
     }
-    if (!paused) suspects.cameBack()
     run?.pump.pump()
   }
 

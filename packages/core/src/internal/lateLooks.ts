@@ -49,7 +49,9 @@ export class LateLooks {
     const those = new Set(ended)
     for (const epoch of epochs) {
       // what began after the standstill does not matter
-      for (const slot of epoch.live) if (slot.startedAt <= to - lateMillis) those.add(slot)
+      for (const slot of epoch.live) {
+        if (!slot.waitsForTurn && slot.startedAt <= to - lateMillis) those.add(slot)
+      }
     }
     if (those.size === 0) return
     const records = [...those].map(bystander).sort((a, b) => a.startedAt - b.startedAt)

@@ -350,9 +350,10 @@ export class Pump {
 
   /** It is the turn of a record that may block the event loop. */
   private readonly turnComes = (slot: Slot): Begins => {
-    if (slot.at.state === "ended") return "never"
-    // it is going away, or paused
-    if (!slot.at.starts) return "later"
+    const { state } = slot.at
+    if (state === "ended") return "never"
+    // also where it is paused: the record has been in flight since before, and to keep its permit meanwhile would hold up all others
+    if (state !== "open") return "later"
     // the time of its handler begins, with the attempt when it did not have to wait
     slot.startedAt = this.run.now()
     slot.ticks = this.run.ticks()

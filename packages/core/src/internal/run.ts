@@ -238,7 +238,6 @@ export class ConsumerRun {
       else this.held.resume(epoch, Pause.user)
       this.pump.offer(epoch)
     }
-    if (!paused) this.state.suspects.cameBack()
     this.pump.pump()
   }
 

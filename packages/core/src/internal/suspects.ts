@@ -50,7 +50,7 @@ export class Suspects {
   /** attempts that have had to wait for their turn, and got it */
   private readonly alone = new WeakSet<Slot>()
   private holder: Slot | undefined = undefined
-  /** opens when a partition that was going away has come back, or one that was paused goes on */
+  /** opens when a partition that was going away has come back */
   private back = Latch.makeUnsafe(false)
 
   get some(): boolean {
@@ -87,9 +87,8 @@ export class Suspects {
     }
   }
 
-  /** A partition that was going away has come back, or one that was paused goes on. */
+  /** A partition that was going away has come back. */
   cameBack(): void {
-    if (!this.some) return
     const { back } = this
     this.back = Latch.makeUnsafe(false)
     back.openUnsafe()
@@ -115,7 +114,7 @@ export class Suspects {
         Effect.suspend(() => {
           const turn = turnComes(slot)
           if (turn === "later") {
-            // its partition is going away, or paused: it is not begun, and keeps nobody else from it
+            // its partition is going away: it is not begun, and keeps nobody else from it
             const { back } = this
             return Effect.andThen(Effect.andThen(this.turn.release(1), restore(back.await)), taken)
           }

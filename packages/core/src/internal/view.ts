@@ -315,7 +315,8 @@ const stuck = (
   let count = 0
   for (const epoch of epochs) {
     for (const slot of epoch.live) {
-      if (ticks - slot.ticks < view.settings.stuckAfter) continue
+      // nothing of one that waits for its turn runs
+      if (slot.waitsForTurn || ticks - slot.ticks < view.settings.stuckAfter) continue
       count++
       if (oldest === undefined || slot.ticks < oldest.ticks) oldest = slot
     }
