@@ -9,14 +9,9 @@ const brokerTests = [
 /** They wait for what a browser shows: by themselves, so that other tests do not take its time. */
 const browserTests = ["test/browser/**/*.test.ts"]
 /** They compare rates and times: side by side with others on two cores they would measure those. */
-const measuringTests = [
-  "commits",
-  "longHandlers",
-  "parallelConsumer",
-  "rebalance",
-  "shutdown",
-  "thousandPartitions"
-].map((name) => `test/integration/${name}.broker.test.ts`)
+const measuringTests = ["commits", "longHandlers", "rebalance", "shutdown", "thousandPartitions"].map(
+  (name) => `test/integration/${name}.broker.test.ts`
+)
 
 /**
  * They take longer than others: begun last they would be waited for alone. Beside those that wait for a broker to come back, those
@@ -28,6 +23,7 @@ const longest = [
   "test/kafka/kafka.broker",
   "test/integration/outage.broker",
   "packages/cli/test/redrive.broker",
+  "test/integration/parallelConsumer.broker",
   "packages/platformatic/test/groupProtocol.broker",
   // of those without a broker the ones that wait
   "packages/testing/test/contract",
