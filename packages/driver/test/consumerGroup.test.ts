@@ -24,9 +24,21 @@ class Coordinator {
   epoch = 0
   /** what the member should have of the topic */
   target: ReadonlyArray<number> = []
+  /** and of the one that has been created with its name since */
+  targetOfOther: ReadonlyArray<number> = []
   /** the error code of each heartbeat */
   code = 0
   commitCode = 0
+  /** answers to commits wait for it */
+  commitGate: Promise<void> | undefined
+  /** the committed offset of each partition; -1: there is none */
+  offset = 7n
+  /** of these a transaction is about to replace it */
+  pending: ReadonlyArray<number> = []
+  /** the ids by which it can be asked for; `undefined`: by any */
+  offsetIds: ReadonlyArray<string | undefined> | undefined
+  /** the committed offsets were read so often */
+  offsetReads = 0
   /** the topic's id, as the metadata have it; `undefined`: it is not there */
   metadataId: string | undefined = id
   /** what the coordinator itself says, where it does not say the same */
@@ -59,7 +71,7 @@ class Coordinator {
   async heartbeat(beat: ConsumerGroupHeartbeat): Promise<ConsumerGroupHeartbeatAnswer> {
     this.beats.push(beat)
     if (this.versionless) versionIn(undefined, { name: "ConsumerGroupHeartbeat", min: 1, max: 1 })
-    const { code, target } = this
+    const { code, target, targetOfOther } = this
     const refused = { errorMessage: undefined, memberEpoch: 0, heartbeatInterval: 0, assignment: undefined }
     await this.beatGate
     if (this.lost) {
@@ -73,7 +85,10 @@ class Coordinator {
       errorMessage: undefined,
       memberEpoch: this.epoch,
       heartbeatInterval: 5,
-      assignment: target.length === 0 ? [] : [{ topicId: id, partitions: target }]
+      assignment: [
+        { topicId: id, partitions: target },
+        { topicId: otherId, partitions: targetOfOther }
+      ].filter(({ partitions }) => partitions.length > 0)
     }
   }
 
@@ -102,22 +117,31 @@ class Coordinator {
         return { errorCode: this.findCode, coordinator: { nodeId: coordinatorNode, host: "fake", port: 2 } }
       },
       consumerGroupHeartbeat: (beat) => this.heartbeat(beat),
-      offsetFetch: async ({ topics }) => {
+      offsetFetch: async ({ requireStable, topics }) => {
         await this.offsetGate
+        this.offsetReads++
+        const refused = { offset: -1n, metadata: "" }
+        const entry = (topicId: string | undefined, partition: number) => {
+          if (this.offsetIds?.includes(topicId) === false) return { ...refused, partition, errorCode: 100 }
+          if (requireStable && this.pending.includes(partition)) return { ...refused, partition, errorCode: 88 }
+          return { partition, offset: this.offset, metadata: "m", errorCode: 0 }
+        }
         return {
-          responses: topics.map(({ partitions, topic: name }) => ({
+          responses: topics.map(({ partitions, topic: name, topicId }) => ({
             topic: name,
-            partitions: partitions.map(({ partition }) => ({ partition, offset: 7n, metadata: "m", errorCode: 0 }))
+            partitions: partitions.map(({ partition }) => entry(topicId, partition))
           }))
         }
       },
       offsetCommit: async ({ groupGenerationId, topics }) => {
+        for (const { offset } of topics.flatMap(({ partitions }) => partitions)) {
+          this.commits.push({ epoch: groupGenerationId, offset })
+        }
+        const errorCode = groupGenerationId === this.epoch ? this.commitCode : 113
+        await this.commitGate
         const answers = topics.map(({ partitions, topic: name }) => ({
           topic: name,
-          partitions: partitions.map(({ offset, partition }) => {
-            this.commits.push({ epoch: groupGenerationId, offset })
-            return { partition, errorCode: groupGenerationId === this.epoch ? this.commitCode : 113 }
-          })
+          partitions: partitions.map(({ partition }) => ({ partition, errorCode }))
         }))
         return { responses: answers }
       },
@@ -452,6 +476,142 @@ describe("a member of the consumer protocol", () => {
       coordinator.commitCode = 0
       yield* beats(coordinator, 1)
       assert.deepInclude((yield* member.session.commit([entry]))[0], { outcome: "committed" })
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a commit that is refused by the id of its topic ends nothing of the one that has its name since", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0]
+      const member = yield* join(coordinator)
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 1)
+      const [old] = member.of("Assigned").at(-1)!.all
+      const late = gate()
+      coordinator.commitGate = late.closed
+      coordinator.commitCode = 100
+      const entry = { ...old!, offset: 9n, metadata: "" }
+      const committing = yield* Effect.forkChild(member.session.commit([entry]), { startImmediately: true })
+      yield* until("it is on its way", () => coordinator.commits.length === 1)
+      coordinator.metadataId = otherId
+      coordinator.target = []
+      coordinator.targetOfOther = [1]
+      yield* until("the next one is there", () => numbersOf(member.of("Assigned").at(-1)!.all).join() === "1")
+      const [next] = member.of("Assigned").at(-1)!.all
+      coordinator.commitCode = 0
+      coordinator.commitGate = undefined
+      late.open()
+      assert.deepInclude((yield* Fiber.join(committing))[0], {
+        outcome: "rejected",
+        code: "UNKNOWN_TOPIC_OR_PARTITION"
+      })
+      const [own] = yield* member.session.commit([{ ...next!, offset: 1n, metadata: "" }])
+      assert.strictEqual(own!.outcome, "committed")
+      assert.deepStrictEqual(
+        member.of("Gone").map(({ epoch }) => epoch),
+        [old!.epoch]
+      )
+    }).pipe(Effect.scoped)
+  )
+
+  it.live.each([
+    ["its id", 100],
+    ["its name", 3]
+  ] as const)("a commit that is refused by %s ends all of its topic", ([, code]) =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      const member = yield* join(coordinator)
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 2)
+      coordinator.commitCode = code
+      const [own] = member.of("Assigned").at(-1)!.all
+      const [refused] = yield* member.session.commit([{ ...own!, offset: 9n, metadata: "" }])
+      assert.deepInclude(refused, { outcome: "rejected", code: "UNKNOWN_TOPIC_OR_PARTITION" })
+      yield* until("gone", () => member.of("Gone").length === 2)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a transaction for a partition of another member holds up nobody, and is as good as an offset", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      coordinator.offset = -1n
+      coordinator.pending = [3]
+      const member = yield* join(coordinator)
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 2)
+      for (const one of member.of("Assigned").at(-1)!.all) {
+        assert.deepInclude(one, { committed: undefined, topicCommitted: true })
+      }
+      assert.strictEqual(coordinator.offsetReads, 1)
+      // one for a partition that is to come is waited for
+      coordinator.pending = [2]
+      coordinator.target = [0, 1, 2]
+      yield* until("it is read more than once", () => coordinator.offsetReads > 2)
+      assert.strictEqual(member.of("Assigned").at(-1)!.all.length, 2)
+      coordinator.pending = []
+      coordinator.offset = 8n
+      yield* until("assigned, too", () => member.of("Assigned").at(-1)!.all.length === 3)
+      assert.deepInclude(member.of("Assigned").at(-1)!.all[2], { committed: { offset: 8n, metadata: "m" } })
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what goes does not wait for a transaction that what comes waits for", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [2]
+      const member = yield* join(coordinator)
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 1)
+      coordinator.pending = [0]
+      coordinator.target = [0, 1, 2]
+      yield* until("it is read more than once", () => coordinator.offsetReads > 2)
+      // one that the engine has, and one that it has not heard of
+      coordinator.target = [0]
+      yield* until("given up", () => claimed(coordinator.beats.at(-1)).join() === "0")
+      assert.deepStrictEqual(
+        member.of("Revoking").map(({ partitions }) => numbersOf(partitions)),
+        [[2]]
+      )
+      coordinator.pending = []
+      yield* until("assigned", () => numbersOf(member.of("Assigned").at(-1)!.all).join() === "0")
+      for (const { all } of member.of("Assigned")) assert.notInclude(numbersOf(all), 1)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what is committed is asked for by the id that the broker has assigned, whatever metadata say of it", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      const late = gate()
+      coordinator.beatGate = late.closed
+      coordinator.target = [0]
+      coordinator.offsetIds = [id]
+      const member = yield* join(coordinator)
+      // another broker has not heard of the newest topic of this name
+      coordinator.metadataId = otherId
+      coordinator.ownMetadata = async () => id
+      coordinator.beatGate = undefined
+      late.open()
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 1)
+      assert.deepInclude(member.of("Assigned").at(-1)!.all[0], { committed: { offset: 7n, metadata: "m" } })
+      assert.strictEqual(coordinator.offsetReads, 1)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what is of a topic that has gone is not announced as if nothing were committed, and holds up no other", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      coordinator.offsetIds = []
+      const member = yield* join(coordinator)
+      yield* until("it is read more than once", () => coordinator.offsetReads > 1)
+      assert.strictEqual(member.of("Assigned").length, 0)
+      // the topic of the name has another id now, and the group has offsets of that one
+      coordinator.offsetIds = [otherId]
+      coordinator.metadataId = otherId
+      coordinator.target = []
+      coordinator.targetOfOther = [1]
+      yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 1)
+      for (const { all } of member.of("Assigned")) {
+        for (const one of all) assert.deepInclude(one, { partition: 1, committed: { offset: 7n, metadata: "m" } })
+      }
     }).pipe(Effect.scoped)
   )
 

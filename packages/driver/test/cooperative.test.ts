@@ -19,6 +19,10 @@ class Coordinator {
   /** what each join has claimed, with the generation of the claim */
   readonly joins: Array<readonly [generation: number, partitions: ReadonlyArray<number>]> = []
   readonly commits: Array<{ readonly generation: number; readonly partition: number }> = []
+  /** the ids that committed offsets were asked for by, and that they were committed for */
+  readonly ids: Array<string | undefined> = []
+  /** the topic's id, as the first metadata have it, and as the others have it */
+  topicIds: readonly [string, string] = ["1".repeat(32), "1".repeat(32)]
   generation = 0
   /** what the member is given by its next SyncGroup */
   target: ReadonlyArray<number> = []
@@ -56,7 +60,7 @@ class Coordinator {
         this.reads++
         const leaders = new Map(Array.from({ length: this.partitions }, (_, partition) => [partition, 1] as const))
         const code = this.exists ? "NONE" : "UNKNOWN_TOPIC_OR_PARTITION"
-        const topicId = this.exists ? "1".repeat(32) : undefined
+        const topicId = this.exists ? this.topicIds[this.reads === 1 ? 0 : 1] : undefined
         return {
           brokers: new Map([[1, { host: "fake", port: 1 }]]),
           topics: new Map(topics.map((name) => [name, { topic: name, code, id: topicId, leaders }]))
@@ -91,6 +95,7 @@ class Coordinator {
       heartbeat: async () => ({ errorCode: this.rebalancing ? rebalanceInProgress : 0 }),
       offsetFetch: async ({ topics }) => {
         await this.offsetGate
+        this.ids.push(...topics.map(({ topicId }) => topicId))
         return {
           responses: topics.map(({ partitions, topic: name }) => ({
             topic: name,
@@ -98,15 +103,18 @@ class Coordinator {
           }))
         }
       },
-      offsetCommit: async ({ groupGenerationId, topics }) => ({
-        responses: topics.map(({ partitions, topic: name }) => ({
-          topic: name,
-          partitions: partitions.map(({ partition }) => {
-            this.commits.push({ generation: groupGenerationId, partition })
-            return { partition, errorCode: groupGenerationId === this.generation ? 0 : 22 }
-          })
-        }))
-      }),
+      offsetCommit: async ({ groupGenerationId, topics }) => {
+        this.ids.push(...topics.map(({ topicId }) => topicId))
+        return {
+          responses: topics.map(({ partitions, topic: name }) => ({
+            topic: name,
+            partitions: partitions.map(({ partition }) => {
+              this.commits.push({ generation: groupGenerationId, partition })
+              return { partition, errorCode: groupGenerationId === this.generation ? 0 : 22 }
+            })
+          }))
+        }
+      },
       leaveGroup: async () => undefined,
       fetch: never,
       listOffsets: never,
@@ -203,6 +211,22 @@ const gate = () => {
 }
 
 describe("a cooperative member", () => {
+  it.live("has what has come of the topic that the committed offset was read of, and commits for that one", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0]
+      // created again after the topics were looked for
+      const now = "2".repeat(32)
+      coordinator.topicIds = [coordinator.topicIds[0], now]
+      const member = yield* join(coordinator)
+      yield* has(member, 1)
+      const [own] = member.of("Assigned")[0]!.all
+      const [outcome] = yield* member.session.commit([{ ...own!, offset: 9n, metadata: "" }])
+      assert.strictEqual(outcome!.outcome, "committed")
+      assert.deepStrictEqual(coordinator.ids, [now, now])
+    }).pipe(Effect.scoped)
+  )
+
   it.live(
     "puts commits off while its group rebalances, and not because nobody answers: who closes waits for a generation only",
     () =>

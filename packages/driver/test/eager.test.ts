@@ -32,6 +32,10 @@ class Coordinator {
   rebalancing = false
   /** the topic's id, as all say it */
   topicId = id
+  /** what the other broker says, which has not heard of that one */
+  lagging: string | undefined
+  /** the ids that committed offsets were asked for by */
+  readonly askedBy: Array<string | undefined> = []
   /** its answers about topics wait for it */
   gate: Promise<void> | undefined
   /** it was asked about topics so often */
@@ -52,9 +56,10 @@ class Coordinator {
           await this.gate
         } else if (this.isAlone) await never()
         const leaders = new Map([0, 1, 2, 3].map((partition) => [partition, 1] as const))
+        const found = isCoordinator ? this.topicId : (this.lagging ?? this.topicId)
         return {
           brokers: new Map([[1, { host: "fake", port: 1 }]]),
-          topics: new Map(topics.map((name) => [name, { topic: name, code: "NONE", id: this.topicId, leaders }]))
+          topics: new Map(topics.map((name) => [name, { topic: name, code: "NONE", id: found, leaders }]))
         }
       },
       findGroupCoordinator: async () => ({
@@ -80,15 +85,19 @@ class Coordinator {
       },
       heartbeat: async () => ({ errorCode: this.rebalancing ? rebalanceInProgress : 0 }),
       offsetFetch: async ({ topics }) => ({
-        responses: topics.map(({ partitions, topic: name }) => ({
-          topic: name,
-          partitions: partitions.map(({ partition }) => ({
-            partition,
-            offset: this.committed.get(partition) ?? -1n,
-            metadata: "",
-            errorCode: 0
-          }))
-        }))
+        responses: topics.map(({ partitions, topic: name, topicId }) => {
+          this.askedBy.push(topicId)
+          const isKnown = topicId === undefined || topicId === this.topicId
+          return {
+            topic: name,
+            partitions: partitions.map(({ partition }) => ({
+              partition,
+              offset: (isKnown ? this.committed.get(partition) : undefined) ?? -1n,
+              metadata: "",
+              errorCode: isKnown ? 0 : 100
+            }))
+          }
+        })
       }),
       offsetCommit: async ({ topics }) => ({
         responses: topics.map(({ partitions, topic: name }) => ({
@@ -275,6 +284,21 @@ describe("an eager member that does not lead, when its topic is created again", 
       assert.strictEqual((yield* member.session.commit([at(own!, 3n)]))[0]!.outcome, "committed")
       const [still] = yield* assigned(member, 2)
       assert.deepInclude(still, { retained: true, committed: { offset: 3n, metadata: "" } })
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("an eager member whose metadata have not heard that its topic was created again", () => {
+  it.live("is not told that nothing is committed: the coordinator knows which topic there is", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0]
+      coordinator.lagging = otherId
+      coordinator.committed.set(0, 100n)
+      const member = yield* join(coordinator)
+      const [own] = yield* assigned(member, 1)
+      assert.deepInclude(own, { committed: { offset: 100n, metadata: "" }, topicCommitted: true })
+      assert.deepStrictEqual(coordinator.askedBy, [otherId, id])
     }).pipe(Effect.scoped)
   )
 })

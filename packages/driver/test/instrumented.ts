@@ -34,6 +34,8 @@ export interface Control {
   beatGate: Promise<void> | undefined
   /** heartbeats of the consumer protocol as they were sent */
   readonly beats: Array<ConsumerGroupHeartbeat>
+  /** the topics of each fetch, in their order */
+  readonly fetches: Array<ReadonlyArray<string>>
   /** what the broker is made to have answered fetches with */
   fetchAnswer: ((answer: Fetched) => Fetched) | undefined
   readonly requests: Array<string>
@@ -104,7 +106,8 @@ const watch = (cluster: Cluster, control: Control): Cluster => {
       control.generation = answer.memberEpoch
       return answer
     })
-    wrap("fetch", async (call) => {
+    wrap("fetch", async (call, args) => {
+      control.fetches.push((args as Parameters<Broker["fetch"]>[0]).topics.map(({ topic }) => topic))
       const answer = (await call()) as Fetched
       return control.fetchAnswer?.(answer) ?? answer
     })
@@ -137,6 +140,7 @@ export const instrumented = (library: Library, brokers: ReadonlyArray<string>): 
               beatAnswer: 0,
               beatGate: undefined,
               beats: [],
+              fetches: [],
               fetchAnswer: undefined,
               requests: [],
               coordinator: undefined,

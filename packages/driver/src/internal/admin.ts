@@ -3,7 +3,7 @@ import type { TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
 import type { KafkaAdmin } from "@concurrent-kafka/core/KafkaClient"
 import { fromCode } from "./classify.ts"
 import type { Cluster } from "./cluster.ts"
-import { fetchCommitted, keyOf, logOffsets } from "./offsets.ts"
+import { fetchCommitted, idByName, keyOf, logOffsets } from "./offsets.ts"
 import { retrying } from "./session.ts"
 
 export const makeAdmin = (cluster: Cluster, requestTimeout: number): KafkaAdmin => ({
@@ -22,7 +22,9 @@ export const makeAdmin = (cluster: Cluster, requestTimeout: number): KafkaAdmin 
     }),
   committed: (groupId, partitions) =>
     retrying(requestTimeout, async () => {
-      const committed = await fetchCommitted(cluster, await cluster.coordinator(groupId), groupId, partitions, false)
+      const coordinator = await cluster.coordinator(groupId)
+      const questions = partitions.map((tp) => ({ ...tp, topicId: idByName(cluster, tp.topic) }))
+      const { committed } = await fetchCommitted(cluster, coordinator, groupId, questions, false)
       return partitions.flatMap(({ partition, topic }) => {
         const found = committed.get(keyOf(topic, partition))
         return found === undefined ? [] : [{ topic, partition, ...found }]

@@ -14,6 +14,8 @@
  * - A partition is ours from the answer on that brings it: no heartbeat goes out behind it that does not claim it. The broker gives what is
  *   claimed to nobody before we have given it up, so nobody else has it as long as we may commit for it ("what is taken back before it
  *   was announced is never announced, and claimed until then").
+ * - Who may wait for long to hear where something begins gives up meanwhile what he has to ("what goes does not wait for a transaction that
+ *   what comes waits for").
  * - A commit is sent with the member epoch of that moment, and not while a heartbeat is under way, which may move it ("a commit waits for
  *   the heartbeat that may move the epoch").
  * - What goes is questioned from the answer on that says so until the coordinator has said what it is now, which may have to wait for a hold
@@ -306,7 +308,11 @@ const acquire = (state: SessionState, wanted: Wanted, known: Set<string>): Effec
   Effect.gen(function* () {
     const { life } = wanted
     const fresh = [...state.owned.values()].filter(({ announced }) => !announced)
-    const { committed, withOffset } = yield* readCommitted(state, fresh)
+    // What goes does not wait for what comes, which may wait for a transaction: nothing is read any more then, and it is tried again behind it.
+    const stays = () => (going(state, wanted).length > 0 ? [] : fresh.filter((one) => state.isCurrent(one)))
+    // By the id that the broker has given them under: what it says of that one is the answer, whatever the metadata say meanwhile. Until a
+    // heartbeat takes back what is of a topic that has gone.
+    const { committed, ids, withOffset } = yield* readCommitted(state, stays, ({ topicId }) => topicId)
     // thrown out meanwhile
     if (wanted.life !== life) return
     for (const topic of withOffset) known.add(topic)
@@ -320,6 +326,8 @@ const acquire = (state: SessionState, wanted: Wanted, known: Set<string>): Effec
         state.beat.openUnsafe()
         continue
       }
+      // it was left out of what was read: next time
+      if (!ids.has(key)) continue
       one.committed = committed.get(key)
       one.announced = true
     }

@@ -26,7 +26,7 @@ import * as Effect from "effect/Effect"
 import { cooperativeProtocols } from "./assigner.ts"
 import { announceAll, endGone, hold, readCommitted } from "./handover.ts"
 import { claimOf, joining, type Leadership, type Way } from "./membership.ts"
-import { keyOf } from "./offsets.ts"
+import { idByName, keyOf } from "./offsets.ts"
 import { rebalances } from "./rebalances.ts"
 import { epochOf, makeOwned, type Owned, type SessionState } from "./state.ts"
 
@@ -88,14 +88,20 @@ const acquire = (state: SessionState, known: Set<string>): Effect.Effect<void, K
     const { generation } = state
     const fresh = [...state.owned.values()].filter(({ announced }) => !announced)
     if (fresh.length > 0) {
-      const { committed, withOffset } = yield* readCommitted(state, fresh)
+      const { committed, ids, withOffset } = yield* readCommitted(
+        state,
+        () => fresh.filter((one) => state.isCurrent(one)),
+        ({ topic }) => idByName(state.cluster, topic)
+      )
       // thrown out meanwhile
       if (state.generation !== generation) return
       for (const topic of withOffset) known.add(topic)
       for (const one of fresh) {
         if (!state.isCurrent(one)) continue
-        one.committed = committed.get(keyOf(one.topic, one.partition))
-        one.topicId ??= state.cluster.metadata.topics.get(one.topic)?.id
+        const key = keyOf(one.topic, one.partition)
+        one.committed = committed.get(key)
+        // nothing was fetched or committed of it before: it is of the topic that this is of
+        one.topicId = ids.get(key) ?? one.topicId
         one.announced = true
       }
     }

@@ -7,7 +7,8 @@
  * - An error of one partition is that partition's: the others of the answer are used. A moved leader is looked up; the
  *   group does not rejoin for it.
  * - An answer may have no room for all: who was served last is asked for last ("partitions come in turn where an answer has no room for
- *   all of them").
+ *   all of them"), also where that names a topic more than once: put together, its partitions would all be asked for where the first of them
+ *   is, which may be one that never has anything ("a partition without records does not bring those of its topic before others").
  * - Nothing can be added to a request that is on its way. So each broker has a second loop with connections of its own: what
  *   is begun or resumed while the first one polls is fetched by the second at once, until the poll is over.
  */
@@ -22,7 +23,7 @@ import type * as Scope from "effect/Scope"
 import { fromCode, isFatal } from "./classify.ts"
 import { codeName } from "./codes.ts"
 import type { Fetched, FetchedPartition } from "./fetchResponse.ts"
-import { byTopic, isolationLevel, keyOf, leaderOf, logOffsets } from "./offsets.ts"
+import { inOrder, isolationLevel, keyOf, leaderOf, logOffsets } from "./offsets.ts"
 import { type Damage, damagedBatch, type Decoded, decodeRecords } from "./records.ts"
 import { ask, backoff, epochOf, type Owned, type SessionState } from "./state.ts"
 
@@ -212,7 +213,7 @@ const request = (
         maxWaitTime: Math.ceil(wait),
         minBytes: 1,
         maxBytes,
-        topics: byTopic(
+        topics: inOrder(
           round.fetch.map((owned, i) => ({ topic: owned.topic, partition: owned.partition, at: round.positions[i]! })),
           ({ at, partition }) => ({ partition, fetchOffset: at, maxBytes: maxBytesPerPartition })
         )

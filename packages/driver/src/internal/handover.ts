@@ -2,7 +2,6 @@
  * What both group protocols have in common when partitions change hands: those that go are held until the engine has answered, and
  * what the group has committed is read before those that come are announced.
  */
-import type { TopicPartition } from "@concurrent-kafka/core/ConsumerRecord"
 import type { AssignedPartition, Committed, EpochPartition } from "@concurrent-kafka/core/ConsumerSession"
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Cause from "effect/Cause"
@@ -13,7 +12,7 @@ import * as Option from "effect/Option"
 import type { TopicMetadata } from "../Broker.ts"
 import { Absence, absencePause } from "./absence.ts"
 import { fromCode, isFatal } from "./classify.ts"
-import { fetchCommitted, keyOf } from "./offsets.ts"
+import { fetchCommitted, keyOf, type Question, readingOf } from "./offsets.ts"
 import { ask, backoff, epochOf, type Owned, persist, type SessionState } from "./state.ts"
 
 /** Another member has our instance id. It ends us, and we do not take it back: two of them would throw each other out for ever. */
@@ -229,38 +228,76 @@ export const announceAll = (state: SessionState, known: ReadonlySet<string>, fre
 export interface CommittedOffsets {
   /** by topic and partition, as `keyOf` has it */
   readonly committed: ReadonlyMap<string, Committed>
-  /** topics with an offset of any partition */
+  /** topics with an offset of any partition, or soon with one, by a transaction */
   readonly withOffset: ReadonlySet<string>
+  /** the ids of their topics that those which were wanted were asked for by; of others than these nothing is known */
+  readonly ids: ReadonlyMap<string, string | undefined>
 }
 
-/** What the group has committed for the topics of these; tried until it works. */
+/**
+ * What the group has committed for the topics of what is wanted; tried until it works, each time for what is wanted by then, so that nobody
+ * waits for what he has lost meanwhile.
+ *
+ * - It is of the topics that have the ids `idOf` at the end: when one has another by then, it is read again.
+ * - What a transaction is about to replace is waited for where it is wanted. Of other partitions, which belong to others, it is enough to know
+ *   that there is about to be an offset: their transactions may stay open for as long as they like.
+ */
 export const readCommitted = (
   state: SessionState,
-  wanted: ReadonlyArray<TopicPartition>
+  wanted: () => ReadonlyArray<Owned>,
+  idOf: (owned: Owned) => string | undefined
 ): Effect.Effect<CommittedOffsets, KafkaClientError> =>
   Effect.gen(function* () {
     const { groupId } = state.settings
-    const topics = [...new Set(wanted.map(({ topic }) => topic))]
-    if (topics.length > 0) yield* persist(state, "metadata", () => state.cluster.refresh(topics))
-    // all partitions of these topics: whether the group has an offset of any other decides where a new one starts
-    const partitions = new Map<string, TopicPartition>()
-    for (const { partition, topic } of wanted) partitions.set(keyOf(topic, partition), { topic, partition })
-    for (const topic of topics) {
-      for (const partition of state.cluster.metadata.topics.get(topic)?.leaders.keys() ?? []) {
-        partitions.set(keyOf(topic, partition), { topic, partition })
-      }
-    }
-    const committed = yield* persist(state, "committed", async () => {
-      const coordinator = await state.findCoordinator()
-      try {
-        return await fetchCommitted(state.cluster, coordinator, groupId, [...partitions.values()], true)
-      } catch (error) {
-        const detail = (error as KafkaClientError).detail
-        if (/: (NOT_COORDINATOR|COORDINATOR_NOT_AVAILABLE)$/.test(detail)) state.dropCoordinator(coordinator)
-        throw error
+    const named = [...new Set(wanted().map(({ topic }) => topic))]
+    if (named.length > 0) yield* persist(state, "metadata", () => state.cluster.refresh(named))
+    return yield* persist(state, "committed", async (): Promise<CommittedOffsets> => {
+      while (true) {
+        const these = wanted()
+        if (these.length === 0) return { committed: new Map(), withOffset: new Set(), ids: new Map() }
+        const coordinator = await state.findCoordinator()
+        const ids = new Map(these.map((owned) => [keyOf(owned.topic, owned.partition), idOf(owned)]))
+        const questions = questionsOf(state, these, idOf)
+        let found: Awaited<ReturnType<typeof fetchCommitted>>
+        try {
+          found = await fetchCommitted(state.cluster, coordinator, groupId, questions, true)
+        } catch (error) {
+          const detail = (error as KafkaClientError).detail
+          if (/: (NOT_COORDINATOR|COORDINATOR_NOT_AVAILABLE)$/.test(detail)) state.dropCoordinator(coordinator)
+          throw error
+        }
+        if (these.some((owned) => idOf(owned) !== ids.get(keyOf(owned.topic, owned.partition)))) continue
+        const { committed, pending } = found
+        if (these.some(({ partition, topic }) => pending.has(keyOf(topic, partition)))) {
+          throw fromCode("UNSTABLE_OFFSET_COMMIT", readingOf(groupId))
+        }
+        const withOffset = new Set<string>()
+        for (const { partition, topic } of questions) {
+          const key = keyOf(topic, partition)
+          if (committed.has(key) || pending.has(key)) withOffset.add(topic)
+        }
+        return { committed, withOffset, ids }
       }
     })
-    const withOffset = new Set<string>()
-    for (const key of committed.keys()) withOffset.add(partitions.get(key)!.topic)
-    return { committed, withOffset }
   })
+
+/** These, and all other partitions of their topics: whether the group has an offset of any other decides where a new one starts. */
+const questionsOf = (
+  { cluster }: SessionState,
+  these: ReadonlyArray<Owned>,
+  idOf: (owned: Owned) => string | undefined
+): ReadonlyArray<Question> => {
+  const questions = new Map<string, Question>()
+  for (const owned of these) {
+    const { partition, topic } = owned
+    questions.set(keyOf(topic, partition), { topic, partition, topicId: idOf(owned) })
+  }
+  for (const [topic, [first]] of Map.groupBy(these, ({ topic }) => topic)) {
+    const topicId = idOf(first!)
+    for (const partition of cluster.metadata.topics.get(topic)?.leaders.keys() ?? []) {
+      const key = keyOf(topic, partition)
+      if (!questions.has(key)) questions.set(key, { topic, partition, topicId })
+    }
+  }
+  return [...questions.values()]
+}

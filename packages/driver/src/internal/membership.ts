@@ -30,7 +30,7 @@ import { fromCode, isFatal } from "./classify.ts"
 import { codeName } from "./codes.ts"
 import { type Assignment, readAssignment } from "./groupData.ts"
 import { endRecreated, fenced, hold, isAnotherTopic, readCommitted } from "./handover.ts"
-import { keyOf } from "./offsets.ts"
+import { idByName, keyOf } from "./offsets.ts"
 import { rebalances } from "./rebalances.ts"
 import { ask, backoff, epochOf, makeOwned, type Owned, type SessionState, written } from "./state.ts"
 import { isAnother } from "./withholding.ts"
@@ -312,9 +312,13 @@ const reconcile = (state: SessionState, assignment: Assignment): ReadonlyArray<O
  */
 const announce = (state: SessionState): Effect.Effect<boolean, KafkaClientError> =>
   Effect.gen(function* () {
-    const { committed, withOffset } = yield* readCommitted(state, [...state.owned.values()])
+    const { committed, ids, withOffset } = yield* readCommitted(
+      state,
+      () => [...state.owned.values()],
+      ({ topic }) => idByName(state.cluster, topic)
+    )
     const all = [...state.owned].map(([key, had]): AssignedPartition => {
-      const id = state.cluster.metadata.topics.get(had.topic)?.id
+      const id = ids.get(key)
       const recreated = isAnotherTopic(had, id)
       let found = committed.get(key)
       let owned = had

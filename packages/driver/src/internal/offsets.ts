@@ -22,6 +22,30 @@ export const byTopic = <A extends TopicPartition, B>(
   return [...topics].map(([topic, partitions]) => ({ topic, partitions }))
 }
 
+/** The same by topic id: partitions of a topic that was created again come one by one, and there may be two of its name. */
+export const byTopicId = <A extends TopicPartition, B>(
+  entries: ReadonlyArray<A>,
+  idOf: (a: A) => string | undefined,
+  entry: (a: A) => B
+): Array<TopicEntries<B>> =>
+  [...Map.groupBy(entries, idOf)].flatMap(([topicId, some]) =>
+    byTopic(some, entry).map((entries) => ({ ...entries, topicId }))
+  )
+
+/** In the order that they have: a topic is named again where it comes again behind another one. */
+export const inOrder = <A extends TopicPartition, B>(
+  entries: ReadonlyArray<A>,
+  entry: (a: A) => B
+): Array<TopicEntries<B>> => {
+  const runs: Array<{ readonly topic: string; readonly partitions: Array<B> }> = []
+  for (const a of entries) {
+    const last = runs.at(-1)
+    if (last?.topic === a.topic) last.partitions.push(entry(a))
+    else runs.push({ topic: a.topic, partitions: [entry(a)] })
+  }
+  return runs
+}
+
 export const leaderOf = (cluster: Cluster, topic: string, partition: number): number =>
   cluster.metadata.topics.get(topic)?.leaders.get(partition) ?? -1
 
@@ -97,46 +121,74 @@ export const logOffsets = async (
   })
 }
 
+/** Whose committed offset is asked for; by the id, where all have one and the broker can. */
+export interface Question extends TopicPartition {
+  readonly topicId?: string | undefined
+}
+
+/** By topic and partition, as `keyOf` has it. */
+export interface Found {
+  /** without an entry where there is nothing */
+  readonly committed: ReadonlyMap<string, Committed>
+  /** what a transaction is about to replace */
+  readonly pending: ReadonlySet<string>
+}
+
+export const readingOf = (groupId: string): string => `read the committed offsets of group ${groupId}`
+
+export const idByName = ({ metadata }: Cluster, topic: string): string | undefined => metadata.topics.get(topic)?.id
+
 /**
- * What a group has committed, for the topics that the metadata have; without an entry where there is nothing. `requireStable`: fails while
- * a transaction is about to replace some of it.
+ * What a group has committed. `requireStable`: not what a transaction is about to replace.
+ *
+ * An id that the coordinator does not know is not an answer: it may be that of the topic before, from metadata that have not heard of the one
+ * that was created since, and that one may have committed offsets. This fails then, behind a look at the metadata that the coordinator has. They
+ * bring the id to ask by, or say that there is no such topic: then it has none, and the name is asked for.
  */
 export const fetchCommitted = async (
   cluster: Cluster,
   coordinator: Broker,
   groupId: string,
-  partitions: ReadonlyArray<TopicPartition>,
+  questions: ReadonlyArray<Question>,
   requireStable: boolean
-): Promise<Map<string, Committed>> => {
-  const result = new Map<string, Committed>()
-  if (partitions.length === 0) return result
-  const what = `read the committed offsets of group ${groupId}`
+): Promise<Found> => {
+  const committed = new Map<string, Committed>()
+  const pending = new Set<string>()
+  if (questions.length === 0) return { committed, pending }
+  const what = readingOf(groupId)
+  const topics = byTopicId(
+    questions,
+    ({ topicId }) => topicId,
+    ({ partition }) => ({ partition })
+  )
   const answer = await cluster.use(coordinator, what, (broker) =>
-    broker.offsetFetch({
-      groupId,
-      requireStable,
-      topics: byTopic(partitions, ({ partition }) => ({ partition })).map((entries) => ({
-        ...entries,
-        topicId: cluster.metadata.topics.get(entries.topic)?.id
-      }))
-    })
+    broker.offsetFetch({ groupId, requireStable, topics })
   )
   if (answer.errorCode) throw fromCode(codeName(answer.errorCode), what)
-  const unanswered = new Set(partitions.map(({ partition, topic }) => keyOf(topic, partition)))
+  const unanswered = new Set(questions.map(({ partition, topic }) => keyOf(topic, partition)))
+  const unknown = new Set<string>()
   for (const { partitions, topic } of answer.responses) {
     for (const { errorCode, metadata, offset, partition } of partitions) {
-      unanswered.delete(keyOf(topic, partition))
+      const key = keyOf(topic, partition)
+      if (!unanswered.delete(key)) continue
       const code = codeName(errorCode)
       // a topic that is gone has no committed offset
-      if (code === "UNKNOWN_TOPIC_OR_PARTITION" || code === "UNKNOWN_TOPIC_ID") continue
-      if (code !== "NONE") throw fromCode(code, what)
+      if (code === "UNKNOWN_TOPIC_OR_PARTITION") continue
+      if (code === "UNKNOWN_TOPIC_ID") unknown.add(topic)
+      else if (code === "UNSTABLE_OFFSET_COMMIT") pending.add(key)
+      else if (code !== "NONE") throw fromCode(code, what)
       // -1 is nothing; plain kafkajs consumers leave -2 behind when an offset was out of range, which is no offset either
-      if (offset >= 0n) result.set(keyOf(topic, partition), { offset, metadata: metadata ?? "" })
+      else if (offset >= 0n) committed.set(key, { offset, metadata: metadata ?? "" })
     }
+  }
+  if (unknown.size > 0) {
+    await cluster.refresh([...unknown], coordinator)
+    // trouble of the moment, in contrast to a topic that is not there
+    throw new KafkaClientError({ reason: "Connection", detail: `${what}: UNKNOWN_TOPIC_ID` })
   }
   // nothing committed lets a partition start anew, maybe at its end: that must have been said
   for (const key of unanswered) {
     throw new KafkaClientError({ reason: "Connection", detail: `${what}: no answer for ${key}` })
   }
-  return result
+  return { committed, pending }
 }

@@ -27,7 +27,7 @@ import { consumerGroup } from "./consumerGroup.ts"
 import { cooperative } from "./cooperative.ts"
 import { fetcher } from "./fetcher.ts"
 import { heartbeats, type Leadership, membership } from "./membership.ts"
-import { byTopic, isolationLevel, keyOf, logOffsets } from "./offsets.ts"
+import { byTopicId, isolationLevel, keyOf, logOffsets } from "./offsets.ts"
 import { ask, backoff, makeOwned, type Owned, SessionState, written } from "./state.ts"
 import { watcher } from "./watcher.ts"
 import type { Broker, Connector } from "../Broker.ts"
@@ -322,7 +322,8 @@ const commit = (
     }
     let broker: Broker | undefined
     let sent = false
-    const asked = new Set<Owned>()
+    /** with the ids of their topics */
+    const asked = new Map<Owned, string | undefined>()
     const request = async () => {
       broker = await state.findCoordinator()
       // It may move the member to another epoch. The broker serves it first, and would find the commit to be of the one before.
@@ -334,7 +335,7 @@ const commit = (
       if (live.length === 0) return { responses: [] }
       sent = true
       for (const { entry, owned } of live) {
-        asked.add(owned)
+        asked.set(owned, owned.topicId)
         owned.doubtful.add(written(entry))
       }
       return await state.cluster.use(broker, "commit offsets", (b) =>
@@ -344,12 +345,10 @@ const commit = (
           memberId,
           groupInstanceId,
           groupProtocol,
-          // partitions of a topic that was created again come one by one: there may be two of its name
-          topics: [...Map.groupBy(live, ({ owned }) => owned.topicId)].flatMap(([topicId, some]) =>
-            byTopic(
-              some.map(({ entry }) => entry),
-              ({ metadata, offset, partition }) => ({ partition, offset, metadata })
-            ).map((entries) => ({ ...entries, topicId }))
+          topics: byTopicId(
+            live.map(({ entry, owned }) => ({ ...entry, topicId: owned.topicId })),
+            ({ topicId }) => topicId,
+            ({ metadata, offset, partition }) => ({ partition, offset, metadata })
           )
         })
       )
@@ -397,9 +396,11 @@ const commit = (
             }
             // Partitions do not go by themselves, so the others of the topic have gone too. Should it be created again before the
             // metadata are read, a commit for one of them would be taken for the new topic, which it is not about, where the request
-            // has a name and no id. Should it be there after all, the group gives it again.
+            // has a name and no id. Should it be there after all, the group gives it again. An id is that of one topic: another one of
+            // the same name, of which something has come meanwhile, was not refused.
             if (isUnknown) {
-              state.gone("deleted", (o) => o.topic === topic)
+              const refused = asked.get(owned)
+              state.gone("deleted", (o) => o.topic === topic && (code !== "UNKNOWN_TOPIC_ID" || o.topicId === refused))
               state.look.openUnsafe()
             }
             moved ||= code === "NOT_COORDINATOR" || code === "COORDINATOR_NOT_AVAILABLE"

@@ -143,6 +143,35 @@ export const commits = (client: Client, groupProtocol: GroupProtocol = "classic"
         })
       )
 
+      it.effect("a transaction for a partition of one member holds up no other", () =>
+        Effect.gen(function* () {
+          const { a, kafka, settings, topic } = yield* alone(brokers, 2, { groupProtocol })
+          yield* a.session.leave
+          const producer = yield* kafka.producer({
+            transactionalId: unique("id"),
+            maxInFlightRequests: 1,
+            idempotent: true
+          })
+          const transaction = yield* kafka.promise(async () => {
+            const begun = await producer.transaction()
+            await begun.sendOffsets({
+              consumerGroupId: settings.groupId,
+              topics: [{ topic, partitions: [{ partition: 0, offset: "7" }] }]
+            })
+            return begun
+          })
+          const members = [yield* join(settings), yield* join(settings)]
+          yield* until("one has the other partition", () => members.some((m) => m.partitions().join() === "1"))
+          const [own] = members.flatMap(({ owned }) => owned)
+          assert.deepInclude(own, { committed: undefined, topicCommitted: true })
+          assert.isFalse(members.some((m) => m.partitions().includes(0)))
+          yield* kafka.promise(() => transaction.commit())
+          yield* until("the other has its own", () => members.some((m) => m.partitions().join() === "0"))
+          const all = members.flatMap(({ owned }) => owned)
+          assert.strictEqual(all.find(({ partition }) => partition === 0)!.committed?.offset, 7n)
+        })
+      )
+
       it.effect("what a coordinator answers to a commit is its outcome, and the session goes on", () =>
         Effect.gen(function* () {
           const { a } = yield* alone(brokers, 1, { groupProtocol })

@@ -164,6 +164,41 @@ export const fetching = (client: Client): void => {
     })
   })
 
+  suiteOf(client, "a broker that is asked for several topics", () => {
+    layer(instrumented(client, brokers), { excludeTestServices: true, timeout: 60_000 })((it) => {
+      it.effect("a request may name a topic more than once, and each of its partitions is answered", () =>
+        Effect.gen(function* () {
+          const kafka = yield* world(brokers)
+          const topics = [yield* kafka.topic(4), yield* kafka.topic(4)]
+          const member = yield* join(settingsOf(unique("group"), topics, { maxWait: 100 }))
+          yield* until("assigned", () => member.owned.length === 8)
+          const { fetches } = controlOf(member.session)
+          let count = 0
+          const sendToAll = Effect.gen(function* () {
+            for (const partition of [0, 1, 2, 3]) {
+              for (const topic of topics) {
+                yield* kafka.send(topic, partition, [`${topic} ${partition}`])
+                count++
+                yield* until("the record", () => member.records.length === count)
+              }
+            }
+          })
+          // who was served last is asked for last: so the topics come in turn
+          yield* sendToAll
+          const before = fetches.length
+          yield* until("some fetches", () => fetches.length > before + 3)
+          assert.isTrue(fetches.slice(before).some((names) => names.length > new Set(names).size))
+          yield* sendToAll
+          const seen = member.records.map(({ offset, partition, topic }) => `${topic}/${partition} ${offset}`)
+          assert.strictEqual(new Set(seen).size, 16)
+          for (const { partition, topic, value } of member.records) {
+            assert.strictEqual(String(Buffer.from(value!)), `${topic} ${partition}`)
+          }
+        })
+      )
+    })
+  })
+
   suiteOf(client, "a broker that answers wrongly", () => {
     layer(instrumented(client, brokers), { excludeTestServices: true, timeout: 60_000 })((it) => {
       const oneRecord = Effect.gen(function* () {

@@ -2,6 +2,7 @@
  * Suite: commits by topic id. Kafka 4.1 has them as a version that is not stable yet, which a broker offers when it is told to; with others
  * a commit names its topic, and is taken for whatever has that name then.
  */
+import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
 import { assert, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -71,6 +72,30 @@ export const topicIds = (client: Client): void => {
               assert.deepStrictEqual(committed, { offset: 1n, metadata: "of the new topic" })
             }).pipe(Effect.provide(instrumented(client, brokers)))
           })
+      )
+
+      it.effect("what is committed for a topic that was created again is told to who knew the one before", () =>
+        Effect.gen(function* () {
+          const { brokers } = yield* Own
+          yield* Effect.gen(function* () {
+            const kafka = yield* world(brokers)
+            const topic = yield* kafka.topic(1)
+            const admin = yield* (yield* KafkaClient).openAdmin
+            const partitions = yield* admin.partitions([topic])
+            yield* kafka.promise(async () => {
+              await kafka.admin.deleteTopics({ topics: [topic] })
+              await createTopic(kafka.admin, topic, 1)
+              await untilEmpty(kafka.admin, topic)
+            })
+            const settings = settingsOf(unique("group"), [topic])
+            const member = yield* join(settings)
+            yield* until("assigned", () => member.owned.length === 1)
+            assert.deepInclude(yield* member.commit(0, 3n, "of the new topic"), { outcome: "committed" })
+            assert.deepStrictEqual(yield* admin.committed(settings.groupId, partitions), [
+              { topic, partition: 0, offset: 3n, metadata: "of the new topic" }
+            ])
+          }).pipe(Effect.provide(instrumented(client, brokers)))
+        })
       )
     })
   })

@@ -72,11 +72,11 @@ export const decompress: Decompress = async (type, buffer, where, behind) => {
       detail: `${where} is compressed with ${name}, for which kafkajs has no codec registered (kafkajs.CompressionCodecs)`
     })
   }
-  if ((unpackedBytes(type, buffer) ?? 0) > unpackedLimit) throw tooLarge(where, name, buffer.length, behind)
   try {
-    return await codec.decompress(buffer)
+    if (unpackedBytes(type, buffer) <= unpackedLimit) return await codec.decompress(buffer)
   } catch (cause) {
     if (isOverLimit(cause)) throw tooLarge(where, name, buffer.length, behind)
     throw new KafkaClientError({ reason: "CorruptData", detail: `${where} cannot be decompressed with ${name}`, cause })
   }
+  throw tooLarge(where, name, buffer.length, behind)
 }

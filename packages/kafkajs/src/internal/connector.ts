@@ -93,6 +93,7 @@ const adapt = (pool: ConnectionPool, inner: KafkaJsBroker): Adapted => ({
     const { responses } = await inner.listOffsets({ ...args, replicaId: -1 })
     return { responses: responses.map(withOffsets) }
   },
+  // kafkajs asks in an order of its own, another one each time: nobody is last for long, though not exactly in turn
   fetch: ({ topics, ...rest }) =>
     inner.fetch({
       ...rest,

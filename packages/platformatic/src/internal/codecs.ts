@@ -37,12 +37,12 @@ export const decompress: Decompress = async (codec, bytes, where, behind) => {
       detail: `${where} is compressed with number ${codec}, which nobody here knows`
     })
   }
-  if ((unpackedBytes(codec, bytes) ?? 0) > unpackedLimit) throw tooLarge(where, known.name, bytes.length, behind)
   try {
-    return await known.decompress(bytes)
+    if (unpackedBytes(codec, bytes) <= unpackedLimit) return await known.decompress(bytes)
   } catch (cause) {
     if (isOverLimit(cause)) throw tooLarge(where, known.name, bytes.length, behind)
     const detail = `${where} cannot be decompressed with ${known.name}`
     throw new KafkaClientError({ reason: "CorruptData", detail, cause })
   }
+  throw tooLarge(where, known.name, bytes.length, behind)
 }
