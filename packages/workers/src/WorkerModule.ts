@@ -36,7 +36,9 @@ export interface JobContext {
  * What has to be exported by the module whose URL a pool is given.
  *
  * `handler` may answer with a value, a promise or an effect. An effect may need a `Scope`, which is that of the job, and nothing
- * else: what it needs it provides itself. The answer crosses by structured clone, so that instances of classes arrive as plain objects.
+ * else: what it needs it provides itself. A promise inside of it is not ended by its interruption and runs on beside the next job,
+ * unless it heeds the `AbortSignal` of `Effect.promise` or `Effect.tryPromise`. The answer crosses by structured clone, so that
+ * instances of classes arrive as plain objects.
  *
  * `error` is a schema of what the handler throws or fails with; that comes back as it was. Anything else comes back as `JobFailed`.
  *

@@ -42,7 +42,8 @@ export interface WorkerPoolOptions {
   readonly loadTimeout?: Duration.Input | undefined
   /**
    * How long an interrupted job may take for its finalizers before its thread is terminated. Only a handler that is an effect and
-   * yields gets so far: one that computes on is terminated after it, one that is a promise at once.
+   * yields gets so far: one that computes on is terminated after it, one that is a promise at once. A promise inside of an effect runs
+   * on, beside the next job of the thread: give it the `AbortSignal` that `Effect.promise` hands over.
    *
    * **Default**: 100 ms. Less than the consumer's `interruptGrace` (1 s), or the record counts as a zombie meanwhile.
    */
@@ -86,7 +87,8 @@ export interface WorkerPool<out A, out E> {
    *
    * **Order**: jobs wait in the order in which they came, and there is one on a thread at a time.
    *
-   * **Errors**: those of the module's `error` schema as they were; `WorkerError` for everything else.
+   * **Errors**: those of the module's `error` schema as they were; `WorkerError` for everything else. `PoolClosed` only after a minute,
+   * which is for an interruption.
    *
    * **Interruption**: ends the job. It is over when nothing of it runs any more: a job that does not yield costs its thread, which
    * another one replaces. Native code cannot be stopped in its middle: that is waited for.

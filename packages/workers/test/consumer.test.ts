@@ -4,11 +4,13 @@ import { Handler } from "@concurrent-kafka/core/Handler"
 import { TestKit } from "@concurrent-kafka/testing"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as References from "effect/References"
 import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
 import { WorkerPool, type WorkerPoolOptions } from "../src/WorkerPool.ts"
 import * as Jobs from "./modules/jobs.worker.ts"
-import { moduleUrl, open } from "./support.ts"
+import { moduleUrl, open, until } from "./support.ts"
 
 class OnThreads extends WorkerPool.Tag<OnThreads, typeof Jobs>()("test/OnThreads") {}
 
@@ -114,6 +116,36 @@ describe("a handler on threads, in a consumer", () => {
       const [letter] = yield* kit.deadLetters("jobs")
       assert.strictEqual(letter!.letter.error, "HandlerTimeout")
     }).pipe(Effect.scoped, Effect.provide(layer({ size: 2 })))
+  )
+
+  it.live("gives none of its records to the policy when its pool closes before it does", () =>
+    Effect.gen(function* () {
+      const { groupId, next } = yield* open
+      const scope = yield* Scope.make()
+      const pool = yield* WorkerPool.make<typeof Jobs>({ module: moduleUrl("jobs"), error: Jobs.error, size: 1 }).pipe(
+        Scope.provide(scope)
+      )
+      const kit = yield* TestKit.make(Handler.make("jobs", pool.handle), {
+        groupId,
+        concurrency: 3,
+        onFailure: FailurePolicy.deadLetter("jobs.dead-letter")
+      })
+      yield* kit.produce(
+        "jobs",
+        Array.from({ length: 5 }, () => ({ value: "hold" }))
+      )
+      yield* next("begun")
+      yield* until(pool.snapshot, ({ waiting }) => waiting === 2)
+      yield* Scope.close(scope, Exit.void)
+      yield* kit.restart
+      yield* kit.expectCommitted("jobs", [0n])
+      yield* kit.expectDeadLetters("jobs", [])
+      const records = yield* kit.records("jobs")
+      assert.deepStrictEqual(
+        records.slice(0, 3).map(({ attempts }) => attempts[0]!.end),
+        ["interrupted", "interrupted", "interrupted"]
+      )
+    }).pipe(Effect.scoped)
   )
 
   it.live("has no more jobs than there are permits, those included that wait for a thread", () =>

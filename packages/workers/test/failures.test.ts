@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import * as References from "effect/References"
-import { JobFailed, ModuleUnusable, NotCloneable } from "../src/WorkerError.ts"
+import { JobFailed, ModuleUnusable, NotCloneable, PoolClosed, WorkerCrashed } from "../src/WorkerError.ts"
 import { WorkerPool, type WorkerPoolOptions } from "../src/WorkerPool.ts"
 import * as Jobs from "./modules/jobs.worker.ts"
 import { bytes, moduleUrl, open } from "./support.ts"
@@ -172,20 +172,27 @@ describe("a module that cannot be used", () => {
       assert.deepInclude(error, { why: "timeout", detail: "it was not loaded within 200 ms" })
     })
   )
+})
 
-  it.live("fails each job once where threads start late, and is tried again for the next", () =>
-    Effect.gen(function* () {
-      const { record } = yield* open
-      const { handle, snapshot } = yield* plain({ module: moduleUrl("throws"), size: 2, start: "lazy" })
-      const errors = yield* Effect.forEach([1, 2, 3], (i) => Effect.flip(handle(record(i, ""))), {
-        concurrency: "unbounded"
-      })
-      for (const error of errors) assert.instanceOf(error, ModuleUnusable)
-      assert.deepInclude(yield* snapshot, { waiting: 0, started: 3, threads: 0 })
-      yield* Effect.flip(handle(record(4, "")))
-      assert.deepInclude(yield* snapshot, { started: 4 })
-    }).pipe(Effect.scoped, Effect.provideService(References.MinimumLogLevel, "None"))
-  )
+describe("whether it may help to try again", () => {
+  const module = "file:///handler.worker.js"
+  for (const [error, isRetryable] of [
+    [new WorkerCrashed({ how: "exception", exitCode: 1 }), true],
+    [new WorkerCrashed({ how: "outOfMemory", exitCode: 1 }), true],
+    [new JobFailed({ kind: "error", name: "Error", detail: "" }), true],
+    [new JobFailed({ kind: "interrupted", name: "Interrupted", detail: "" }), true],
+    [new JobFailed({ kind: "defect", name: "TypeError", detail: "" }), false],
+    [new NotCloneable({ what: "record", detail: "" }), false],
+    [new NotCloneable({ what: "result", detail: "" }), false],
+    [new ModuleUnusable({ why: "import", module, detail: "" }), true],
+    [new ModuleUnusable({ why: "crashed", module, detail: "" }), true],
+    [new ModuleUnusable({ why: "timeout", module, detail: "" }), true],
+    [new ModuleUnusable({ why: "handler", module, detail: "" }), false],
+    [new ModuleUnusable({ why: "error", module, detail: "" }), false],
+    [new PoolClosed(), false]
+  ] as const) {
+    it(`is said by the error: ${error.message}`, () => assert.strictEqual(error.isRetryable, isRetryable))
+  }
 })
 
 describe("options", () => {

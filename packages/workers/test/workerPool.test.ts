@@ -6,12 +6,13 @@ import * as Cause from "effect/Cause"
 import * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
 import { availableParallelism } from "node:os"
-import { PoolClosed, WorkerCrashed } from "../src/WorkerError.ts"
+import { NotCloneable, PoolClosed, WorkerCrashed } from "../src/WorkerError.ts"
 import { WorkerPool, type WorkerPoolOptions } from "../src/WorkerPool.ts"
 import type * as Bytes from "./modules/bytes.worker.ts"
 import * as Jobs from "./modules/jobs.worker.ts"
-import { bytes, moduleUrl, open } from "./support.ts"
+import { bytes, copyOf, flag, moduleUrl, open, until } from "./support.ts"
 
 const pool = (options: Partial<WorkerPoolOptions> = {}) =>
   WorkerPool.make<typeof Jobs>({ module: moduleUrl("jobs"), error: Jobs.error, size: 1, ...options })
@@ -94,6 +95,45 @@ describe("a job", () => {
         ["0", "1", "2"]
       )
       assert.strictEqual(new Set(answers.map(({ thread }) => thread)).size, 3)
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a record that cannot cross", () => {
+  it.live("fails by itself when its turn comes: the job before it has its answer, and the pool goes on", () =>
+    Effect.gen(function* () {
+      const { next, record, release } = yield* open
+      const { handle, snapshot } = yield* pool()
+      const held = yield* run(handle(record(0, "hold:an answer")))
+      yield* next("begun")
+      const copied = yield* run(Effect.withSpan(handle(copyOf(record(1, ":"))), "around it"))
+      const behind = yield* run(handle(record(2, ":behind it")))
+      assert.deepInclude(yield* snapshot, { busy: 1, waiting: 2 })
+      yield* release(0n)
+      assert.strictEqual((yield* Fiber.join(held)).text, "an answer")
+      const error = yield* Effect.flip(Fiber.join(copied))
+      assert.instanceOf(error, NotCloneable)
+      assert.deepInclude(error, { what: "record", isRetryable: false })
+      assert.include(error.message, "it has no topic")
+      assert.strictEqual((yield* Fiber.join(behind)).text, "behind it")
+      assert.deepInclude(yield* snapshot, { threads: 1, busy: 0, waiting: 0, started: 1 })
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("is told so at once where a thread is idle, which stays so", () =>
+    Effect.gen(function* () {
+      const { record } = yield* open
+      const { handle, snapshot } = yield* pool()
+      const value = new Uint8Array(8)
+      structuredClone(value, { transfer: [value.buffer] })
+      for (const given of [copyOf(record(1, ":")), record(1, "", { value })]) {
+        const error = yield* Effect.flip(handle(given))
+        assert.instanceOf(error, NotCloneable)
+        assert.strictEqual(error.what, "record")
+        assert.deepInclude(yield* snapshot, { threads: 1, busy: 0, waiting: 0 })
+      }
+      yield* handle(record(2, ":"))
+      assert.deepInclude(yield* snapshot, { started: 1, crashed: 0 })
     }).pipe(Effect.scoped)
   )
 })
@@ -254,35 +294,85 @@ describe("a thread that crashes", () => {
       const { handle, snapshot } = yield* pool()
       const { thread } = yield* handle(record(0, "later:an exception after the answer"))
       yield* release(0n)
-      while ((yield* snapshot).crashed === 0) yield* Effect.promise(() => new Promise(setImmediate))
+      yield* until(snapshot, ({ crashed }) => crashed === 1)
       assert.notStrictEqual((yield* handle(record(1, ":"))).thread, thread)
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.live("before the job that it was sent has begun does not cost that either, nor its turn", () =>
+    Effect.gen(function* () {
+      const { all, record } = yield* open
+      const { path, raise } = yield* flag
+      const { handle, snapshot } = yield* pool()
+      const { thread } = yield* handle(record(0, `blocked:${path}`))
+      const sent = yield* run(handle(record(1, ":sent")))
+      const waiting = yield* run(handle(record(2, ":")))
+      assert.deepInclude(yield* snapshot, { busy: 1, waiting: 1, crashed: 0 })
+      yield* raise
+      const answer = yield* Fiber.join(sent)
+      assert.strictEqual(answer.text, "sent")
+      assert.notStrictEqual(answer.thread, thread)
+      yield* Fiber.join(waiting)
+      assert.deepInclude(yield* snapshot, { started: 2, crashed: 1, busy: 0, waiting: 0 })
+      const begun = all.filter(({ what }) => what === "begun").map(({ offset }) => offset)
+      assert.deepStrictEqual(begun.slice(0, 2), [0n, 1n])
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.live("before the job that it was sent has begun does not bring back one that is interrupted", () =>
+    Effect.gen(function* () {
+      const { all, record } = yield* open
+      const { path } = yield* flag
+      const { handle, snapshot } = yield* pool()
+      yield* handle(record(0, `blocked:${path}`))
+      const sent = yield* run(handle(record(1, ":")))
+      yield* Fiber.interrupt(sent)
+      yield* handle(record(2, ":"))
+      assert.deepInclude(yield* snapshot, { started: 2, terminated: 1, crashed: 0, busy: 0, waiting: 0 })
+      assert.isFalse(all.some(({ offset }) => offset === 1n))
+    }).pipe(Effect.scoped, quiet)
+  )
+
+  it.live("twice before a job begins fails that: what ends it may be the record", () =>
+    Effect.gen(function* () {
+      const { record } = yield* open
+      const { handle, snapshot } = yield* WorkerPool.make({ module: moduleUrl("exitsFirst"), size: 1 })
+      const error = yield* Effect.flip(handle(record(1, "")))
+      assert.instanceOf(error, WorkerCrashed)
+      assert.deepInclude(error, { how: "exit", exitCode: 9 })
+      assert.deepInclude(yield* snapshot, { crashed: 2, busy: 0, waiting: 0 })
     }).pipe(Effect.scoped, quiet)
   )
 })
 
 describe("the end of the scope", () => {
-  it.live("ends what runs and what waits, and leaves no thread", () =>
+  it.effect("ends what runs and what waits, which has a minute to be interrupted, and leaves no thread", () =>
     Effect.gen(function* () {
       const { all, next, record } = yield* open
       const scope = yield* Scope.make()
-      const { handle, snapshot } = yield* Scope.provide(pool({ size: 2 }), scope)
-      const fibers = [
-        yield* run(handle(record(0, "spin:60000"))),
-        yield* run(handle(record(1, "hold"))),
-        yield* run(handle(record(2, ":")))
-      ]
-      yield* next("begun")
-      yield* next("begun")
+      const { handle, snapshot } = yield* Scope.provide(pool({ size: 3 }), scope)
+      const fibers = [yield* run(handle(record(0, "spin:60000"))), yield* run(handle(record(1, "hold")))]
+      const left = [yield* run(handle(record(2, "hold"))), yield* run(handle(record(3, ":")))]
+      for (let i = 0; i < 3; i++) yield* next("begun")
       const millis = yield* elapsed(Scope.close(scope, Exit.void))
       assert.isBelow(millis, 10_000)
-      assert.deepInclude(yield* snapshot, { threads: 0, busy: 0, waiting: 0, started: 2, crashed: 0 })
+      assert.deepInclude(yield* snapshot, { threads: 0, busy: 0, waiting: 0, started: 3, crashed: 0 })
+      fibers.push(yield* run(handle(record(4, ":"))))
+      yield* TestClock.adjust("59 seconds")
+      for (const fiber of left) {
+        yield* Fiber.interrupt(fiber)
+        const exit = yield* Fiber.await(fiber)
+        assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
+      }
+      // two that ran, and one that came after
+      for (const fiber of fibers) assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("1 second")
       for (const fiber of fibers) assert.instanceOf(yield* Effect.flip(Fiber.join(fiber)), PoolClosed)
-      assert.instanceOf(yield* Effect.flip(handle(record(3, ":"))), PoolClosed)
       assert.isFalse(all.some(({ what }) => what === "ended"))
     }).pipe(Effect.scoped)
   )
 
-  it.live("while the threads still load leaves none either", () =>
+  it.effect("while the threads still load leaves none either", () =>
     Effect.gen(function* () {
       const { record } = yield* open
       const scope = yield* Scope.make()
@@ -291,6 +381,7 @@ describe("the end of the scope", () => {
       assert.deepInclude(yield* snapshot, { threads: 1, busy: 0, waiting: 1 })
       yield* Scope.close(scope, Exit.void)
       assert.deepInclude(yield* snapshot, { threads: 0, waiting: 0 })
+      yield* TestClock.adjust("1 minute")
       assert.instanceOf(yield* Effect.flip(Fiber.join(fiber)), PoolClosed)
     }).pipe(Effect.scoped)
   )

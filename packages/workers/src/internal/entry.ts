@@ -9,16 +9,18 @@ import * as WorkerRunner from "effect/workers/WorkerRunner"
 import { workerData } from "node:worker_threads"
 import { Jobs } from "./jobs.ts"
 import { load } from "./load.ts"
-import type { Order, Reply } from "./wire.ts"
+import type { Order, Reply, ThreadData } from "./wire.ts"
+
+const { begun, href }: ThreadData = workerData
 
 const main = Effect.gen(function* () {
   const platform = yield* WorkerRunner.WorkerRunnerPlatform
   const runner = yield* platform.start<Reply, Order>()
-  const { module, reply } = yield* Effect.promise(() => load(String(workerData)))
+  const { module, reply } = yield* Effect.promise(() => load(href))
   // before it is listened here: orders wait in the port until then
   runner.sendUnsafe(0, reply)
   if (module === undefined) return
-  const jobs = new Jobs(module, (answer, transfer) => runner.sendUnsafe(0, answer, transfer))
+  const jobs = new Jobs(module, begun, (answer, transfer) => runner.sendUnsafe(0, answer, transfer))
   yield* runner.run<void, never, never>((_, order) => jobs.receive(order))
 }).pipe(Effect.provide(NodeWorkerRunner.layer))
 

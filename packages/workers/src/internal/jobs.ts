@@ -23,13 +23,15 @@ interface Current {
 
 export class Jobs {
   private readonly module: WorkerModule
+  private readonly begun: Int32Array
   private readonly send: Send
   private current: Current | undefined
   /** of the job with this number a promise is waited for */
   private promised: number | undefined
 
-  constructor(module: WorkerModule, send: Send) {
+  constructor(module: WorkerModule, begun: Int32Array, send: Send) {
     this.module = module
+    this.begun = begun
     this.send = send
   }
 
@@ -42,6 +44,8 @@ export class Jobs {
   }
 
   private begin(order: JobOrder): void {
+    // no message: what ends the thread may come before that is read, and it would cost each record
+    Atomics.store(this.begun, 0, 1)
     const fiber = Effect.runFork(this.run(order))
     this.current = { id: order.id, fiber }
     fiber.addObserver((exit) => {

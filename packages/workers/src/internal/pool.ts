@@ -14,7 +14,14 @@ import type { PoolOf, WorkerPoolOptions } from "../WorkerPool.ts"
 import { validate } from "./options.ts"
 import { Threads, type Job, type Settlement } from "./threads.ts"
 import { remoteSpan } from "./traces.ts"
-import { type SpanContext, type Thrown, thrownOf } from "./wire.ts"
+import { pack, type SpanContext, type Thrown, thrownOf } from "./wire.ts"
+
+/**
+ * How long what is left of a closed pool waits for its interruption before it fails. A consumer that closes after its pool interrupts
+ * its records, which then come again at the next owner, when a failure would be for the policy to decide. Longer than a consumer takes
+ * to close (20 s by default), and not for ever: who is no consumer may have nobody to interrupt it.
+ */
+const closedWait = "1 minute"
 
 export const openPool = Effect.fnUntraced(function* <M extends WorkerModule>(
   platform: WorkerPlatform["Service"],
@@ -24,19 +31,27 @@ export const openPool = Effect.fnUntraced(function* <M extends WorkerModule>(
   type A = WorkerModule.Success<M>
   type E = WorkerModule.Failure<M>
   const settings = yield* validate(options)
-  // loggers and annotations of who makes the pool, for what happens on no record's account
-  const log = Effect.runForkWith(yield* Effect.context<never>())
-  const threads = new Threads(platform, settings, {
-    crashed: (crash, record) => {
-      const of = record && { topic: record.topic, partition: record.partition, offset: record.offset }
-      void log(
-        Effect.logError(`a thread of ${settings.name} ended by itself: ${told(crash)}`).pipe(
-          Effect.annotateLogs(of ?? {})
+  // clock, loggers and annotations of who makes the pool, for what happens on no record's account
+  const run = Effect.runForkWith(yield* Effect.context<never>())
+  const threads = new Threads(
+    platform,
+    settings,
+    {
+      crashed: (crash, record) => {
+        const of = record && { topic: record.topic, partition: record.partition, offset: record.offset }
+        void run(
+          Effect.logError(`a thread of ${settings.name} ended by itself: ${told(crash)}`).pipe(
+            Effect.annotateLogs(of ?? {})
+          )
         )
-      )
+      },
+      unusable: (error) => void run(Effect.logError(`a thread of ${settings.name} did not start`, error.message))
     },
-    unusable: (error) => void log(Effect.logError(`a thread of ${settings.name} did not start`, error.message))
-  })
+    (millis, f) => {
+      const fiber = run(Effect.andThen(Effect.sleep(millis), Effect.sync(f)))
+      return () => fiber.interruptUnsafe()
+    }
+  )
   const close = Effect.callback<void>((resume) => threads.close(() => resume(Effect.void)))
   yield* Effect.addFinalizer(() => close)
   if (settings.start === "now") {
@@ -46,14 +61,20 @@ export const openPool = Effect.fnUntraced(function* <M extends WorkerModule>(
   }
   // that a module exports what its types say is for its user to see to
   const exitOf = (how: Settlement) => settled(how, errors) as Exit.Exit<A, E | WorkerError>
+  const endOf = (how: Settlement): Effect.Effect<A, E | WorkerError> =>
+    how._tag === "PoolClosed" ? Effect.andThen(Effect.sleep(closedWait), Effect.fail(how)) : exitOf(how)
   return {
     handle: (record) =>
       Effect.contextWith((context: Context.Context<never>) =>
-        Effect.callback<A, E | WorkerError>((resume) => {
-          const job = jobOf(record, context, (how) => resume(exitOf(how)))
-          threads.submit(job)
-          return Effect.callback<void>((over) => threads.abandon(job, () => over(Effect.void)))
-        })
+        Effect.flatMap(
+          Effect.callback<Settlement>((resume) => {
+            const job = jobOf(record, context, (how) => resume(Effect.succeed(how)))
+            threads.submit(job)
+            return Effect.callback<void>((over) => threads.abandon(job, () => over(Effect.void)))
+          }),
+          // not in the callback: what is resumed there is still under its finalizer, and the job is over
+          endOf
+        )
       ),
     snapshot: Effect.sync(() => ({ name: settings.name, size: settings.size, ...threads.counts }))
   }
@@ -61,14 +82,24 @@ export const openPool = Effect.fnUntraced(function* <M extends WorkerModule>(
 
 const jobOf = (record: WorkerRecord, context: Context.Context<never>, settle: Job["settle"]): Job => ({
   record,
-  of: {
-    span: spanOf(record, context),
-    annotations: annotationsOf(Context.get(context, References.CurrentLogAnnotations)),
-    minimumLogLevel: Context.get(context, References.MinimumLogLevel)
+  pack: (id) => {
+    const { record: own, transfer } = pack(record)
+    return {
+      order: {
+        _tag: "Job",
+        id,
+        record: own,
+        span: spanOf(record, context),
+        annotations: annotationsOf(Context.get(context, References.CurrentLogAnnotations)),
+        minimumLogLevel: Context.get(context, References.MinimumLogLevel)
+      },
+      transfer
+    }
   },
   settle,
   id: 0,
   thread: undefined,
+  missed: false,
   abandoned: undefined
 })
 

@@ -5,10 +5,13 @@
  *        |                  |               |
  *        |                  |               +--interrupt--> busy, told to end --reply--> idle
  *        |                  |               |                      |
- *        +------------------+---------------+----------------------+--> ended
+ *        +------------------+---------------+----------------------+--> ending --> ended
  *
  * It ends by itself (a crash), or is terminated: when it does not load, when a job does not end, when the pool is closed. A job is over
  * when its reply is here or its thread has ended, never before: what comes next in its lane must not run beside it.
+ *
+ * A thread may crash between two jobs: the next may have been sent to it by then, and never begin. So it says in memory that both see
+ * whether that has begun.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -18,7 +21,7 @@ import type { WorkerError as ChannelError } from "effect/workers/WorkerError"
 import type { ResourceLimits } from "node:worker_threads"
 import * as WorkerThreads from "node:worker_threads"
 import { ModuleUnusable, WorkerCrashed } from "../WorkerError.ts"
-import type { Order, Packed, Reply } from "./wire.ts"
+import type { Order, Packed, Reply, ThreadData } from "./wire.ts"
 import { thrownOf } from "./wire.ts"
 
 export interface ThreadSettings {
@@ -40,6 +43,8 @@ export interface ThreadEnd {
   readonly unusable: ModuleUnusable | undefined
   /** by us */
   readonly terminated: boolean
+  /** whether the job that it had has begun */
+  readonly begun: boolean
 }
 
 export interface ThreadEvents {
@@ -58,9 +63,12 @@ export class Thread {
   private readonly events: ThreadEvents
   private readonly worker: Worker.Worker<Reply, Order>
   private raw: WorkerThreads.Worker | undefined
+  private readonly begun = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   private isLoaded = false
   private unusable: ModuleUnusable | undefined
-  private isEnding = false
+  /** nothing is begun on it any more */
+  private ending = false
+  private terminated = false
   private hasEnded = false
   private exitCode: number | undefined
   private job: number | undefined
@@ -76,7 +84,11 @@ export class Thread {
   }
 
   get isIdle(): boolean {
-    return this.isLoaded && !this.isEnding && this.job === undefined
+    return this.isLoaded && !this.ending && this.job === undefined
+  }
+
+  get isEnding(): boolean {
+    return this.ending
   }
 
   start(): void {
@@ -95,13 +107,22 @@ export class Thread {
 
   private spawn(): WorkerThreads.Worker {
     const { href, name, resourceLimits } = this.settings
+    const data: ThreadData = { href, begun: this.begun }
     const raw = new WorkerThreads.Worker(entry, {
       name,
-      workerData: href,
+      workerData: data,
       ...(resourceLimits === undefined ? {} : { resourceLimits })
+    })
+    // heard before `end` is called, which comes when all that belongs to it is closed: a job would be sent to nobody meanwhile
+    raw.once("error", () => {
+      this.ending = true
+    })
+    raw.once("messageerror", () => {
+      this.ending = true
     })
     raw.once("exit", (code) => {
       this.exitCode = code
+      this.ending = true
     })
     this.raw = raw
     return raw
@@ -110,6 +131,7 @@ export class Thread {
   /** A failure: the record cannot cross, and the thread is idle as before. */
   begin(id: number, order: Order, transfer: Packed["transfer"]): Exit.Exit<void, ChannelError> {
     this.job = id
+    Atomics.store(this.begun, 0, 0)
     const sent = Effect.runSyncExit(this.worker.send(order, transfer))
     if (Exit.isFailure(sent)) this.job = undefined
     return sent
@@ -126,8 +148,10 @@ export class Thread {
 
   terminate(): void {
     clearTimeout(this.timer)
+    // one that has crashed has not been ended by us
+    if (!this.ending) this.terminated = true
     // a reply may still come before the end: nothing more is begun on it then
-    this.isEnding = true
+    this.ending = true
     void this.raw?.terminate()
   }
 
@@ -162,13 +186,13 @@ export class Thread {
 
   private end(exit: Exit.Exit<never, ChannelError>): void {
     clearTimeout(this.timer)
-    const terminated = this.isEnding
-    this.isEnding = true
+    this.ending = true
     this.hasEnded = true
     this.job = undefined
     const crash = crashOf(exit, this.exitCode)
     const unusable = this.isLoaded ? undefined : (this.unusable ?? this.crashedAtLoad(crash))
-    this.events.ended(this, { crash, unusable, terminated })
+    const begun = Atomics.load(this.begun, 0) === 1
+    this.events.ended(this, { crash, unusable, terminated: this.terminated, begun })
     for (const f of this.whenEnded) f()
   }
 

@@ -4,9 +4,13 @@
  * Invariants, with their tests in `test/workerPool.test.ts`:
  * - there are never more threads than `size`, one that is about to end included;
  * - waiting jobs begin in the order in which they came;
- * - each job is settled once, after nothing of it runs any more;
- * - a thread that has ended with a job is replaced at once, any other when a job waits: a module that crashes by itself, or does not
- *   load, is tried once for each job and not in a loop;
+ * - each job is settled once, after nothing of it runs any more; what is wrong with one record is said to that job and to no other;
+ * - a job that was sent to a thread which ended before it began there is handed out again, once: what keeps it from beginning may be
+ *   its own record;
+ * - a thread that has ended with a job is replaced at once, any other when a job waits: a module that crashes by itself is not started
+ *   in a loop;
+ * - after a load that failed none is started for a pause, which grows, and then one at a time until one has loaded (`loads.ts`);
+ *   jobs are failed with that only when no other thread is there to wait for;
  * - when `close` is through, no thread is there.
  *
  * Everything here is synchronous. To settle a job runs what waits for it, which may begin the next one here: so that comes last.
@@ -15,19 +19,23 @@ import type * as Exit from "effect/Exit"
 import type { WorkerPlatform } from "effect/workers/Worker"
 import type { WorkerRecord } from "../WorkerModule.ts"
 import { type ModuleUnusable, NotCloneable, PoolClosed, type WorkerCrashed } from "../WorkerError.ts"
+import { type Later, Loads } from "./loads.ts"
 import { type JobReply, Thread, type ThreadEnd, type ThreadSettings } from "./thread.ts"
-import { type JobOrder, pack, thrownOf } from "./wire.ts"
+import { type PackedOrder, thrownOf } from "./wire.ts"
 
 /** What became of a job. */
 export type Settlement = JobReply | WorkerCrashed | NotCloneable | ModuleUnusable | PoolClosed
 
 export interface Job {
   readonly record: WorkerRecord
-  readonly of: Pick<JobOrder, "span" | "annotations" | "minimumLogLevel">
+  /** Throws where the record is none, as far as another thread is concerned. */
+  readonly pack: (id: number) => PackedOrder
   readonly settle: (how: Settlement) => void
-  /** of the job on its thread */
+  /** they rise in the order in which jobs came */
   id: number
   thread: Thread | undefined
+  /** it was sent to a thread that ended before it had begun */
+  missed: boolean
   /** somebody has given up on it, and waits for this */
   abandoned: (() => void) | undefined
 }
@@ -58,6 +66,7 @@ export class Threads {
   private readonly platform: WorkerPlatform["Service"]
   private readonly settings: ThreadsSettings
   private readonly reports: ThreadsReports
+  private readonly loads: Loads
   private readonly all = new Set<Thread>()
   private readonly loading = new Set<Thread>()
   private readonly idle: Array<Thread> = []
@@ -70,10 +79,11 @@ export class Threads {
   private crashed = 0
   private terminated = 0
 
-  constructor(platform: WorkerPlatform["Service"], settings: ThreadsSettings, reports: ThreadsReports) {
+  constructor(platform: WorkerPlatform["Service"], settings: ThreadsSettings, reports: ThreadsReports, later: Later) {
     this.platform = platform
     this.settings = settings
     this.reports = reports
+    this.loads = new Loads(later, () => this.next())
   }
 
   get counts(): ThreadsCounts {
@@ -90,13 +100,14 @@ export class Threads {
   /** The first by itself: when the module cannot be used, that is said once. */
   startAll(then: (unusable: ModuleUnusable | undefined) => void): void {
     this.start((unusable) => {
-      if (unusable === undefined) while (!this.closed && this.all.size < this.settings.size) this.start()
+      if (unusable === undefined) while (this.mayStart) this.start()
       then(unusable)
     })
   }
 
   submit(job: Job): void {
     if (this.closed) return job.settle(new PoolClosed())
+    job.id = ++this.ids
     this.waiting.add(job)
     this.next()
   }
@@ -113,6 +124,7 @@ export class Threads {
 
   close(over: () => void): void {
     this.closed = true
+    this.loads.close()
     const waiting = [...this.waiting]
     this.waiting.clear()
     let left = this.all.size
@@ -137,19 +149,31 @@ export class Threads {
       this.waiting.delete(job)
       this.begin(thread, job)
     }
-    while (!this.closed && this.loading.size < this.waiting.size && this.all.size < this.settings.size) this.start()
+    while (this.loading.size < this.waiting.size && this.mayStart) this.start()
+  }
+
+  private get mayStart(): boolean {
+    return !this.closed && this.all.size < this.settings.size && this.loads.mayStart(this.loading.size)
   }
 
   private begin(thread: Thread, job: Job): void {
-    job.id = ++this.ids
+    let packed: PackedOrder
+    try {
+      packed = job.pack(job.id)
+    } catch (error) {
+      return this.refused(thread, job, thrownOf(error).detail)
+    }
     job.thread = thread
     this.running.set(thread, job)
-    const { record, transfer } = pack(job.record)
-    const sent = thread.begin(job.id, { _tag: "Job", id: job.id, record, ...job.of }, transfer)
+    const sent = thread.begin(job.id, packed.order, packed.transfer)
     if (sent._tag === "Success") return
     this.running.delete(thread)
+    this.refused(thread, job, detailOf(sent))
+  }
+
+  private refused(thread: Thread, job: Job, detail: string): void {
     this.idle.push(thread)
-    job.settle(new NotCloneable({ what: "record", detail: detailOf(sent) }))
+    job.settle(new NotCloneable({ what: "record", detail }))
   }
 
   private start(then?: (unusable: ModuleUnusable | undefined) => void): void {
@@ -160,6 +184,7 @@ export class Threads {
       {
         loaded: (loaded) => {
           this.loading.delete(loaded)
+          this.loads.succeeded()
           this.idle.push(loaded)
           this.next()
           then?.(undefined)
@@ -177,13 +202,17 @@ export class Threads {
     const job = this.running.get(thread)
     this.running.delete(thread)
     if (thread.isIdle) this.idle.push(thread)
-    this.next()
-    if (job !== undefined) finish(job, reply)
+    try {
+      this.next()
+    } finally {
+      // it is over, whatever becomes of others
+      if (job !== undefined) finish(job, reply)
+    }
   }
 
   private ended(
     thread: Thread,
-    { crash, terminated, unusable }: ThreadEnd,
+    { begun, crash, terminated, unusable }: ThreadEnd,
     then: ((unusable: ModuleUnusable | undefined) => void) | undefined
   ): void {
     const job = this.running.get(thread)
@@ -196,27 +225,38 @@ export class Threads {
       if (job !== undefined) finish(job, new PoolClosed())
       return
     }
-    if (unusable !== undefined) return this.notLoaded(unusable, then)
+    if (unusable !== undefined) return then === undefined ? this.notLoaded(unusable) : then(unusable)
+    const again = job !== undefined && !begun && !job.missed && job.abandoned === undefined
     if (!terminated) {
       this.crashed++
-      this.reports.crashed(crash, job?.record)
+      this.reports.crashed(crash, again ? undefined : job?.record)
     }
-    if (job !== undefined || terminated) this.start()
-    this.next()
-    if (job !== undefined) finish(job, crash)
+    if (again) this.handBack(job)
+    if ((job !== undefined || terminated) && this.mayStart) this.start()
+    try {
+      this.next()
+    } finally {
+      if (job !== undefined && !again) finish(job, crash)
+    }
   }
 
-  /** The one that has waited longest is told, so that none waits for ever and none is told of what it has not waited for. */
-  private notLoaded(
-    unusable: ModuleUnusable,
-    then: ((unusable: ModuleUnusable | undefined) => void) | undefined
-  ): void {
-    const [job] = this.waiting
-    if (job !== undefined) this.waiting.delete(job)
-    this.next()
-    if (job !== undefined) job.settle(unusable)
-    else if (then === undefined) this.reports.unusable(unusable)
-    then?.(unusable)
+  /** In front of those that came after it. */
+  private handBack(job: Job): void {
+    job.missed = true
+    job.thread = undefined
+    const waiting = [job, ...this.waiting].sort((a, b) => a.id - b.id)
+    this.waiting.clear()
+    for (const one of waiting) this.waiting.add(one)
+  }
+
+  /** Jobs wait for the threads that are there, and for the next try; where nothing is left to wait for each of them is told. */
+  private notLoaded(unusable: ModuleUnusable): void {
+    this.loads.failed()
+    const left = [...this.all].some((thread) => !thread.isEnding)
+    const told = left ? [] : [...this.waiting]
+    if (told.length === 0) return this.reports.unusable(unusable)
+    this.waiting.clear()
+    for (const job of told) job.settle(unusable)
   }
 }
 

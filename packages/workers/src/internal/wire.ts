@@ -8,6 +8,13 @@
 import type { Headers } from "@concurrent-kafka/core/ConsumerRecord"
 import type { WorkerRecord } from "../WorkerModule.ts"
 
+/** What a thread is started with. */
+export interface ThreadData {
+  readonly href: string
+  /** one number, which both see: 1 from when the job that the thread was sent has begun there, 0 before */
+  readonly begun: Int32Array
+}
+
 export interface SpanContext {
   readonly traceId: string
   readonly spanId: string
@@ -59,11 +66,26 @@ export interface Packed {
   readonly transfer: ReadonlyArray<ArrayBuffer>
 }
 
+export interface PackedOrder {
+  readonly order: JobOrder
+  readonly transfer: Packed["transfer"]
+}
+
 /** bytes */
 const transferredFrom = 4 * 1024
 
-/** Field by field, because what a handler is given has them from its prototype, and more that does not cross. */
+const fields = ["topic", "partition", "offset", "timestamp", "key", "value", "headers", "epoch"] as const
+
+/**
+ * Field by field, because what a handler is given has them from its prototype, and more that does not cross.
+ *
+ * Throws where that is no record: `{ ...record }` has lost what came from the prototype and its type does not say so, bytes may have
+ * been transferred away, memory may be short.
+ */
 export const pack = (record: WorkerRecord): Packed => {
+  for (const field of fields) {
+    if (record[field] === undefined) throw new TypeError(`it has no ${field}, as a copy by { ...record } has none`)
+  }
   let length = (record.key?.byteLength ?? 0) + (record.value?.byteLength ?? 0)
   for (const [, value] of record.headers) length += value?.byteLength ?? 0
   const bytes = new Uint8Array(length)

@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as References from "effect/References"
 import * as Schema from "effect/Schema"
+import { existsSync } from "node:fs"
 import { BroadcastChannel, threadId } from "node:worker_threads"
 import type { JobContext, WorkerRecord } from "../../src/WorkerModule.ts"
 
@@ -117,6 +118,8 @@ export const handler = (
     case "function":
       // what the types allow is not what crosses
       return Object.assign(() => text, answer)
+    case "holdExit":
+      return goesOn!.then(() => process.exit(Number(text)))
     case "exit":
       process.exit(Number(text))
     // falls through
@@ -131,6 +134,13 @@ export const handler = (
           throw new RangeError(text)
         })
       )
+      return done()
+    case "blocked":
+      // when it has answered, and before its thread hears of another job: blocked until that file is there, and then ended
+      process.nextTick(() => {
+        while (!existsSync(text));
+        throw new RangeError("left behind")
+      })
       return done()
     case "memory": {
       const all: Array<Array<number>> = []
