@@ -45,12 +45,11 @@ const isRefusal = (cause: unknown): boolean =>
  *
  * A server that has the message and does not answer yet may have taken it: whoever gives up then and tries again makes a copy. So it has
  * the ten minutes of RFC 5321 (4.5.3.2.6), and a consumer that ends does not wait for it: see `interruptGrace` in `notifications.ts`.
- * For the same reason a connection that breaks off is one failed attempt, and not one that the pool repeats by itself.
+ * A connection that breaks off then is one failed attempt: the pool repeats by itself only what no byte of has gone out.
  */
 const smtp = {
   pool: true,
   maxConnections: 1,
-  maxRequeues: 0,
   connectionTimeout: 5_000,
   greetingTimeout: 10_000,
   socketTimeout: 600_000

@@ -1,10 +1,12 @@
 /** The routes behind a real HTTP server. */
 import { KafkaProducer } from "@concurrent-kafka/core/KafkaProducer"
+import { MemoryKafka } from "@concurrent-kafka/testing/MemoryKafka"
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect, Layer, Logger } from "effect"
+import { DateTime, Effect, Layer, Logger, Schedule, Schema } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { SqlClient } from "effect/sql"
 import { request } from "node:http"
+import { isDeepStrictEqual } from "node:util"
 import * as Api from "../src/api.ts"
 import { NewTask } from "../src/domain.ts"
 import { TaskUpdateEvent, Topics } from "../src/events.ts"
@@ -91,6 +93,9 @@ const change = Effect.fnUntraced(function* (title: string) {
   })
   yield* publish(taskUpdates, event, { key: "ada" })
 })
+
+const title = (message: unknown) => Schema.decodeUnknownSync(Pushed)(message).changes.title
+const Pushed = Schema.Struct({ changes: Schema.Struct({ title: Schema.String }) })
 
 describe("the HTTP server", () => {
   it.live("a request that comes before the routes are there is told to come again, and then answered by them", () =>
@@ -186,6 +191,33 @@ describe("the HTTP server", () => {
         (n) => n === 1
       )
       assert.deepStrictEqual(later, [{ type: "hello", live: true }])
+    }).pipe(Effect.scoped, Effect.provide(Service))
+  )
+
+  it.live("a page is not told so before the consumer has its place in the log, however long it takes to get it", () =>
+    Effect.gen(function* () {
+      const kafka = yield* MemoryKafka
+      kafka.faults.next("join", { kind: "slowRequest", ms: 300 })
+      // each time that it asks where the log ends
+      kafka.faults.next("listOffsets", { kind: "slowRequest", ms: 300 }, { times: 3 })
+      const told = yield* page("ada")
+      let published = 0
+      const changes = Effect.sync(() => `${++published}`).pipe(
+        Effect.flatMap(change),
+        Effect.repeat(Schedule.spaced("10 millis"))
+      )
+      yield* Effect.forkScoped(changes)
+      yield* Layer.build(Pages.layerConsumer)
+      const lives = (all: ReadonlyArray<unknown>) =>
+        all.findIndex((message) => isDeepStrictEqual(message, { type: "hello", live: true }))
+      const seen = Effect.sync(() => [...told])
+      yield* until("it is told", seen, (all) => lives(all) > 0)
+      const since = published
+      const pushed = (all: ReadonlyArray<unknown>) => all.slice(lives(all) + 1).map((message) => Number(title(message)))
+      const after = pushed(yield* until("more is pushed", seen, (all) => Math.max(...pushed(all)) > since + 20))
+      // what page and test had not heard of yet may be before these
+      const missing = Array.from({ length: 20 }, (_, i) => since + 1 + i).filter((n) => !after.includes(n))
+      assert.deepStrictEqual(missing, [])
     }).pipe(Effect.scoped, Effect.provide(Service))
   )
 })
