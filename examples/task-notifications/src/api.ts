@@ -1,18 +1,56 @@
 /** The HTTP API. Whoever asks is named by the header `x-user-id`, which a gateway would set that knows who it is. */
-import { Effect, Schema } from "effect"
-import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { ByteSize, Effect, Schema } from "effect"
+import {
+  HttpIncomingMessage,
+  HttpRouter,
+  type HttpServerError,
+  HttpServerRequest,
+  HttpServerResponse
+} from "effect/http"
 import * as Audit from "./audit.ts"
-import { NewTask, Notification, Task, TaskPatch } from "./domain.ts"
+import { NewTask, Notification, Task, TaskPatch, UserId } from "./domain.ts"
 import { notificationsOf } from "./notifications.ts"
 import { status } from "./status.ts"
-import { Tasks } from "./tasks.ts"
+import { TaskNotFound, Tasks } from "./tasks.ts"
 
-const User = Schema.Struct({
-  "x-user-id": Schema.String.check(Schema.isPattern(/^[\w.-]{1,64}$/, { expected: "a user's name" }))
-})
-const currentUser = Effect.map(HttpServerRequest.schemaHeaders(User), (headers) => headers["x-user-id"])
+/** Many times what a task needs. */
+const largestBody = ByteSize.kibibytes(64)
 
-const taskId = Effect.map(HttpRouter.schemaPathParams(Schema.Struct({ id: Schema.String })), ({ id }) => id)
+/** What is asked for cannot be understood: whoever asks can mend it. What the database has and cannot be understood is an error of ours. */
+class NotUnderstood extends Schema.TaggedError<NotUnderstood>()("NotUnderstood", {
+  status: Schema.Literals([400, 413]),
+  detail: Schema.String
+}) {
+  override get message() {
+    return this.detail
+  }
+}
+
+const isTooLarge = (error: Schema.SchemaError | HttpServerError.HttpServerError) =>
+  error._tag === "HttpServerError" &&
+  error.reason._tag === "RequestParseError" &&
+  error.reason.reason === "BodyTooLarge"
+
+const understood = <A, R>(asked: Effect.Effect<A, Schema.SchemaError | HttpServerError.HttpServerError, R>) =>
+  Effect.mapError(asked, (error) =>
+    isTooLarge(error)
+      ? new NotUnderstood({ status: 413, detail: `a body has no more than ${ByteSize.format(largestBody)}` })
+      : new NotUnderstood({ status: 400, detail: error.message })
+  )
+
+const currentUser = HttpServerRequest.schemaHeaders(Schema.Struct({ "x-user-id": UserId })).pipe(
+  understood,
+  Effect.map((headers) => headers["x-user-id"])
+)
+const taskId = HttpRouter.schemaPathParams(Schema.Struct({ id: Schema.String })).pipe(
+  understood,
+  Effect.map(({ id }) => id)
+)
+const body = <A, RD>(schema: Schema.ConstraintDecoder<A, RD>) =>
+  HttpServerRequest.schemaBodyJson(schema).pipe(
+    Effect.provideService(HttpIncomingMessage.MaxBodySize, largestBody),
+    understood
+  )
 
 const oneTask = HttpServerResponse.schemaJson(Task)
 const allTasks = HttpServerResponse.schemaJson(Schema.Array(Task))
@@ -22,20 +60,14 @@ const allNotifications = HttpServerResponse.schemaJson(Schema.Array(Notification
 const refused = (status: number, error: string) => HttpServerResponse.jsonUnsafe({ error }, { status })
 
 /** Errors of a route as answers: what the caller can mend with the reason, everything else as 500, with the reason in the log. */
-const answered = <E extends { readonly _tag: string; readonly message: string }, R>(
-  effect: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
-) =>
-  Effect.catch(effect, (error) => {
-    switch (error._tag) {
-      case "TaskNotFound":
-        return Effect.succeed(refused(404, "no such task"))
-      case "SchemaError":
-      case "HttpServerError":
-        return Effect.succeed(refused(400, error.message))
-      default:
-        return Effect.as(Effect.logError("a request failed", error), refused(500, "this failed here; it is in the log"))
-    }
-  })
+const answered = <E, R>(effect: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
+  Effect.catch(effect, (error) =>
+    error instanceof NotUnderstood
+      ? Effect.succeed(refused(error.status, error.message))
+      : error instanceof TaskNotFound
+        ? Effect.succeed(refused(404, "no such task"))
+        : Effect.as(Effect.logError("a request failed", error), refused(500, "this failed here; it is in the log"))
+  )
 
 export const layer = HttpRouter.use(
   Effect.fnUntraced(function* (router) {
@@ -61,7 +93,7 @@ export const layer = HttpRouter.use(
     yield* router.add(
       "POST",
       "/tasks",
-      Effect.all([currentUser, HttpServerRequest.schemaBodyJson(NewTask)]).pipe(
+      Effect.all([currentUser, body(NewTask)]).pipe(
         Effect.flatMap(([user, task]) => tasks.create(user, task)),
         Effect.flatMap((task) => oneTask(task, { status: 201 })),
         answered
@@ -70,7 +102,7 @@ export const layer = HttpRouter.use(
     yield* router.add(
       "PATCH",
       "/tasks/:id",
-      Effect.all([currentUser, taskId, HttpServerRequest.schemaBodyJson(TaskPatch)]).pipe(
+      Effect.all([currentUser, taskId, body(TaskPatch)]).pipe(
         Effect.flatMap(([user, id, patch]) => tasks.update(user, id, patch)),
         Effect.flatMap((task) => oneTask(task)),
         answered

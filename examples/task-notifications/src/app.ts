@@ -6,10 +6,8 @@
  */
 import { KafkaJs } from "@concurrent-kafka/kafkajs"
 import { LivePage, Observability } from "@concurrent-kafka/observability"
-import { NodeHttpServer } from "@effect/platform-node"
 import { Effect, Layer } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
-import { createServer } from "node:http"
 import * as Api from "./api.ts"
 import * as Audit from "./audit.ts"
 import { Email, Sms } from "./channels.ts"
@@ -20,6 +18,7 @@ import * as Outbox from "./outbox.ts"
 import * as Page from "./page.ts"
 import * as Pages from "./pages.ts"
 import * as Reminders from "./reminders.ts"
+import * as Server from "./server.ts"
 import { Settings } from "./settings.ts"
 import { Tasks } from "./tasks.ts"
 
@@ -30,8 +29,6 @@ const Base = Layer.mergeAll(Outbox.Outbox.layer, Topics.layer).pipe(
   Layer.provideMerge(Settings.layer),
   Layer.provideMerge(Observability.layerLoopDelay)
 )
-
-const Server = Layer.unwrap(Effect.map(Settings, ({ http }) => NodeHttpServer.layer(createServer, http)))
 
 const sayWhere = Layer.effectDiscard(
   Effect.flatMap(HttpServer.HttpServer, ({ address }) =>
@@ -46,7 +43,7 @@ const looking = (consumers: number) =>
 const serve = <E, R>(routes: Layer.Layer<never, E, R>) =>
   sayWhere.pipe(
     Layer.provideMerge(HttpRouter.serve(routes, { disableListenLog: true, disableLogger: true })),
-    Layer.provideMerge(Server)
+    Layer.provideMerge(Server.layer)
   )
 
 /** For people: the API, the page, and what is pushed to it. */

@@ -26,16 +26,34 @@ interface Sender {
   readonly send: (message: Message) => Effect.Effect<void, NotDelivered>
 }
 
-/** A mail server that answers 5xx has refused this message; with everything else it may take it later. */
+/**
+ * A mail server that answers 5xx to the addresses or to the message has refused this message. With everything else it may take it later,
+ * also when it does not let us in: a password is mended, and then the message goes out. 530 says that, whatever it answers.
+ */
 const isRefusal = (cause: unknown): boolean =>
   typeof cause === "object" &&
   cause !== null &&
+  "code" in cause &&
+  (cause.code === "EENVELOPE" || cause.code === "EMESSAGE") &&
   "responseCode" in cause &&
   typeof cause.responseCode === "number" &&
-  cause.responseCode >= 500
+  cause.responseCode >= 500 &&
+  cause.responseCode !== 530
 
-/** Of the one connection, which is kept: many servers let a client wait before they greet it. Shorter than a consumer may take to end: a send is not cut in the middle. */
-const smtpTimeouts = { connectionTimeout: 2_000, greetingTimeout: 2_000, socketTimeout: 3_000 }
+/**
+ * Of the one connection, which is kept: many servers let a client wait before they greet it.
+ *
+ * A server that has the message and does not answer yet may have taken it: whoever gives up then and tries again makes a copy. So it has
+ * the ten minutes of RFC 5321 (4.5.3.2.6), and a consumer that ends does not wait for it: see `interruptGrace` in `notifications.ts`.
+ * A connection that breaks off then is one failed attempt: the pool repeats by itself only what no byte of has gone out.
+ */
+const smtp = {
+  pool: true,
+  maxConnections: 1,
+  connectionTimeout: 5_000,
+  greetingTimeout: 10_000,
+  socketTimeout: 600_000
+} as const
 
 export class Email extends Context.Service<Email, Sender>()("task-notifications/Email") {
   static readonly layer = Layer.effect(
@@ -43,7 +61,7 @@ export class Email extends Context.Service<Email, Sender>()("task-notifications/
     Effect.gen(function* () {
       const { mail } = yield* Settings
       const transport = yield* Effect.acquireRelease(
-        Effect.sync(() => createTransport({ pool: true, maxConnections: 1, url: mail.url, ...smtpTimeouts })),
+        Effect.sync(() => createTransport({ ...smtp, url: mail.url })),
         (transport) => Effect.sync(() => transport.close())
       )
       return Email.of({

@@ -20,7 +20,7 @@ export const retries = <E>() =>
     )
   )
 
-const isHopeless = (error: unknown): boolean =>
+export const isHopeless = (error: unknown): boolean =>
   typeof error === "object" &&
   error !== null &&
   (("_tag" in error && error._tag === "DecodeError") || ("isRetryable" in error && error.isRetryable === false))

@@ -1,8 +1,15 @@
 /** What the service is about. What is called `user` here is whoever a gateway in front of the service says that it is. */
-import { Schema } from "effect"
+import { DateTime, Schema } from "effect"
 
-/** A moment; text of ISO 8601 in JSON, on Kafka and in the database, where such texts sort as the moments do. */
-export const Moment = Schema.DateTimeUtcFromString
+/** Part of an address, and of nobody else's: what comes from outside is held to this wherever it comes in, from Kafka too. */
+export const UserId = Schema.String.check(Schema.isPattern(/^[\w.-]{1,64}$/, { expected: "a user's name" }))
+
+/** A moment; text of ISO 8601 in JSON, on Kafka and in the database, where such texts sort as the moments do: with four digits of the year. */
+export const Moment = Schema.DateTimeUtcFromString.check(
+  Schema.makeFilter((moment) => /^\d{4}-/.test(DateTime.formatIso(moment)), {
+    expected: "a moment of the years 0 to 9999"
+  })
+)
 
 /** Ways to reach somebody. `in_app` is a row that the pages of the user show. */
 export const Channel = Schema.Literals(["in_app", "email", "sms"])

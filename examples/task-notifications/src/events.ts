@@ -1,7 +1,7 @@
 /** What goes over Kafka: three topics, each keyed by user, so that what happens to one user is in one partition, in its order. */
 import { Topic } from "@concurrent-kafka/core/Topic"
 import { Context, Effect, Layer, Schema } from "effect"
-import { Channels, Moment, NotificationType, Task } from "./domain.ts"
+import { Channels, Moment, NotificationType, Task, UserId } from "./domain.ts"
 import { Settings } from "./settings.ts"
 
 const Action = Schema.Literals(["created", "updated", "deleted", "completed"])
@@ -11,7 +11,7 @@ const common = {
   /** Made once, with the change. Kafka may deliver a record twice: by this its readers know it again. */
   event_id: Schema.String,
   timestamp: Moment,
-  user_id: Schema.String
+  user_id: UserId
 }
 
 /** The audit trail: what has happened, with the whole task as it was then. */
@@ -29,7 +29,7 @@ export class TaskUpdateEvent extends Schema.Class<TaskUpdateEvent>("TaskUpdateEv
   type: Schema.Literals(["task", "task_deleted", "notification"]),
   /** None where a notification is about no task. */
   task_id: Schema.NullOr(Schema.String),
-  /** The fields that have changed, as they are in the JSON of the API. */
+  /** The whole task or notification as it is now, as in the JSON of the API: whoever has missed a change needs none of those before. */
   changes: Schema.Record(Schema.String, Schema.Json)
 }) {}
 

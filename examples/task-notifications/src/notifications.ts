@@ -2,9 +2,10 @@
  * Group `notification-service`: a request becomes a row, goes out over its channels, and the row says what became of it.
  *
  * - The row and its deliveries are written in one transaction, under the id of the event: a request that comes again finds them.
- * - What has gone out is marked per channel. A retry, a redelivery after a crash, and a redrive send only what is not marked.
+ * - What has gone out is marked per channel. A retry, a redelivery after a crash, and a redrive send only what is not marked. A channel
+ *   that fails does not hold up the others.
  * - No transaction spans a mail server and a database. Between its yes and our mark a kill leaves a message that is sent again, with the
- *   same Message-ID. One message at a time is there (`handing`), so a kill repeats one at most.
+ *   same Message-ID. Of each channel one message at a time is there (`handing`), so a kill repeats one at most.
  */
 import type { DecodeError } from "@concurrent-kafka/core/Codec"
 import { ConcurrentConsumer } from "@concurrent-kafka/core/ConcurrentConsumer"
@@ -12,8 +13,8 @@ import { type Failure, FailurePolicy } from "@concurrent-kafka/core/FailurePolic
 import { Topic } from "@concurrent-kafka/core/Topic"
 import { DateTime, Effect, Layer, Option, Schema, Semaphore } from "effect"
 import { SqlClient, SqlSchema } from "effect/sql"
-import { Email, type Message, Sms } from "./channels.ts"
-import { common, retries } from "./consume.ts"
+import { Email, type Message, type NotDelivered, Sms } from "./channels.ts"
+import { common, isHopeless, retries } from "./consume.ts"
 import { Channel, Notification, type Status } from "./domain.ts"
 import { deadLettersOf, type NotificationRequest, Topics, TaskUpdateEvent } from "./events.ts"
 import { Outbox } from "./outbox.ts"
@@ -21,13 +22,32 @@ import { Settings } from "./settings.ts"
 
 const encode = Schema.encodeEffect(Notification)
 
+/** Some of its channels have not taken it. Those that have are marked. */
+export class NotSent extends Schema.TaggedError<NotSent>()("NotSent", {
+  /** Whether another attempt may help one of them. */
+  isRetryable: Schema.Boolean,
+  detail: Schema.String,
+  cause: Schema.Defect()
+}) {
+  override get message() {
+    return this.detail
+  }
+}
+
+/** A way out, and the permit of the one message that is on it: a slow mail server does not hold up text messages. */
+const way = (send: (message: Message) => Effect.Effect<void, NotDelivered>) =>
+  Effect.map(Semaphore.make(1), (handing) => ({ send, handing }))
+
 const make = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   const outbox = yield* Outbox
   const { taskUpdates } = yield* Topics
-  const email = yield* Email
-  const sms = yield* Sms
-  const handing = yield* Semaphore.make(1)
+  const ways = {
+    // the row itself is what the pages show
+    in_app: yield* way(() => Effect.void),
+    email: yield* way((yield* Email).send),
+    sms: yield* way((yield* Sms).send)
+  } satisfies Record<Channel, unknown>
 
   const stored = SqlSchema.findOneOption({
     Request: Schema.String,
@@ -73,7 +93,6 @@ const make = Effect.gen(function* () {
         yield* sql`INSERT INTO notifications ${sql.insert(yield* encode(notification))}`
         const sent_at = DateTime.formatIso(yield* DateTime.now)
         for (const channel of new Set(request.channels)) {
-          // the row itself is what the pages show
           const delivery = {
             notification_id: request.event_id,
             channel,
@@ -95,15 +114,12 @@ const make = Effect.gen(function* () {
       })
     )
 
-  const send = (channel: Channel, message: Message) =>
-    channel === "email" ? email.send(message) : channel === "sms" ? sms.send(message) : Effect.void
-
   /** Not to be cut between the two: what is sent is marked, unless the process is killed. */
   const handOver = (channel: Channel, message: Message) =>
-    handing.withPermit(
+    ways[channel].handing.withPermit(
       Effect.uninterruptible(
         Effect.gen(function* () {
-          yield* send(channel, message)
+          yield* ways[channel].send(message)
           const sent_at = DateTime.formatIso(yield* DateTime.now)
           yield* sql`UPDATE deliveries SET sent_at = ${sent_at} WHERE notification_id = ${message.id} AND channel = ${channel}`
         })
@@ -115,7 +131,19 @@ const make = Effect.gen(function* () {
       yield* accept(request)
       const channels = yield* unsent(request.event_id)
       const message = { id: request.event_id, to: request.user_id, title: request.title, text: request.message }
-      for (const { channel } of channels) yield* handOver(channel, message)
+      yield* Effect.validate(channels, ({ channel }) => handOver(channel, message), {
+        concurrency: "unbounded",
+        discard: true
+      }).pipe(
+        Effect.mapError(
+          (errors) =>
+            new NotSent({
+              isRetryable: errors.some((error) => !isHopeless(error)),
+              detail: errors.map((error) => error.message).join("; "),
+              cause: new AggregateError(errors)
+            })
+        )
+      )
       yield* setStatus(request.event_id, "sent")
     }),
     setStatus
@@ -141,7 +169,8 @@ export const layer = Layer.unwrap(
     )
     return ConcurrentConsumer.layerHandler(handler, {
       ...(yield* common)(groups.notifications),
-      // time for what is being handed over: it is not cut, and a mail server that takes longer keeps its user's lane until then
+      // time for what is being handed over, which is not cut. A mail server that takes longer is left behind with it: where it goes on here
+      // the message is marked when it answers, maybe after the next owner has sent it again; where the process ends nobody marks it
       interruptGrace: "4 seconds",
       revokeDrain: "3 seconds",
       onFailure: retries<Exclude<Effect.Error<ReturnType<typeof handle>>, DecodeError>>().pipe(

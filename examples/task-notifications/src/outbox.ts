@@ -11,9 +11,9 @@
  */
 import type { EncodeError } from "@concurrent-kafka/core/Codec"
 import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
-import { KafkaProducer, type PublishError } from "@concurrent-kafka/core/KafkaProducer"
+import { KafkaProducer, PublishError } from "@concurrent-kafka/core/KafkaProducer"
 import { Topic } from "@concurrent-kafka/core/Topic"
-import { Context, DateTime, Effect, Layer, Queue, Schedule } from "effect"
+import { Context, DateTime, Effect, Layer, Predicate, Queue, Schedule } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
 
 interface Row {
@@ -27,8 +27,32 @@ interface Row {
 const batch = 500
 /** How often the relay looks by itself: for what the other process has written. Its own process wakes it at once. */
 const lookEvery = "100 millis"
-/** While the broker is away. */
+/** While the broker is away, or refuses everything. */
 const patience = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")])
+
+/**
+ * Kafka's names of what is wrong with one record, whoever sends it and whatever is around it. Everything else that is refused (a password
+ * that has run out, a right that is missing, a topic that nobody has made) is wrong with all of them, until somebody mends it.
+ */
+const ofOneRecord: ReadonlySet<string> = new Set([
+  "INVALID_RECORD",
+  "INVALID_TIMESTAMP",
+  "MESSAGE_TOO_LARGE",
+  "RECORD_LIST_TOO_LARGE"
+])
+
+/** What is not there after a send that has failed, and what stands behind it in its partition: that goes again, behind it. */
+const notThere = (rows: ReadonlyArray<Row>, { unconfirmed }: PublishError): ReadonlySet<Row> => {
+  const failed = new Set(unconfirmed ?? rows.keys())
+  const held = new Set<string>()
+  return new Set(
+    rows.filter(({ key, topic }, i) => {
+      const place = `${topic} ${key === null ? "" : Buffer.from(key).toString("hex")}`
+      if (failed.has(i)) held.add(place)
+      return held.has(place)
+    })
+  )
+}
 
 export class Outbox extends Context.Service<
   Outbox,
@@ -38,7 +62,7 @@ export class Outbox extends Context.Service<
       topic: Topic<string, V>,
       event: V
     ) => Effect.Effect<void, SqlError.SqlError | EncodeError>
-    /** How many events wait for Kafka, and how many it has refused for good. */
+    /** How many events wait for Kafka, and how many it has refused as they are. */
     readonly counts: Effect.Effect<{ readonly waiting: number; readonly refused: number }, SqlError.SqlError>
     /** Ends when somebody has added something, in this process. */
     readonly added: Effect.Effect<void>
@@ -69,7 +93,7 @@ export class Outbox extends Context.Service<
   )
 }
 
-/** Sends what is in the outbox for as long as its scope is open. One process does it: `worker`. */
+/** Sends what is in the outbox for as long as its scope is open. One process does it: `worker`. A second one would send everything again. */
 export const layerRelay = Layer.effectDiscard(
   Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
@@ -80,6 +104,7 @@ export const layerRelay = Layer.effectDiscard(
     if (!enabled) return yield* Effect.logWarning("Kafka is switched off: events wait in the outbox")
 
     const mark = Effect.fnUntraced(function* (rows: ReadonlyArray<Row>) {
+      if (rows.length === 0) return
       const sent_at = DateTime.formatIso(yield* DateTime.now)
       yield* sql`UPDATE outbox SET sent_at = ${sent_at} WHERE ${sql.in(
         "id",
@@ -87,23 +112,27 @@ export const layerRelay = Layer.effectDiscard(
       )}`
     })
 
-    /** Too large, say: it would hold up all others for ever. It stays in its row, for whoever looks after the service. */
+    /** Too large, say: it would hold up all others for ever. It stays in its row until somebody lets it go again. */
     const refuse = ({ id, topic }: Row, { message }: PublishError) =>
       Effect.andThen(
-        Effect.logError(`event ${id} of the outbox was refused by ${topic} for good: ${message}`),
+        Effect.logError(
+          `event ${id} of the outbox was refused by ${topic}, and the others go on without it: ${message}`
+        ),
         sql`UPDATE outbox SET refused = ${message} WHERE id = ${id}`
       )
 
     const deliver = (rows: ReadonlyArray<Row>): Effect.Effect<void, PublishError | SqlError.SqlError> =>
       Effect.matchEffect(send(rows), {
         onSuccess: () => mark(rows),
-        onFailure: (error) =>
-          error.reason !== "refused"
-            ? Effect.fail(error)
-            : rows.length === 1
-              ? refuse(rows[0]!, error)
-              : // one of them; the others go one by one, in their order
-                Effect.forEach(rows, (row) => deliver([row]), { discard: true })
+        onFailure: Effect.fnUntraced(function* (error) {
+          const left = notThere(rows, error)
+          // the broker has the others: with each attempt they would be there once more
+          yield* mark(rows.filter((row) => !left.has(row)))
+          if (error.reason !== "refused" || !ofOneRecord.has(error.code)) return yield* error
+          // it is one of them: they go one by one, in their order, and the first that is not sent for another reason stops it
+          if (rows.length > 1) yield* Effect.forEach(left, (row) => deliver([row]), { discard: true })
+          else yield* Effect.forEach(left, (row) => refuse(row, error), { discard: true })
+        })
       })
 
     const relay = Effect.gen(function* () {
@@ -114,7 +143,13 @@ export const layerRelay = Layer.effectDiscard(
     })
 
     yield* relay.pipe(
-      Effect.tapError((error) => Effect.logWarning("the outbox is not sent now, and will be", error)),
+      // a defect would end the fiber, and nothing would be sent or said any more
+      Effect.catchDefect((defect) => Effect.fail(defect)),
+      Effect.tapError((error) =>
+        Predicate.isTagged(error, "SqlError") || (error instanceof PublishError && error.reason !== "refused")
+          ? Effect.logWarning("the outbox is not sent now, and will be", error)
+          : Effect.logError("the outbox is not sent before somebody mends this; it is tried again all the while", error)
+      ),
       Effect.retry(patience),
       Effect.forever,
       Effect.forkScoped

@@ -2,7 +2,7 @@
  * Reminders by the clock: a task that is due soon, and one that is overdue. Each is asked for once, for each due time that the task has had:
  * the row in `reminders` and the event in the outbox are one transaction, so it does not matter how many processes look, or when one dies.
  */
-import { DateTime, Duration, Effect, Layer, Schedule, Schema } from "effect"
+import { DateTime, Effect, Layer, Schedule, Schema } from "effect"
 import { SqlClient, SqlSchema } from "effect/sql"
 import type { NotificationType } from "./domain.ts"
 import { NotificationRequest, Topics } from "./events.ts"
@@ -52,7 +52,7 @@ export const layer = Layer.effectDiscard(
 
     const look = Effect.gen(function* () {
       const now = yield* DateTime.now
-      const soon = DateTime.formatIso(DateTime.addDuration(now, Duration.fromInputUnsafe(reminders.ahead)))
+      const soon = DateTime.formatIso(DateTime.addDuration(now, reminders.ahead))
       const at = DateTime.formatIso(now)
       yield* ask("task_overdue", "", at)
       yield* ask("deadline_reminder", at, soon)
@@ -60,6 +60,8 @@ export const layer = Layer.effectDiscard(
 
     yield* look.pipe(
       Effect.catch((error) => Effect.logWarning("reminders are looked for again at the next time", error)),
+      // it would end the fiber, and nobody would be reminded any more
+      Effect.catchDefect((defect) => Effect.logError("reminders are looked for again at the next time", defect)),
       Effect.repeat(Schedule.spaced(reminders.every)),
       Effect.forkScoped
     )

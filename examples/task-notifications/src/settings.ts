@@ -1,5 +1,5 @@
 /** Everything that can be set, from the environment; those of the Kafka client are read by `KafkaJs.layerConfig`. */
-import { Config, Context, Effect, Layer, Schema } from "effect"
+import { Config, Context, Duration, Effect, Layer, Schema } from "effect"
 
 /** What Kafka accepts as the name of a topic, with room for what is put behind it. */
 const TopicName = Schema.String.check(
@@ -14,6 +14,24 @@ const SmtpUrl = Schema.String.check(
 
 const topic = (variable: string, name: string) => Config.schema(TopicName, variable).pipe(Config.withDefault(name))
 const group = (variable: string, name: string) => Config.schema(GroupName, variable).pipe(Config.withDefault(name))
+
+type DurationText = Extract<Duration.Input, string>
+
+/** `Infinity` is a duration too, and so is 0: a clock that never strikes, and one that does nothing else. */
+const duration = (
+  variable: string,
+  usual: DurationText,
+  [least, most]: readonly [least: DurationText, most: DurationText]
+) =>
+  Config.schema(
+    Schema.DurationFromString.check(
+      Schema.makeFilter(
+        Duration.between({ minimum: Duration.fromInputUnsafe(least), maximum: Duration.fromInputUnsafe(most) }),
+        { expected: `a duration from ${least} to ${most}` }
+      )
+    ),
+    variable
+  ).pipe(Config.withDefault(Duration.fromInputUnsafe(usual)))
 
 const all = Config.all({
   http: Config.all({
@@ -39,9 +57,9 @@ const all = Config.all({
     domain: Config.NonEmptyString("MAIL_DOMAIN").pipe(Config.withDefault("tasks.example"))
   }),
   reminders: Config.all({
-    every: Config.Duration("REMINDER_EVERY").pipe(Config.withDefault("30 seconds")),
+    every: duration("REMINDER_EVERY", "30 seconds", ["100 millis", "1 day"]),
     /** So long before a task is due. */
-    ahead: Config.Duration("REMINDER_AHEAD").pipe(Config.withDefault("1 hour"))
+    ahead: duration("REMINDER_AHEAD", "1 hour", ["0 seconds", "365 days"])
   })
 })
 

@@ -61,7 +61,7 @@ export const ready = (child: Child, url: string) => {
   const failed = (what: string) =>
     Effect.flatMap(child.said, (said) => Effect.die(new Error(`${what}; last answer: ${String(last)}\n${said}`)))
   return Effect.tryPromise(async () => {
-    // one that comes when the port is open and the routes are not there yet is never answered
+    // 503 when the port is open and the routes are not there yet, and while a consumer has no partitions; nothing when it is killed here
     const answer = await fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(1_000) })
     last = await answer.text()
     return answer.ok

@@ -4,7 +4,7 @@ import { Effect, Exit, Scope } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import type { Browser, Page } from "playwright-core"
+import type { Browser, Page, WebSocketRoute } from "playwright-core"
 import { afterAll, beforeAll, inject } from "vitest"
 import { chromium, launch } from "../../../test/browser/chromium.ts"
 import * as Ports from "../../../test/kafka/ports.ts"
@@ -157,6 +157,28 @@ describe.skipIf(chromium === undefined)("the page of the service", () => {
     await another.getByRole("button", { name: "Add" }).click()
     await shows(page, "#tasks li", "after it")
     await shows(page, "#connection", /^live$/)
+  })
+
+  it("a page that was there before changes are pushed says so, and reads again when it is told that they are", async () => {
+    const page = await (await browser.newContext()).newPage()
+    const sockets: Array<WebSocketRoute> = []
+    await page.routeWebSocket(/\/live/, (socket) => {
+      sockets.push(socket)
+      socket.send(`{"type":"hello","live":false}`)
+    })
+    await page.goto(`${url}/?user=edsger`)
+    await shows(page, "#connection", "connected, without live updates")
+    const answer = await fetch(`${url}/tasks`, {
+      method: "POST",
+      headers: { "x-user-id": "edsger", "content-type": "application/json" },
+      body: JSON.stringify({ title: "in between" })
+    })
+    assert.strictEqual(answer.status, 201)
+    assert.strictEqual(await page.locator("#tasks li").count(), 0)
+    for (const socket of sockets) socket.send(`{"type":"hello","live":true}`)
+    await shows(page, "#connection", /^live$/)
+    await shows(page, "#tasks li", "in between")
+    assert.strictEqual(sockets.length, 1)
   })
 
   it("SIGTERM with a page open ends both processes in order", async () => {

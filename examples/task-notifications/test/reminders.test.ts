@@ -3,6 +3,7 @@ import { DateTime, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { NewTask, TaskPatch } from "../src/domain.ts"
+import { Outbox } from "../src/outbox.ts"
 import * as Reminders from "../src/reminders.ts"
 import { Tasks } from "../src/tasks.ts"
 import { World } from "./world.ts"
@@ -59,6 +60,24 @@ describe("reminders", () => {
       assert.deepStrictEqual(yield* reminded, ["deadline_reminder", "deadline_reminder"])
     }).pipe(Effect.provide(Reminders.layer.pipe(Layer.provideMerge(World))))
   )
+
+  it.effect("a defect is one look that failed: what it should have found is found at the next one", () => {
+    let defects = 0
+    const Dying = Layer.effect(
+      Outbox,
+      Effect.map(Outbox, (outbox) => ({
+        ...outbox,
+        add: (topic, event) => (defects++ === 0 ? Effect.die("a defect") : outbox.add(topic, event))
+      }))
+    )
+    return Effect.gen(function* () {
+      const tasks = yield* Tasks
+      yield* tasks.create("ada", new NewTask({ title: "a", due_at: yield* inMinutes(90) }))
+      yield* TestClock.adjust("2 hours")
+      assert.isAbove(defects, 2)
+      assert.deepStrictEqual(yield* reminded, ["deadline_reminder", "task_overdue"])
+    }).pipe(Effect.provide(Reminders.layer.pipe(Layer.provide(Dying), Layer.provideMerge(World))))
+  })
 
   it.effect("two processes that look at once make one reminder", () =>
     Effect.gen(function* () {

@@ -36,7 +36,11 @@ describe("settings", () => {
     ["AUDIT_GROUP", "two words", "the name of a group"],
     ["HTTP_PORT", "99999", "65535"],
     ["SMTP_URL", "mail.example:25", "smtp://host:port"],
-    ["REMINDER_EVERY", "often", "uration"]
+    ["REMINDER_EVERY", "often", "uration"],
+    ["REMINDER_EVERY", "0 seconds", "a duration from 100 millis to 1 day"],
+    ["REMINDER_EVERY", "Infinity", "a duration from 100 millis to 1 day"],
+    ["REMINDER_AHEAD", "Infinity", "a duration from 0 seconds to 365 days"],
+    ["REMINDER_AHEAD", "-1 hours", "a duration from 0 seconds to 365 days"]
   ] as const) {
     it.effect(`${variable}=${value} is an error that names the variable and what it accepts`, () =>
       Effect.gen(function* () {

@@ -1,6 +1,6 @@
 /*
- * Tasks and notifications, live. On each connection everything is read once; what is pushed meanwhile waits for that. A task that is pushed
- * twice, or late, is known by its version.
+ * Tasks and notifications, live. When the server says hello everything is read; what is pushed meanwhile waits for that. It says so again when
+ * nothing could be pushed until then. A task that is pushed twice, or late, is known by its version.
  */
 const user = new URLSearchParams(location.search).get("user") ?? "ada"
 const byId = (id) => document.getElementById(id)
@@ -135,6 +135,8 @@ const readAll = async () => {
 const connect = () => {
   const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/live?user=${encodeURIComponent(user)}`)
   let waiting = []
+  let hellos = 0
+  let reading = Promise.resolve()
   let watch
   const heard = () => {
     clearTimeout(watch)
@@ -145,12 +147,15 @@ const connect = () => {
     heard()
     const message = JSON.parse(data)
     if (message.type === "hello") {
-      // from here on everything is pushed; what was before is read
-      readAll().then(
+      // from here on everything is pushed, or another hello comes; what was before is read, once at a time
+      const mine = ++hellos
+      waiting ??= []
+      reading = reading.then(readAll).then(
         () => {
+          if (mine !== hellos) return
           waiting.forEach(apply)
           waiting = undefined
-          byId("connection").textContent = "live"
+          byId("connection").textContent = message.live ? "live" : "connected, without live updates"
           show()
         },
         () => socket.close()
