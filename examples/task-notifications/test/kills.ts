@@ -286,5 +286,6 @@ const program = Effect.gen(function* () {
 })
 
 NodeRuntime.runMain(program, {
-  teardown: (exit, onExit) => onExit(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause) ? 130 : code)
+  // all that it started has ended; sockets of what was killed may not have, and would be waited for
+  teardown: (exit) => process.exit(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause) ? 130 : code)
 })
