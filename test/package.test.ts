@@ -160,7 +160,8 @@ console.log(await Effect.runPromise(Effect.as(Effect.scoped(Layer.build(page)), 
       `import { WorkerPool } from "@concurrent-kafka/workers"
 import { Effect } from "effect"
 const pool = WorkerPool.make({ module: new URL("./handler.worker.js", import.meta.url), size: 1 })
-const doubled = Effect.flatMap(pool, ({ handle }) => handle({ offset: 21n, key: null, value: null, headers: [] }))
+const place = { topic: "t", partition: 0, offset: 21n, timestamp: 0n, epoch: 1 }
+const doubled = Effect.flatMap(pool, ({ handle }) => handle({ ...place, key: null, value: null, headers: [] }))
 console.log(await Effect.runPromise(Effect.scoped(doubled)))
 `
     )
