@@ -13,7 +13,7 @@ import { KafkaClient } from "@concurrent-kafka/core/KafkaClient"
 import { KafkaJs } from "@concurrent-kafka/kafkajs"
 import * as Kafka from "@concurrent-kafka/test/kafka"
 import { NodeRuntime } from "@effect/platform-node"
-import { Cause, Duration, Effect, Exit, Random, Schedule, type Scope } from "effect"
+import { Cause, Duration, Effect, Exit, Fiber, Random, Schedule, type Scope } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -253,15 +253,18 @@ const story = Effect.gen(function* (): Effect.fn.Return<ReadonlyArray<string>, u
     )
     running[role] = yield* run(role)
   }
-  yield* Effect.sync(() => load.interruptUnsafe())
+  // what the API still does with the last requests is over before the end is looked at
+  yield* Fiber.interrupt(load)
+  yield* running.api.signal("SIGTERM")
+  const ofApi = yield* running.api.exited
   yield* until(
     "nothing waits any more",
     () => counts(db),
     ({ audited, events, notifications, requests, sent, waiting }) =>
       waiting === 0 && audited >= events && notifications >= requests && sent >= notifications
   )
-  for (const role of ["api", "worker"] as const) yield* running[role].signal("SIGTERM")
-  const ends = yield* Effect.all([running.api.exited, running.worker.exited])
+  yield* running.worker.signal("SIGTERM")
+  const ends = [ofApi, yield* running.worker.exited]
   const records = yield* recordsOf("task-events").pipe(Effect.provide(KafkaJs.layer({ brokers })), Effect.scoped)
   const wrong = [
     ...judge(db, confirmed, mails),
