@@ -30,6 +30,7 @@ describe("a handler on threads, in a consumer", () => {
         groupId,
         ordering: "key",
         concurrency: 10,
+        batchInterval: "100 millis",
         onFailure: FailurePolicy.stop
       })
       // of three keys in turn; the first record of each is let go when all three have begun, last first
@@ -40,7 +41,7 @@ describe("a handler on threads, in a consumer", () => {
       for (let i = 0; i < 3; i++) yield* next("begun")
       assert.strictEqual(all.length, 3)
       for (const offset of [2n, 1n, 0n]) yield* release(offset)
-      yield* kit.caughtUp()
+      yield* kit.caughtUp({ within: "50 seconds" })
       yield* kit.expectOnce
       for (const key of [0, 1, 2]) {
         const ofKey = all.filter(({ offset }) => Number(offset) % 3 === key)
@@ -56,7 +57,7 @@ describe("a handler on threads, in a consumer", () => {
   it.live("is retried after a crash, and its record is dead-lettered in the end, while the others are handled", () =>
     Effect.gen(function* () {
       const { all, groupId } = yield* open
-      const kit = yield* TestKit.make(handler, { groupId, onFailure: tried })
+      const kit = yield* TestKit.make(handler, { groupId, batchInterval: "100 millis", onFailure: tried })
       yield* kit.produce(
         "jobs",
         Array.from({ length: 10 }, (_, i) => ({ value: i === 4 ? "exit:9" : i === 5 ? "throw:why" : ":" }))
@@ -152,7 +153,12 @@ describe("a handler on threads, in a consumer", () => {
     Effect.gen(function* () {
       const { groupId, next, release } = yield* open
       const pool = yield* OnThreads
-      const kit = yield* TestKit.make(handler, { groupId, concurrency: 4, onFailure: tried })
+      const kit = yield* TestKit.make(handler, {
+        groupId,
+        concurrency: 4,
+        batchInterval: "100 millis",
+        onFailure: tried
+      })
       yield* kit.produce(
         "jobs",
         Array.from({ length: 50 }, () => ({ value: "hold" }))
@@ -171,7 +177,7 @@ describe("a handler on threads, in a consumer", () => {
         assert.strictEqual(consumer!.permits.used, held)
         yield* release(offset)
       }
-      yield* kit.caughtUp()
+      yield* kit.caughtUp({ within: "50 seconds" })
       yield* kit.expectOnce
     }).pipe(Effect.scoped, Effect.provide(layer({ size: 1 })))
   )
