@@ -6,6 +6,7 @@ import { Kafka, logLevel } from "kafkajs"
 import { spawn } from "node:child_process"
 import { randomUUID } from "node:crypto"
 import { join } from "node:path"
+import { createTopic } from "../../driver/test/operator.ts"
 
 const bin = join(import.meta.dirname, "..", "src", "internal", "bin.ts")
 
@@ -152,12 +153,8 @@ export const onKafka = (brokers: ReadonlyArray<string>) => {
       withAdmin(async (admin) => {
         const from = `cli-${name}-${id}.dead-letter`
         const to = `cli-${name}-${id}`
-        await admin.createTopics({
-          topics: [
-            { topic: from, numPartitions: 3, replicationFactor: 1 },
-            { topic: to, numPartitions: 4, replicationFactor: 1 }
-          ]
-        })
+        await createTopic(admin, from, 3)
+        await createTopic(admin, to, 4)
         const producer = kafka.producer()
         await producer.connect()
         await producer.send({ topic: from, messages: dead(count, keys) })
