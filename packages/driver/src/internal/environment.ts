@@ -4,15 +4,26 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
 import type { ClientOptions } from "../ClientOptions.ts"
 
 /** PEM texts in environments often have their line breaks written as `\n`. */
 const pem = (text: string): string => text.replaceAll("\\n", "\n")
 
+/** Any text will do, so the only mistake is that there is none. */
+const required = (variable: string, what: string) =>
+  Config.schema(
+    Schema.String.annotate({ message: `${variable} is not set; accepted: ${what}` }).check(Schema.isNonEmpty()),
+    variable
+  )
+
 const Sasl = Config.all({
   mechanism: Config.Literals(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], "KAFKA_SASL_MECHANISM"),
-  username: Config.NonEmptyString("KAFKA_SASL_USERNAME"),
-  password: Config.Redacted("KAFKA_SASL_PASSWORD")
+  username: required("KAFKA_SASL_USERNAME", "the user's name, since KAFKA_SECURITY_PROTOCOL asks for one"),
+  password: Config.map(
+    required("KAFKA_SASL_PASSWORD", "the user's password, since KAFKA_SECURITY_PROTOCOL asks for one"),
+    (password) => Redacted.make(password)
+  )
 })
 
 const mechanisms = { PLAIN: "plain", "SCRAM-SHA-256": "scram-sha-256", "SCRAM-SHA-512": "scram-sha-512" } as const
@@ -24,7 +35,7 @@ export const variables: Readonly<Record<string, string>> = {
 }
 
 export const fromEnvironment = Effect.gen(function* () {
-  const servers = yield* Config.NonEmptyString("KAFKA_BOOTSTRAP_SERVERS")
+  const servers = yield* required("KAFKA_BOOTSTRAP_SERVERS", "host:port, several with commas between them")
   const clientId = yield* Config.option(Config.NonEmptyString("KAFKA_CLIENT_ID"))
   const protocol = yield* Config.withDefault(
     Config.Literals(["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], "KAFKA_SECURITY_PROTOCOL"),

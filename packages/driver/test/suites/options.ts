@@ -94,26 +94,40 @@ export const options = (client: Client): void => {
 
   suiteOf(client, "settings from the environment", () => {
     it.effect.each([
-      [{}, "KAFKA_BOOTSTRAP_SERVERS"],
-      [{ KAFKA_BOOTSTRAP_SERVERS: "" }, "KAFKA_BOOTSTRAP_SERVERS"],
-      [{ KAFKA_BOOTSTRAP_SERVERS: "localhost" }, "KAFKA_BOOTSTRAP_SERVERS"],
-      [{ KAFKA_BOOTSTRAP_SERVERS: "a:1,,b:2" }, "KAFKA_BOOTSTRAP_SERVERS"],
-      [{ ...servers, KAFKA_ENABLED: "perhaps" }, "KAFKA_ENABLED"],
-      [{ ...servers, KAFKA_SECURITY_PROTOCOL: "TLS" }, "KAFKA_SECURITY_PROTOCOL"],
-      [{ ...servers, KAFKA_SECURITY_PROTOCOL: "SASL_SSL" }, "KAFKA_SASL_MECHANISM"],
-      [{ ...servers, KAFKA_SECURITY_PROTOCOL: "SASL_SSL", KAFKA_SASL_MECHANISM: "GSSAPI" }, "KAFKA_SASL_MECHANISM"],
-      [{ ...servers, KAFKA_SECURITY_PROTOCOL: "SASL_SSL", KAFKA_SASL_MECHANISM: "PLAIN" }, "KAFKA_SASL_USERNAME"],
+      [{}, "KAFKA_BOOTSTRAP_SERVERS", "host:port"],
+      [{ KAFKA_BOOTSTRAP_SERVERS: "" }, "KAFKA_BOOTSTRAP_SERVERS", "host:port"],
+      [{ KAFKA_BOOTSTRAP_SERVERS: "localhost" }, "KAFKA_BOOTSTRAP_SERVERS", "host:port"],
+      [{ KAFKA_BOOTSTRAP_SERVERS: "a:1,,b:2" }, "KAFKA_BOOTSTRAP_SERVERS", "host:port"],
+      [{ ...servers, KAFKA_ENABLED: "perhaps" }, "KAFKA_ENABLED", "false"],
+      [{ ...servers, KAFKA_SECURITY_PROTOCOL: "TLS" }, "KAFKA_SECURITY_PROTOCOL", "SASL_SSL"],
+      [{ ...servers, KAFKA_SECURITY_PROTOCOL: "SASL_SSL" }, "KAFKA_SASL_MECHANISM", "SCRAM-SHA-256"],
+      [
+        { ...servers, KAFKA_SECURITY_PROTOCOL: "SASL_SSL", KAFKA_SASL_MECHANISM: "GSSAPI" },
+        "KAFKA_SASL_MECHANISM",
+        "SCRAM-SHA-256"
+      ],
+      [
+        { ...servers, KAFKA_SECURITY_PROTOCOL: "SASL_SSL", KAFKA_SASL_MECHANISM: "PLAIN" },
+        "KAFKA_SASL_USERNAME",
+        "name"
+      ],
       [
         { ...servers, KAFKA_SECURITY_PROTOCOL: "SASL_SSL", KAFKA_SASL_MECHANISM: "PLAIN", KAFKA_SASL_USERNAME: "u" },
-        "KAFKA_SASL_PASSWORD"
+        "KAFKA_SASL_PASSWORD",
+        "password"
       ],
-      [{ ...servers, KAFKA_SASL_MECHANISM: "PLAIN" }, "KAFKA_SECURITY_PROTOCOL"],
-      [{ ...servers, KAFKA_SSL_CA: "pem" }, "KAFKA_SECURITY_PROTOCOL"],
-      [{ ...servers, KAFKA_SECURITY_PROTOCOL: "SSL", KAFKA_SSL_CERT: "pem" }, "KAFKA_SSL_CERT, KAFKA_SSL_KEY"]
-    ])("%j names the variable", ([env, variable]) =>
-      Effect.map(failure(fromEnvironment(env as Record<string, string>)), (error) => {
+      [{ ...servers, KAFKA_SASL_MECHANISM: "PLAIN" }, "KAFKA_SECURITY_PROTOCOL", "SASL_SSL"],
+      [{ ...servers, KAFKA_SSL_CA: "pem" }, "KAFKA_SECURITY_PROTOCOL", "SSL"],
+      [
+        { ...servers, KAFKA_SECURITY_PROTOCOL: "SSL", KAFKA_SSL_CERT: "pem" },
+        "KAFKA_SSL_CERT, KAFKA_SSL_KEY",
+        "together"
+      ]
+    ] as const)("%j names the variable, and what is accepted", ([env, variable, accepted]) =>
+      Effect.map(failure(fromEnvironment(env)), (error) => {
         assert.oneOf(error._tag, ["ConfigError", "InvalidOptions"])
-        assert.include(error.message, variable as string)
+        assert.include(error.message, variable)
+        assert.include(error.message, accepted)
       })
     )
 
