@@ -1,29 +1,16 @@
 /** What the consumers of this service have in common: order by user, patience with what may get well, dead letters for what will not. */
-import type { DecodeError } from "@concurrent-kafka/core/Codec"
 import { ConcurrentConsumer, type HandlerOptions } from "@concurrent-kafka/core/ConcurrentConsumer"
-import { type Failure, FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
+import { FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
 import type { Handler } from "@concurrent-kafka/core/Handler"
 import { Effect, Layer, Option, Schedule } from "effect"
 import { deadLettersOf } from "./events.ts"
 import { Settings } from "./settings.ts"
 
-type Failed<E> = Failure<E | DecodeError>
-
 /** Six attempts within about six seconds; but one where no attempt helps, as with bytes that are no event. */
-export const retries = <E>() =>
-  FailurePolicy.retry(
-    Schedule.exponential("200 millis").pipe(
-      Schedule.upTo({ times: 5 }),
-      Schedule.jittered,
-      Schedule.setInputType<Failed<E>>(),
-      Schedule.while(({ input }) => !Option.exists<E | DecodeError>(input.error, isHopeless))
-    )
-  )
-
-export const isHopeless = (error: unknown): boolean =>
-  typeof error === "object" &&
-  error !== null &&
-  (("_tag" in error && error._tag === "DecodeError") || ("isRetryable" in error && error.isRetryable === false))
+export const retries = FailurePolicy.retry(
+  Schedule.exponential("200 millis").pipe(Schedule.upTo({ times: 5 }), Schedule.jittered),
+  { while: FailurePolicy.isRetryable }
+)
 
 /** Settings of each consumer. What one of them needs otherwise it says itself. */
 export const common = Effect.map(
@@ -46,7 +33,7 @@ export const consume = <E, R>(handler: Handler<E, R>, topic: { readonly name: st
     Effect.map(common, (options) =>
       ConcurrentConsumer.layerHandler(handler, {
         ...options(groupId),
-        onFailure: retries<E>().pipe(FailurePolicy.orDeadLetter(deadLettersOf(topic)))
+        onFailure: retries.pipe(FailurePolicy.orDeadLetter(deadLettersOf(topic)))
       })
     )
   )

@@ -7,14 +7,13 @@
  * - No transaction spans a mail server and a database. Between its yes and our mark a kill leaves a message that is sent again, with the
  *   same Message-ID. Of each channel one message at a time is there (`handing`), so a kill repeats one at most.
  */
-import type { DecodeError } from "@concurrent-kafka/core/Codec"
 import { ConcurrentConsumer } from "@concurrent-kafka/core/ConcurrentConsumer"
 import { type Failure, FailurePolicy } from "@concurrent-kafka/core/FailurePolicy"
 import { Topic } from "@concurrent-kafka/core/Topic"
 import { DateTime, Effect, Layer, Option, Schema, Semaphore } from "effect"
 import { SqlClient, SqlSchema } from "effect/sql"
 import { Email, type Message, type NotDelivered, Sms } from "./channels.ts"
-import { common, isHopeless, retries } from "./consume.ts"
+import { common, retries } from "./consume.ts"
 import { Channel, Notification, type Status } from "./domain.ts"
 import { deadLettersOf, type NotificationRequest, Topics, TaskUpdateEvent } from "./events.ts"
 import { Outbox } from "./outbox.ts"
@@ -138,7 +137,7 @@ const make = Effect.gen(function* () {
         Effect.mapError(
           (errors) =>
             new NotSent({
-              isRetryable: errors.some((error) => !isHopeless(error)),
+              isRetryable: errors.some((error) => error.isRetryable),
               detail: errors.map((error) => error.message).join("; "),
               cause: new AggregateError(errors)
             })
@@ -173,9 +172,7 @@ export const layer = Layer.unwrap(
       // the message is marked when it answers, maybe after the next owner has sent it again; where the process ends nobody marks it
       interruptGrace: "4 seconds",
       revokeDrain: "3 seconds",
-      onFailure: retries<Exclude<Effect.Error<ReturnType<typeof handle>>, DecodeError>>().pipe(
-        FailurePolicy.orElse(giveUp)
-      )
+      onFailure: retries.pipe(FailurePolicy.orElse(giveUp))
     })
   })
 )

@@ -19,7 +19,12 @@ export class DecodeError extends Schema.TaggedError<DecodeError>()("DecodeError"
   topic: Schema.String,
   part,
   message: Schema.String
-}) {}
+}) {
+  /** No attempt makes bytes right that are not. */
+  get isRetryable(): false {
+    return false
+  }
+}
 
 /**
  * A value is not what its topic says, and was not sent. Says where and what was expected, and nothing of the value.

@@ -195,6 +195,18 @@ export interface DeadLetterOptions {
 }
 
 /**
+ * @since 0.1.0
+ * @category models
+ */
+export interface RetryOptions<in E> {
+  /**
+   * Where it says no the step ends, whatever the schedule would say: what comes after it is asked at once. `FailurePolicy.isRetryable`
+   * is one. Default: the schedule alone decides, because it is the one that was asked for.
+   */
+  readonly while?: ((failure: Failure<E>) => boolean) | undefined
+}
+
+/**
  * Makes policies, and the steps that they are put together from.
  *
  * @since 0.1.0
@@ -208,8 +220,14 @@ export const FailurePolicy: {
    * **Cost**: about 1 us a failed attempt with an exponential schedule; no timer, no fiber.
    */
   readonly retry: <E = unknown, R = never>(
-    schedule: Schedule.Schedule<unknown, Failure<E>, never, R>
+    schedule: Schedule.Schedule<unknown, Failure<E>, never, R>,
+    options?: RetryOptions<E>
   ) => FailureStep<E, R>
+  /**
+   * Whether another attempt may help: no, where the error says of itself that it is not (`isRetryable: false`), as `DecodeError`, a refused
+   * `PublishError`, and Effect's own errors do. Defects and interruptions may end with the next attempt. For `retry`'s `while`.
+   */
+  readonly isRetryable: (failure: Failure<unknown>) => boolean
   /**
    * Gives the record up for this epoch, until a limit is reached. What comes after it is decided when the record is parked.
    *
@@ -258,6 +276,7 @@ export const FailurePolicy: {
   ) => <E, R>(self: FailureStep<E, R>) => FailurePolicy<E & E2, R | R2>
 } = {
   retry: policies.retry,
+  isRetryable: policies.isRetryable,
   park: policies.park,
   skip: policies.skip,
   stop: policies.stop,

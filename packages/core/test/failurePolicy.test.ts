@@ -4,12 +4,14 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
+import { DecodeError } from "../src/Codec.ts"
 import { type Decision, type Failure, FailurePolicy, type ParkLimits } from "../src/FailurePolicy.ts"
 import { InvalidOptions } from "../src/InvalidOptions.ts"
-import { KafkaProducer } from "../src/KafkaProducer.ts"
+import { KafkaProducer, PublishError } from "../src/KafkaProducer.ts"
 import { failure } from "./delivery.ts"
 
 class Boom extends Schema.TaggedError<Boom>()("Boom", { transient: Schema.Boolean }) {}
@@ -167,6 +169,46 @@ describe("retry", () => {
       const memory = new Map<object, unknown>()
       assert.deepStrictEqual(yield* answers(policy, boom(memory), 2), [1_000, 1_000])
       assert.deepStrictEqual(yield* answers(policy, boom(memory, false), 1), [deadLetter])
+    })
+  )
+
+  it.effect("ends for a record where `while` says no, and stays ended", () =>
+    Effect.gen(function* () {
+      const asked: Array<boolean> = []
+      const policy = FailurePolicy.retry(Schedule.spaced("1 second"), {
+        while: ({ error }: Failure<Boom>) => {
+          const goesOn = error._tag === "Some" && error.value.transient
+          asked.push(goesOn)
+          return goesOn
+        }
+      }).pipe(FailurePolicy.orDeadLetter("dead"))
+      const memory = new Map<object, unknown>()
+      assert.deepStrictEqual(yield* answers(policy, boom(memory), 2), [1_000, 1_000])
+      assert.deepStrictEqual(yield* answers(policy, boom(memory, false), 1), [deadLetter])
+      assert.deepStrictEqual(yield* answers(policy, boom(memory), 1), [deadLetter])
+      assert.deepStrictEqual(asked, [true, true, false, true])
+      // another record
+      assert.deepStrictEqual(yield* answers(policy, boom(), 1), [1_000])
+    })
+  )
+
+  it.effect("ends with `isRetryable` for what says of itself that no attempt helps", () =>
+    Effect.gen(function* () {
+      class Refused extends Schema.TaggedError<Refused>()("Refused", { isRetryable: Schema.Boolean }) {}
+      const policy = FailurePolicy.retry(Schedule.spaced("1 second"), { while: FailurePolicy.isRetryable }).pipe(
+        FailurePolicy.orStop
+      )
+      const decided = (failed: Failure<unknown>) => Effect.map(answers(policy, failed, 1), ([answer]) => answer)
+      const decode = new DecodeError({ topic: "t", part: "value", message: "bytes" })
+      const publish = (reason: "refused" | "retriable") => new PublishError({ reason, code: "CODE", detail: "" })
+      for (const error of [new Refused({ isRetryable: false }), decode, publish("refused")]) {
+        assert.deepStrictEqual(yield* decided(failure<unknown>(error)), { _tag: "Stop" })
+      }
+      for (const error of [new Refused({ isRetryable: true }), publish("retriable"), new Error("why"), "why", null]) {
+        assert.strictEqual(yield* decided(failure<unknown>(error)), 1_000)
+      }
+      const defect = failure<unknown>(undefined, { kind: "defect", error: Option.none(), cause: Cause.die("bug") })
+      assert.strictEqual(yield* decided(defect), 1_000)
     })
   )
 

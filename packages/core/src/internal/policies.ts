@@ -10,10 +10,19 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import { pipeArguments } from "effect/Pipeable"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
-import type { DeadLetterOptions, Decision, Failure, FailurePolicy, FailureStep, ParkLimits } from "../FailurePolicy.ts"
+import type {
+  DeadLetterOptions,
+  Decision,
+  Failure,
+  FailurePolicy,
+  FailureStep,
+  ParkLimits,
+  RetryOptions
+} from "../FailurePolicy.ts"
 import type { KafkaProducer } from "../KafkaProducer.ts"
 import { oneOf, topicNames } from "./options.ts"
 import { parkLimits } from "./parkLimits.ts"
@@ -79,10 +88,22 @@ const tries = <E, R>(
     }
   })
 
+/** of a record whose step has ended */
+const none = () => Effect.succeed(undefined)
+
+export const isRetryable = ({ error }: Failure<unknown>): boolean =>
+  !Option.exists(error, (e) => typeof e === "object" && e !== null && "isRetryable" in e && e.isRetryable === false)
+
 export const retry = <E = unknown, R = never>(
-  schedule: Schedule.Schedule<unknown, Failure<E>, never, R>
+  schedule: Schedule.Schedule<unknown, Failure<E>, never, R>,
+  options?: RetryOptions<E>
 ): FailureStep<E, R> => {
+  const goesOn = options?.while
   const self: FailureStep<E, R> = step((failure) => {
+    if (goesOn !== undefined && !goesOn(failure)) {
+      failure.memory.set(self, none)
+      return none()
+    }
     // only this step writes under this key
     const known = failure.memory.get(self) as Tries<E, R> | undefined
     if (known !== undefined) return known(failure)
