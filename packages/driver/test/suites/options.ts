@@ -121,7 +121,7 @@ export const options = (client: Client): void => {
       [
         { ...servers, KAFKA_SECURITY_PROTOCOL: "SSL", KAFKA_SSL_CERT: "pem" },
         "KAFKA_SSL_CERT, KAFKA_SSL_KEY",
-        "together"
+        "both"
       ]
     ] as const)("%j names the variable, and what is accepted", ([env, variable, accepted]) =>
       Effect.map(failure(fromEnvironment(env)), (error) => {
