@@ -13,9 +13,9 @@ import type { TopicPartition } from "./ConsumerRecord.ts"
  * | --- | --- | --- | --- |
  * | `disabled` (`KAFKA_ENABLED=false`), `standby` (a member without partitions), `rebalancing`, `paused`, `idle` (a `run` was interrupted and none followed) | ok | yes | yes |
  * | `opening` (a start is being established) | ok; degraded once that failed | yes | yes |
- * | `starting` (never had an assignment) | degraded | yes | no |
+ * | `starting` (no assignment yet since `run` was called) | degraded | yes | no |
  * | `stuck` (one attempt runs longer than `stuckAfter`), `lostToRetention` (the log was cut below our position, for an hour) | degraded | yes | yes |
- * | `retrying`, `parked` (records that failed wait for their retry, or are parked), `laneBound` (for ten seconds permits have been free while records waited for others of their lane) | degraded | yes | yes |
+ * | `retrying`, `parked` (records that failed wait for their retry or run again, or are parked), `laneBound` (for ten seconds permits have been free while records waited for others of their lane) | degraded | yes | yes |
  * | `eventLoopBlocked` (in the last minute the event loop stood still for a second or more; only where `LoopDelay` is provided) | degraded | yes | yes |
  * | `zombie` (a handler ignores its interruption) | degraded; down when they hold all permits | yes; no when they hold all permits | yes |
  * | `deadLetterFailing`, `commitsFailing`, `disconnected`, `protocolMismatch`, `topicMissing` | down | yes | yes; no before the first assignment |
@@ -106,9 +106,10 @@ export interface LoopDelay {
   readonly longestUnsafe: () => { readonly millis: number; readonly at: number } | undefined
   /**
    * A consumer of this name is there, and its session ends after so many milliseconds without a heartbeat: whoever can say something while
-   * the event loop stands still warns before that. Gives back what is called when the consumer is gone.
+   * the event loop stands still warns before that. Gives back what is called when the consumer is gone. Not `known`: under KIP-848 a
+   * setting of the brokers counts, which they do not tell, and this is only what the consumer was given.
    */
-  readonly sessionUnsafe?: (consumer: string, sessionTimeout: number) => () => void
+  readonly sessionUnsafe?: (consumer: string, sessionTimeout: number, known: boolean) => () => void
 }
 
 /**

@@ -1,4 +1,4 @@
-/** A process whose handler blocks the event loop for as long as it is told: `blocked.ts <milliseconds> <session timeout>` */
+/** A process whose handler blocks the event loop for as long as it is told: `blocked.ts <milliseconds> <session timeout> [<protocol>]` */
 import { ConcurrentConsumer } from "@concurrent-kafka/core/ConcurrentConsumer"
 import { Handler } from "@concurrent-kafka/core/Handler"
 import { MemoryKafka } from "@concurrent-kafka/testing"
@@ -8,7 +8,8 @@ import * as Layer from "effect/Layer"
 import { writeSync } from "node:fs"
 import { Observability } from "../src/index.ts"
 
-const [millis = 0, sessionTimeout = 0] = process.argv.slice(2).map(Number)
+const [millis = 0, sessionTimeout = 0] = process.argv.slice(2, 4).map(Number)
+const groupProtocol = process.argv[4] === "consumer" ? "consumer" : "classic"
 
 const program = Effect.gen(function* () {
   const kafka = yield* MemoryKafka
@@ -25,7 +26,8 @@ const program = Effect.gen(function* () {
       Deferred.succeed(done, undefined)
     )
   )
-  const options = { groupId: "g", name: "shipping", sessionTimeout, heartbeatInterval: sessionTimeout / 10 }
+  const heartbeatInterval = sessionTimeout / 10
+  const options = { groupId: "g", name: "shipping", sessionTimeout, heartbeatInterval, groupProtocol } as const
   yield* Layer.build(ConcurrentConsumer.layerHandler(handler, options))
   // the thread has to be there
   yield* Effect.sleep(500)

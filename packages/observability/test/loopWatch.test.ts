@@ -12,17 +12,33 @@ import { join } from "node:path"
 import { Observability } from "../src/index.ts"
 import { endpoints } from "./http.ts"
 
-const blocked = (millis: number, sessionTimeout: number): Promise<ReadonlyArray<string>> =>
+interface Said {
+  readonly code: number | null
+  /** on standard error, where the thread writes */
+  readonly lines: ReadonlyArray<string>
+  readonly log: string
+}
+
+const run = (
+  millis: number,
+  sessionTimeout: number,
+  { flags = [], protocol = "classic" }: { readonly flags?: ReadonlyArray<string>; readonly protocol?: string } = {}
+): Promise<Said> =>
   new Promise((resolve, reject) => {
     const file = join(import.meta.dirname, "blocked.ts")
-    const child = spawn(process.execPath, [file, `${millis}`, `${sessionTimeout}`], {
-      stdio: ["ignore", "ignore", "pipe"]
+    const child = spawn(process.execPath, [...flags, file, `${millis}`, `${sessionTimeout}`, protocol], {
+      stdio: ["ignore", "pipe", "pipe"]
     })
     let text = ""
+    let log = ""
     child.stderr.setEncoding("utf8").on("data", (some: string) => (text += some))
+    child.stdout.setEncoding("utf8").on("data", (some: string) => (log += some))
     child.once("error", reject)
-    child.once("close", () => resolve(text.trimEnd().split("\n")))
+    child.once("close", (code) => resolve({ code, lines: text.trimEnd().split("\n"), log }))
   })
+
+const blocked = async (millis: number, sessionTimeout: number): Promise<ReadonlyArray<string>> =>
+  (await run(millis, sessionTimeout)).lines
 
 describe("an event loop that stands still", () => {
   it("is warned of before the session ends, while it stands still, once; and not when it stands still for less", async () => {
@@ -35,6 +51,22 @@ describe("an event loop that stands still", () => {
     )
     // also that the thread holds no process back
     assert.deepStrictEqual(await blocked(600, 10_000), ["blocks", "turns", "over"])
+  })
+
+  it.concurrent("is warned of with what is known of the session: under KIP-848 a setting of the brokers counts", async () => {
+    const { lines } = await run(900, 1_000, { protocol: "consumer" })
+    assert.match(
+      lines[1] ?? "",
+      /for 0\.5 s more, the session of shipping ends.* \(as far as is known: the brokers' group\.consumer\.session\.timeout\.ms counts/
+    )
+  })
+
+  it.concurrent("ends no consumer where no thread can be had: that it is not warned of is said once", async () => {
+    const flags = ["--permission", "--allow-fs-read=*"]
+    const { code, lines, log } = await run(700, 1_000, { flags })
+    assert.deepStrictEqual([code, ...lines], [0, "blocks", "turns", "over"], log)
+    assert.lengthOf([...log.matchAll(/WARN.*no thread can be had that watches the event loop/g)], 1)
+    assert.match(log, /ERR_ACCESS_DENIED/)
   })
 
   it.live("is in health with the records that were in handlers, those that had ended by then, too", () =>

@@ -111,8 +111,9 @@ export const makeMember = Effect.fnUntraced(function* (
   const lateLooks = loopDelay === undefined ? undefined : new LateLooks()
   if (loopDelay?.sessionUnsafe !== undefined) {
     const { sessionUnsafe } = loopDelay
+    const { groupProtocol, sessionTimeout } = session.settings
     yield* Effect.acquireRelease(
-      Effect.sync(() => sessionUnsafe(name, session.settings.sessionTimeout)),
+      Effect.sync(() => sessionUnsafe(name, sessionTimeout, groupProtocol !== "consumer")),
       (over) => Effect.sync(over)
     )
   }

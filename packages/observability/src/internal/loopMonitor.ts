@@ -70,11 +70,14 @@ export class LoopMonitor implements LoopDelay {
   private younger = new Histogram()
   private looks = 0
   private readonly now: () => number
-  private readonly watch = new LoopWatch()
-  readonly sessionUnsafe = this.watch.add
+  private readonly watch: LoopWatch
+  readonly sessionUnsafe: LoopWatch["add"]
 
-  constructor(now: () => number) {
+  /** `withoutThread`: called once, when nobody can say anything while the event loop stands still. */
+  constructor(now: () => number, withoutThread: (cause: unknown) => void) {
     this.now = now
+    this.watch = new LoopWatch(withoutThread)
+    this.sessionUnsafe = this.watch.add
   }
 
   /** Once a second: what is the longest so far, since when, and whose turn it is. */
@@ -115,8 +118,17 @@ export const Monitor = Context.Reference<LoopMonitor | undefined>("@concurrent-k
 export const layer: Layer.Layer<never> = Layer.effectContext(
   Effect.gen(function* () {
     const clock = yield* Clock.Clock
+    const run = Effect.runForkWith(yield* Effect.context<never>())
+    const withoutThread = (cause: unknown) =>
+      void run(
+        Effect.logWarning(
+          "no thread can be had that watches the event loop: while it stands still nothing warns of sessions that are about to end; " +
+            "health and metrics still say afterwards that it did",
+          cause
+        )
+      )
     const monitor = yield* Effect.acquireRelease(
-      Effect.sync(() => new LoopMonitor(() => clock.currentTimeMillisUnsafe())),
+      Effect.sync(() => new LoopMonitor(() => clock.currentTimeMillisUnsafe(), withoutThread)),
       (monitor) => Effect.sync(() => monitor.stop())
     )
     yield* Effect.forkScoped(
