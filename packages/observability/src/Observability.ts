@@ -16,7 +16,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
-import { exportedRegistry } from "./internal/exported.ts"
+import { exportedRegistry, ownRegistry } from "./internal/exported.ts"
 import * as loopMonitor from "./internal/loopMonitor.ts"
 import { reportOf, verdictOf } from "./internal/report.ts"
 import { type Bounds, seriesOf } from "./internal/series.ts"
@@ -154,7 +154,8 @@ export const layerMetrics = (options: MetricsOptions = {}): Layer.Layer<never, I
       const scrape = Effect.gen(function* () {
         const snapshots = yield* Effect.forEach(yield* registry.consumers, ({ snapshot }) => snapshot)
         const ours = seriesOf(snapshots, monitor?.delays, most, context)
-        const all = new Map([...ours, ...Context.get(context, Metric.MetricRegistry)])
+        // under layerMetricsExport that registry has our series, too, as they are called there
+        const all = new Map([...ours, ...ownRegistry(Context.get(context, Metric.MetricRegistry))])
         const body = PrometheusMetrics.formatUnsafe(Context.add(context, Metric.MetricRegistry, all))
         return HttpServerResponse.text(body, { headers, contentType: "text/plain; version=0.0.4; charset=utf-8" })
       })
@@ -213,7 +214,9 @@ export const layer: Layer.Layer<never, InvalidOptions, HttpRouter.HttpRouter> = 
  * then, and `/metrics` has the numbers.
  *
  * When it has stood still for half of a consumer's `sessionTimeout`, a line on standard error says so: the rest is left before its session
- * ends. It comes from a thread of its own, and not through the program's loggers, because these stand still, too.
+ * ends. It comes from a thread of its own, and not through the program's loggers, because these stand still, too; where none can be had a
+ * warning in the log says so, and all else goes on. Under KIP-848 a setting of the brokers counts, which they do not tell: there the line
+ * counts with `sessionTimeout` too, and says so.
  *
  * **Cost**: two native timers of 20 ms, and a thread that sleeps, with some MB of memory.
  *

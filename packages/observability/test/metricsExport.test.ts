@@ -9,6 +9,8 @@ import * as Metric from "effect/Metric"
 import { Boom, pass, turns, world } from "../../core/test/harness.ts"
 import { exportedRegistry } from "../src/internal/exported.ts"
 import { Observability } from "../src/index.ts"
+import { familiesOf, samplesOf } from "./exposition.ts"
+import { endpoints } from "./http.ts"
 import { flush, meter, receiver, type Values } from "./otlp.ts"
 
 const exporting = Effect.gen(function* () {
@@ -115,6 +117,41 @@ describe("layerMetricsExport", () => {
       assert.lengthOf(collector.series("concurrent_kafka_partition_held_records"), 0)
       assert.lengthOf(collector.series("concurrent_kafka_topic_held_records"), 1)
       yield* member.desk.finishAll()
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
+  )
+
+  it.effect("leaves /metrics as it is when it is around the whole program", () =>
+    Effect.gen(function* () {
+      const w = yield* world()
+      const alone = yield* endpoints()
+      const exported = yield* Layer.build(Observability.layerMetricsExport()).pipe(
+        Effect.provideService(ConsumerRegistry, alone.registry)
+      )
+      // twice, as where a library provides it, too
+      const again = yield* Layer.build(Observability.layerMetricsExport()).pipe(
+        Effect.provideService(ConsumerRegistry, alone.registry),
+        Effect.provideContext(exported)
+      )
+      const member = yield* w.member("a", { groupId: "shipping" })
+      yield* Metric.update(Metric.counter("shipped_orders", { incremental: true }), 3).pipe(
+        Effect.provideContext(exported)
+      )
+      yield* alone.registry.register(member.consumer)
+      yield* w.produce(3)
+      yield* pass(1_000)
+      yield* member.desk.finishAll()
+      const names = ({ text }: { readonly text: string }) => ({
+        families: familiesOf(text),
+        series: samplesOf(text).map(({ labels, name }) => `${name} ${Object.keys(labels).join()}`)
+      })
+      const without = names(yield* alone.get("/metrics"))
+      assert.include(without.series.join("\n"), "messaging_process_duration_seconds_count")
+      assert.include(without.series, "shipped_orders ")
+      for (const context of [exported, again]) {
+        const beside = yield* Effect.provideContext(endpoints(), context)
+        yield* beside.registry.register(member.consumer)
+        assert.deepStrictEqual(names(yield* beside.get("/metrics")), without)
+      }
     }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
   )
 

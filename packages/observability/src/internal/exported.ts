@@ -56,7 +56,7 @@ const isFinite = ({ hooks, type }: Entry, context: Context.Context<never>): bool
 
 export class ExportedRegistry extends Map<string, Entry> {
   // set before any method of `Map` is called: its constructor is given nothing
-  private readonly own: Metric.MetricRegistry
+  readonly own: Metric.MetricRegistry
   private readonly ours: () => Iterable<readonly [string, Entry]>
 
   constructor(own: Metric.MetricRegistry, ours: () => Iterable<readonly [string, Entry]>) {
@@ -104,13 +104,17 @@ export class ExportedRegistry extends Map<string, Entry> {
   }
 }
 
+/** The program's own metrics, without ours. */
+export const ownRegistry = (registry: Metric.MetricRegistry): Metric.MetricRegistry =>
+  registry instanceof ExportedRegistry ? registry.own : registry
+
 export const exportedRegistry = (
   context: Context.Context<never>,
   snapshots: () => ReadonlyArray<Snapshot>,
   delays: () => Delays | undefined,
   most: Bounds
 ): Metric.MetricRegistry =>
-  new ExportedRegistry(Context.get(context, Metric.MetricRegistry), () =>
+  new ExportedRegistry(ownRegistry(Context.get(context, Metric.MetricRegistry)), () =>
     [...seriesOf(snapshots(), delays(), most, context)]
       .filter(([, entry]) => isFinite(entry, context))
       .map(([key, entry]) => [key, renamed(entry)] as const)
