@@ -84,7 +84,18 @@ export interface Request {
   readonly apiVersion: number
   readonly socket: net.Socket
   readonly body: Buffer
+  /** what an answer to it begins with */
+  readonly correlationId: Buffer
   readonly answer: (body: Buffer) => void
+}
+
+/** Writes in pieces that end at these places, with time in between for the other side to read them one by one. */
+export const inSegments = (socket: net.Socket, bytes: Buffer, cuts: ReadonlyArray<number>): void => {
+  const [end = bytes.length, ...rest] = cuts
+  socket.write(bytes.subarray(0, end))
+  if (end === bytes.length) return
+  const others = rest.map((cut) => cut - end)
+  setTimeout(() => inSegments(socket, bytes.subarray(end), others), 2)
 }
 
 export interface Server {
@@ -115,6 +126,7 @@ export const server = (
               socket,
               // behind the client id
               body: request.subarray(10 + request.readInt16BE(8)),
+              correlationId: request.subarray(4, 8),
               answer: (body) => {
                 // the library asks for versions in version 1 before it authenticates, which ends with a throttle time
                 const isLater = request.readInt16BE(0) === keys.apiVersions && request.readInt16BE(2) > 0

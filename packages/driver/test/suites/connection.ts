@@ -11,6 +11,7 @@ import { type Client, suiteOf } from "../client.ts"
 import {
   authenticated,
   handshake,
+  inSegments,
   int16,
   int32,
   keys,
@@ -132,6 +133,63 @@ export const connection = (client: Client): void => {
         const cluster = yield* clusterOf(client, broker)
         assert.include(["Connection", "Timeout"], (yield* refused(cluster)).reason)
         yield* nobodyLeft(broker)
+      })
+    )
+
+    // a size that no answer can have, and fewer bytes behind it than the number of an answer takes
+    it.live.each(
+      [
+        [0, 1],
+        [0, 3],
+        [1, 1],
+        [2, 2],
+        [3, 3],
+        [-1, 1],
+        [-7, 3],
+        [-0x80000000, 2]
+      ].flatMap(([size, behind]) => [undefined, 4, 5].map((cut) => [size!, behind!, cut] as const))
+    )("says %d bytes are an answer, sends %d, and cuts them at %s: it is at once a broken connection", (sent) =>
+      Effect.gen(function* () {
+        const [size, behind, cut] = sent
+        const broker = yield* server(({ answer, apiKey, socket }) => {
+          if (apiKey === keys.apiVersions) answer(versions)
+          else inSegments(socket, Buffer.concat([int32(size), Buffer.alloc(behind, 9)]), cut === undefined ? [] : [cut])
+        })
+        const cluster = yield* clusterOf(client, broker)
+        // not by waiting for what would come next
+        assert.strictEqual((yield* refused(cluster)).reason, "Connection")
+        yield* nobodyLeft(broker)
+      })
+    )
+
+    it.live("sends such bytes while it should authenticate has not refused the credentials", () =>
+      Effect.gen(function* () {
+        const broker = yield* server(({ answer, apiKey, socket }) => {
+          if (apiKey === keys.apiVersions) answer(versions)
+          if (apiKey === keys.saslHandshake) answer(handshake)
+          if (apiKey === keys.saslAuthenticate) inSegments(socket, Buffer.from([0, 0, 0, 0, 1]), [4])
+        })
+        assert.strictEqual((yield* refused(yield* clusterOf(client, broker, true))).reason, "Connection")
+        yield* nobodyLeft(broker)
+      })
+    )
+
+    it.live("sends an answer in pieces, wherever they are cut, has answered", () =>
+      Effect.gen(function* () {
+        let cuts: ReadonlyArray<number> = []
+        const broker = yield* server(({ answer, apiKey, correlationId, socket }) => {
+          if (apiKey === keys.apiVersions) return answer(versions)
+          const whole = Buffer.concat([int32(noMetadata.length + 4), correlationId, noMetadata])
+          inSegments(socket, whole, cuts)
+        })
+        const cluster = yield* clusterOf(client, broker)
+        for (const cut of [1, 3, 4, 5, 6, 7, 8, 9]) {
+          cuts = [cut]
+          assert.strictEqual((yield* Effect.promise(() => cluster.refresh([]))).size, 0, `cut at ${cut}`)
+        }
+        cuts = Array.from({ length: noMetadata.length + 7 }, (_, i) => i + 1)
+        assert.strictEqual((yield* Effect.promise(() => cluster.refresh([]))).size, 0)
+        assert.strictEqual(broker.sockets.size, 1, "all over one connection")
       })
     )
 

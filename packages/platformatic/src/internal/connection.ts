@@ -11,6 +11,8 @@
  * - Its parsers throw an answer that has an error code in it. The answer is in the error.
  * - An error that nobody listens to would end the process.
  * - A connection that is only destroyed keeps the timer of its next authentication, and with it the process.
+ * - Bytes that are no answer (a size of 0 to 3, or below it, and less behind it than the number of an answer) make it throw into the
+ *   socket, where nobody catches: the process ends. An answer that comes in pieces does not, wherever it is cut.
  */
 import {
   apiVersionsV0,
@@ -24,6 +26,7 @@ import {
   Writer
 } from "@platformatic/kafka"
 import * as net from "node:net"
+import * as tls from "node:tls"
 import { versionIn } from "@concurrent-kafka/driver/Protocol"
 import type { Address } from "@concurrent-kafka/driver/Broker"
 
@@ -96,10 +99,31 @@ export class Link {
   async #connect(): Promise<void> {
     if (this.#destroyed) throw new Error("the connection was given up")
     const { host, port } = this.#address
-    await this.#connection.connect(host, port)
+    const connected = this.#connection.connect(host, port)
+    this.#guard()
+    await connected
     this.socket?.setKeepAlive(true, 60_000)
     const { apiKeys } = await this.ask(apiVersionsV0, ["", ""])
     this.#versions = new Map(apiKeys.map((api) => [api.apiKey, api]))
+  }
+
+  /**
+   * What reads the answers may throw: then the connection is broken. It listens from the moment the socket is connected, before anything is
+   * sent, and this is asked right behind it, so that no byte comes in between.
+   */
+  #guard(): void {
+    const { socket } = this
+    socket?.once(socket instanceof tls.TLSSocket ? "secureConnect" : "connect", () => {
+      const readers = socket.listeners("data")
+      socket.removeAllListeners("data")
+      socket.on("data", (bytes) => {
+        try {
+          for (const read of readers) Reflect.apply(read, socket, [bytes])
+        } catch {
+          socket.destroy(new Error("the broker sent what is no answer"))
+        }
+      })
+    })
   }
 
   destroy(): void {
