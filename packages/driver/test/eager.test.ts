@@ -40,8 +40,12 @@ class Coordinator {
   gate: Promise<void> | undefined
   /** it was asked about topics so often */
   questions = 0
+  /** and the other one */
+  looked = 0
   /** the other broker answers nothing */
   isAlone = false
+  /** the member leads the group, and is given what it assigns */
+  isLed = false
 
   broker(isCoordinator: boolean): Broker {
     const never = () => new Promise<never>(() => undefined)
@@ -54,7 +58,10 @@ class Coordinator {
         if (isCoordinator) {
           this.questions++
           await this.gate
-        } else if (this.isAlone) await never()
+        } else {
+          this.looked++
+          if (this.isAlone) await never()
+        }
         const leaders = new Map([0, 1, 2, 3].map((partition) => [partition, 1] as const))
         const found = isCoordinator ? this.topicId : (this.lagging ?? this.topicId)
         return {
@@ -66,20 +73,22 @@ class Coordinator {
         errorCode: 0,
         coordinator: { nodeId: coordinatorNode, host: "fake", port: 2 }
       }),
-      joinGroup: async () => {
+      joinGroup: async ({ groupProtocols }) => {
         this.joins++
         this.rebalancing = false
+        const { metadata } = groupProtocols.find(({ name }) => name === stickyName)!
         return {
           errorCode: 0,
           generationId: this.joins,
           groupProtocol: stickyName,
-          leaderId: "another",
+          leaderId: this.isLed ? "member" : "another",
           memberId: "member",
-          members: []
+          members: this.isLed ? [{ memberId: "member", memberMetadata: metadata }] : []
         }
       },
-      syncGroup: async () => {
+      syncGroup: async ({ groupAssignment: [own] }) => {
         this.syncs++
+        if (own !== undefined) return { errorCode: 0, memberAssignment: own.memberAssignment }
         const assignment = this.target.length === 0 ? {} : { [topic]: this.target }
         return { errorCode: 0, memberAssignment: encodeAssignment(assignment) }
       },
@@ -330,5 +339,47 @@ describe("a static member that does not lead", () => {
       yield* until("it has heard what it is given", () => coordinator.syncs === 2)
       assert.isBelow(performance.now() - began, 1000)
     }).pipe(Effect.scoped)
+  )
+})
+
+describe("a member that leads", () => {
+  it.live("reads what it assigns by from the coordinator: another broker may not answer", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.isLed = true
+      const member = yield* join(coordinator)
+      yield* assigned(member, 1)
+      coordinator.isAlone = true
+      const before = coordinator.questions
+      coordinator.rebalancing = true
+      yield* until("it has assigned", () => coordinator.syncs === 2)
+      // before the hold, and for this
+      assert.strictEqual(coordinator.questions, before + 2)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live(
+    "assigns by what it knows, well before its session ends, when that one does not answer, and looks again",
+    () =>
+      Effect.gen(function* () {
+        const coordinator = new Coordinator()
+        coordinator.isLed = true
+        const member = yield* join(coordinator, { sessionTimeout: 2000 })
+        yield* assigned(member, 1)
+        coordinator.gate = new Promise(() => undefined)
+        const looked = coordinator.looked
+        const began = performance.now()
+        coordinator.rebalancing = true
+        yield* until("it has assigned", () => coordinator.syncs === 2)
+        // it is asked before the hold, too
+        assert.isBelow(performance.now() - began, 1500)
+        const partitions = (yield* assigned(member, 2)).map(({ partition, retained }) => [partition, retained])
+        assert.deepStrictEqual(
+          partitions,
+          [0, 1, 2, 3].map((partition) => [partition, true])
+        )
+        // by whoever answers, and not only when the metadata are old
+        yield* until("it has looked", () => coordinator.looked >= looked + 2)
+      }).pipe(Effect.scoped)
   )
 })

@@ -25,6 +25,7 @@
 import type { AssignedPartition } from "@concurrent-kafka/core/ConsumerSession"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Assigner from "./assigner.ts"
 import { fromCode, isFatal } from "./classify.ts"
 import { codeName } from "./codes.ts"
@@ -160,10 +161,18 @@ const join = (
     state.generation = joined.generationId
 
     leadership.layout = undefined
+    // The coordinator is asked, since it has just answered: one broker after the other that does not could take longer than the session,
+    // which no heartbeat renews meanwhile. And all others wait for what a leader assigns.
+    const read = (of: ReadonlyArray<string>) =>
+      Effect.timeoutOption(
+        ask(() => state.cluster.refresh(of, coordinator)),
+        sessionTimeout / 4
+      )
     let groupAssignment: NonNullable<ReturnType<typeof Assigner.assign>> = []
     if (joined.leaderId === joined.memberId) {
       const all = Assigner.subscribedTopics(joined.members)
-      yield* ask(() => state.cluster.refresh(all))
+      // without an answer it assigns by what it knows; what that lacks, the watcher finds out, from whoever answers
+      if (Option.isNone(yield* read(all))) state.look.openUnsafe()
       const layout = layoutOf(state, all)
       const sizeOf = (topic: string) => layout.get(topic)?.partitions ?? 0
       const assigned = Assigner.assign(joined.groupProtocol, joined.members, topics, sizeOf)
@@ -176,12 +185,8 @@ const join = (
     } else if (groupInstanceId !== undefined) {
       // A static leader that comes back is told that the one before it leads, and nobody else looks after the partitions: so each looks
       // after its own topics. When it is not the leader who joins again, the others do not notice. What the leader has just assigned by is
-      // read first: it would be found to be another layout than the one of before, and rejoined for. The coordinator is asked, since it has
-      // just answered: one broker after the other that does not could take longer than the session, which no heartbeat renews meanwhile.
-      yield* ask(() => state.cluster.refresh(topics, coordinator)).pipe(
-        Effect.timeoutOption(sessionTimeout / 4),
-        Effect.ignore
-      )
+      // read first: it would be found to be another layout than the one of before, and rejoined for.
+      yield* Effect.ignore(read(topics))
       leadership.layout = layoutOf(state, topics)
     }
     const synced = yield* ask(() =>
