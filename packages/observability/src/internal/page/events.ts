@@ -6,14 +6,19 @@
  * comes back gets what it has missed, and everything after a restart, or when it sees another consumer. The first event has none: a
  * connection may break before the points that follow it.
  */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as RcRef from "effect/RcRef"
 import * as Stream from "effect/Stream"
+import { Duplex } from "node:stream"
 import type { Look, Sampler } from "./sampler.ts"
 
 /** how often it is looked whether the server closes */
 const closingLooks = "250 millis"
+/** how long a page may take to read what is on its way to it when the server closes */
+const lastReadMillis = 2_000
 
 const event = (name: string, id: string | undefined, data: string): string =>
   `event: ${name}\n${id === undefined ? "" : `id: ${id}\n`}data: ${data}\n\n`
@@ -42,11 +47,23 @@ const told = ({ source }: HttpServerRequest.HttpServerRequest, ...names: Readonl
  * Ends when the server takes no connections any more. Node's server waits for what is open when it is closed, and interrupts nothing
  * before: a page that stays open would hold up the end of the program for 20 seconds.
  */
-const closing = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<undefined> =>
+const closing = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<unknown> =>
   Effect.sleep(closingLooks).pipe(
-    Effect.repeat({ until: () => told(request, "socket", "server", "listening") === false }),
-    Effect.as(undefined)
+    Effect.repeat({ until: () => told(request, "socket", "server", "listening") === false })
   )
+
+/**
+ * The same of who does not read, as a tab in a debugger: once the buffers between are full the stream waits for him and makes nothing more,
+ * and what it made last lies in them. So the connection ends whatever becomes of the stream. A timer and no fiber: the stream may have ended
+ * long before what it wrote has gone out.
+ */
+const cutOff = (request: HttpServerRequest.HttpServerRequest): void => {
+  // of HTTP/2 only the stream is ours; HTTP/1.1 has none
+  const connection = told(request, "stream") ?? told(request, "socket")
+  if (!(connection instanceof Duplex)) return
+  const timer = setTimeout(() => connection.destroy(), lastReadMillis)
+  connection.once("close", () => clearTimeout(timer))
+}
 
 /** For the same reason: the connection ends with the stream. HTTP/2 knows no such header. */
 export const endsConnection = (request: HttpServerRequest.HttpServerRequest): { readonly connection?: string } =>
@@ -82,7 +99,16 @@ export const eventsOf = (
   { consumer, find, lastId }: Wanted
 ): Stream.Stream<Uint8Array> =>
   Stream.unwrap(
-    Effect.map(RcRef.get(sampling), (sampler) => {
+    Effect.gen(function* () {
+      const sampler = yield* RcRef.get(sampling)
+      const closes = yield* Deferred.make<undefined>()
+      // beside the stream, which stands while its reader does
+      yield* Effect.forkScoped(
+        Effect.map(closing(request), () => {
+          cutOff(request)
+          Deferred.doneUnsafe(closes, Exit.succeed(undefined))
+        })
+      )
       const { start } = hello
       const write = (look: Look, name: string | undefined, sent: Sent): string => {
         const id = idOf(start, look.seq, name)
@@ -103,7 +129,7 @@ export const eventsOf = (
       }
       return Stream.unfold({ seq: 0, frame: undefined, name: undefined }, (sent: Sent | undefined) => {
         if (sent === undefined) return Effect.undefined
-        return Effect.map(Effect.raceFirst(sampler.after(sent.seq), closing(request)), (look) => {
+        return Effect.map(Effect.raceFirst(sampler.after(sent.seq), Deferred.await(closes)), (look) => {
           if (look === undefined) return [event("closing", undefined, "{}"), undefined] as const
           const name = look.nameOf(consumer)
           return [write(look, name, sent), { seq: look.seq, frame: look.frame(consumer, find), name }] as const
