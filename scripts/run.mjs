@@ -321,6 +321,7 @@ const tasks = {
   simulate: (args) => runFile("test/simulation/main.ts", args),
   mutants: (args) => runFile("test/mutants/run.ts", args),
   chaos: (args) => runFile("test/chaos/main.ts", args),
+  covers: (args) => runFile("examples/task-notifications/test/covers.ts", args),
   kills: (args) => runFile("examples/task-notifications/test/kills.ts", args),
   bench: (args) => runFile("packages/bench/src/main.ts", args),
   check: (args) => runFile(tool("typescript", "tsc"), ["-b", ...args]),

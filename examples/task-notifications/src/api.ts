@@ -8,7 +8,8 @@ import {
   HttpServerResponse
 } from "effect/http"
 import * as Audit from "./audit.ts"
-import { NewTask, Notification, Task, TaskPatch, UserId } from "./domain.ts"
+import { coverOf } from "./covers.ts"
+import { NewCover, NewTask, Notification, Task, TaskPatch, UserId } from "./domain.ts"
 import { notificationsOf } from "./notifications.ts"
 import { status } from "./status.ts"
 import { TaskNotFound, Tasks } from "./tasks.ts"
@@ -42,7 +43,7 @@ const currentUser = HttpServerRequest.schemaHeaders(Schema.Struct({ "x-user-id":
   understood,
   Effect.map((headers) => headers["x-user-id"])
 )
-const taskId = HttpRouter.schemaPathParams(Schema.Struct({ id: Schema.String })).pipe(
+const pathId = HttpRouter.schemaPathParams(Schema.Struct({ id: Schema.String })).pipe(
   understood,
   Effect.map(({ id }) => id)
 )
@@ -84,7 +85,7 @@ export const layer = HttpRouter.use(
     yield* router.add(
       "GET",
       "/tasks/:id",
-      Effect.all([currentUser, taskId]).pipe(
+      Effect.all([currentUser, pathId]).pipe(
         Effect.flatMap(([user, id]) => tasks.get(user, id)),
         Effect.flatMap((task) => oneTask(task)),
         answered
@@ -102,7 +103,7 @@ export const layer = HttpRouter.use(
     yield* router.add(
       "PATCH",
       "/tasks/:id",
-      Effect.all([currentUser, taskId, body(TaskPatch)]).pipe(
+      Effect.all([currentUser, pathId, body(TaskPatch)]).pipe(
         Effect.flatMap(([user, id, patch]) => tasks.update(user, id, patch)),
         Effect.flatMap((task) => oneTask(task)),
         answered
@@ -111,16 +112,38 @@ export const layer = HttpRouter.use(
     yield* router.add(
       "POST",
       "/tasks/:id/complete",
-      Effect.all([currentUser, taskId]).pipe(
+      Effect.all([currentUser, pathId]).pipe(
         Effect.flatMap(([user, id]) => tasks.complete(user, id)),
         Effect.flatMap((task) => oneTask(task)),
         answered
       )
     )
     yield* router.add(
+      "POST",
+      "/tasks/:id/cover",
+      Effect.all([currentUser, pathId, body(NewCover)]).pipe(
+        Effect.flatMap(([user, id, { width }]) => tasks.requestCover(user, id, width)),
+        Effect.as(HttpServerResponse.empty({ status: 202 })),
+        answered
+      )
+    )
+    yield* router.add(
+      "GET",
+      "/covers/:id",
+      Effect.all([currentUser, pathId]).pipe(
+        Effect.flatMap(([user, id]) => coverOf(user, id)),
+        Effect.map((picture) =>
+          picture === undefined
+            ? refused(404, "no such cover")
+            : HttpServerResponse.uint8Array(picture, { contentType: "image/png" })
+        ),
+        answered
+      )
+    )
+    yield* router.add(
       "DELETE",
       "/tasks/:id",
-      Effect.all([currentUser, taskId]).pipe(
+      Effect.all([currentUser, pathId]).pipe(
         Effect.flatMap(([user, id]) => tasks.remove(user, id)),
         Effect.as(HttpServerResponse.empty({ status: 204 })),
         answered

@@ -11,6 +11,7 @@ import { HttpRouter, HttpServer } from "effect/http"
 import * as Api from "./api.ts"
 import * as Audit from "./audit.ts"
 import { Email, Sms } from "./channels.ts"
+import * as Covers from "./covers.ts"
 import * as Database from "./database.ts"
 import { Topics } from "./events.ts"
 import * as Notifications from "./notifications.ts"
@@ -51,19 +52,23 @@ const routes = Layer.mergeAll(Api.layer, Page.layer, Pages.route)
 const Push = Pages.layerConsumer.pipe(Layer.provideMerge(Pages.layerClosing))
 
 /** In the background: what is sent to Kafka, and what is made of what comes back. */
-const Work = Layer.mergeAll(Audit.layer, Notifications.layer, Outbox.layerRelay, Reminders.layer).pipe(
-  Layer.provide([Email.layer, Sms.layerStub])
-)
+const Work = Layer.mergeAll(
+  Audit.layer,
+  Notifications.layer,
+  Covers.layer.pipe(Layer.provide(Covers.Painter.layer)),
+  Outbox.layerRelay,
+  Reminders.layer
+).pipe(Layer.provide([Email.layer, Sms.layerStub]))
 
 const services = Layer.merge(Pages.Pages.layer, Tasks.layer)
 
 export const roles = {
   all: Layer.mergeAll(Push, Work).pipe(
-    Layer.provide(serve(Layer.merge(routes, looking(3)))),
+    Layer.provide(serve(Layer.merge(routes, looking(4)))),
     Layer.provide(services),
     Layer.provide(Base)
   ),
   api: Push.pipe(Layer.provide(serve(Layer.merge(routes, looking(1)))), Layer.provide(services), Layer.provide(Base)),
-  worker: Work.pipe(Layer.provide(serve(looking(2))), Layer.provide(Base))
+  worker: Work.pipe(Layer.provide(serve(looking(3))), Layer.provide(Tasks.layer), Layer.provide(Base))
 } as const
 export type Role = keyof typeof roles

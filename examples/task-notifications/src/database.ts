@@ -37,7 +37,13 @@ const first = Effect.gen(function* () {
     task_id TEXT NOT NULL, type TEXT NOT NULL, due_at TEXT NOT NULL, PRIMARY KEY (task_id, type, due_at))`
 })
 
-const migrate = Migrator.make({})({ loader: Migrator.fromRecord({ "0001_tables": first }) })
+const second = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`ALTER TABLE tasks ADD COLUMN cover TEXT`
+  yield* sql`CREATE TABLE covers (id TEXT PRIMARY KEY, task_id TEXT NOT NULL UNIQUE, picture BLOB NOT NULL)`
+})
+
+const migrate = Migrator.make({})({ loader: Migrator.fromRecord({ "0001_tables": first, "0002_covers": second }) })
 
 /** An open database whose tables are there. */
 export const layerOf = (file: string) => Layer.effectDiscard(migrate).pipe(Layer.provideMerge(Sqlite.layer(file)))

@@ -1,5 +1,5 @@
 /** What the service is about. What is called `user` here is whoever a gateway in front of the service says that it is. */
-import { DateTime, Schema } from "effect"
+import { DateTime, Effect, Schema } from "effect"
 
 /** Part of an address, and of nobody else's: what comes from outside is held to this wherever it comes in, from Kafka too. */
 export const UserId = Schema.String.check(Schema.isPattern(/^[\w.-]{1,64}$/, { expected: "a user's name" }))
@@ -27,6 +27,8 @@ export class Task extends Schema.Class<Task>("Task")({
   completed_at: Schema.NullOr(Moment),
   /** How its user wants to hear of it. */
   channels: Channels,
+  /** The id of its picture, when it has one. */
+  cover: Schema.NullOr(Schema.String),
   /** One more with each change: a page that gets changes late, or twice, knows which is the newer one. */
   version: Schema.Int,
   created_at: Moment,
@@ -45,6 +47,13 @@ export class TaskPatch extends Schema.Class<TaskPatch>("TaskPatch")({
   title: Schema.optionalKey(Title),
   due_at: Schema.optionalKey(Schema.NullOr(Moment)),
   channels: Schema.optionalKey(Channels)
+}) {}
+
+/** The body of `POST /tasks/:id/cover`; of more pixels than that nobody has a screen. */
+export class NewCover extends Schema.Class<NewCover>("NewCover")({
+  width: Schema.Int.check(Schema.isBetween({ minimum: 16, maximum: 8192 })).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed(320))
+  )
 }) {}
 
 export const NotificationType = Schema.Literals(["task_created", "task_completed", "deadline_reminder", "task_overdue"])

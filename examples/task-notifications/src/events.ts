@@ -1,7 +1,7 @@
-/** What goes over Kafka: three topics, each keyed by user, so that what happens to one user is in one partition, in its order. */
+/** What goes over Kafka: four topics, each keyed by user, so that what happens to one user is in one partition, in its order. */
 import { Topic } from "@concurrent-kafka/core/Topic"
 import { Context, Effect, Layer, Schema } from "effect"
-import { Channels, Moment, NotificationType, Task, UserId } from "./domain.ts"
+import { Channels, Moment, NewCover, NotificationType, Task, UserId } from "./domain.ts"
 import { Settings } from "./settings.ts"
 
 const Action = Schema.Literals(["created", "updated", "deleted", "completed"])
@@ -43,13 +43,22 @@ export class NotificationRequest extends Schema.Class<NotificationRequest>("Noti
   channels: Channels.pipe(Schema.withDecodingDefaultKey(Effect.succeed(["in_app"] as const)))
 }) {}
 
+/** Somebody wants a picture of a task. */
+export class CoverRequest extends Schema.Class<CoverRequest>("CoverRequest")({
+  ...common,
+  task_id: Schema.String,
+  /** In pixels. */
+  width: NewCover.fields.width
+}) {}
+
 const typed = <const S extends Schema.Constraint>(name: string, schema: S) =>
   Topic.make(name, { key: Schema.String, value: Topic.json(schema) })
 
 const make = ({ topics }: Settings["Service"]) => ({
   taskEvents: typed(topics.taskEvents, TaskEvent),
   taskUpdates: typed(topics.taskUpdates, TaskUpdateEvent),
-  notificationRequests: typed(topics.notificationRequests, NotificationRequest)
+  notificationRequests: typed(topics.notificationRequests, NotificationRequest),
+  coverRequests: typed(topics.coverRequests, CoverRequest)
 })
 
 /** The topics under the names that the settings give them. */

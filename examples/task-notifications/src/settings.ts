@@ -1,5 +1,6 @@
 /** Everything that can be set, from the environment; those of the Kafka client are read by `KafkaJs.layerConfig`. */
 import { Config, Context, Duration, Effect, Layer, Schema } from "effect"
+import { availableParallelism } from "node:os"
 
 /** What Kafka accepts as the name of a topic, with room for what is put behind it. */
 const TopicName = Schema.String.check(
@@ -7,6 +8,9 @@ const TopicName = Schema.String.check(
 )
 const GroupName = Schema.String.check(
   Schema.isPattern(/^\S{1,200}$/, { expected: "the name of a group, without spaces" })
+)
+const Threads = Schema.NumberFromString.check(
+  Schema.makeFilter((n) => Number.isInteger(n) && n >= 0 && n <= 64, { expected: "a number of threads, from 0 to 64" })
 )
 const SmtpUrl = Schema.String.check(
   Schema.isPattern(/^smtps?:\/\/\S+$/, { expected: "smtp://host:port or smtps://host:port" })
@@ -42,12 +46,14 @@ const all = Config.all({
   topics: Config.all({
     taskEvents: topic("TASK_EVENTS_TOPIC", "task-events"),
     taskUpdates: topic("TASK_UPDATES_TOPIC", "task-updates"),
-    notificationRequests: topic("NOTIFICATION_REQUEST_TOPIC", "notification.request")
+    notificationRequests: topic("NOTIFICATION_REQUEST_TOPIC", "notification.request"),
+    coverRequests: topic("COVER_REQUEST_TOPIC", "cover.request")
   }),
   groups: Config.all({
     audit: group("AUDIT_GROUP", "audit-service"),
     websocket: group("WEBSOCKET_GROUP", "websocket-service"),
-    notifications: group("NOTIFICATION_GROUP", "notification-service")
+    notifications: group("NOTIFICATION_GROUP", "notification-service"),
+    covers: group("COVER_GROUP", "cover-service")
   }),
   /** A name of this process that it keeps over restarts: then it has its partitions back at once, even after a crash. */
   instanceId: Config.option(Config.schema(GroupName, "INSTANCE_ID")),
@@ -56,6 +62,10 @@ const all = Config.all({
     /** Also the right half of each Message-ID, and of the addresses of users. */
     domain: Config.NonEmptyString("MAIL_DOMAIN").pipe(Config.withDefault("tasks.example"))
   }),
+  /** How many covers are drawn at once, each on a thread of its own. 0: in the event loop, one after another. */
+  coverThreads: Config.schema(Threads, "COVER_THREADS").pipe(
+    Config.withDefault(Math.max(1, availableParallelism() - 1))
+  ),
   reminders: Config.all({
     every: duration("REMINDER_EVERY", "30 seconds", ["100 millis", "1 day"]),
     /** So long before a task is due. */

@@ -4,7 +4,7 @@ import { Effect } from "effect"
 import { Outbox } from "./outbox.ts"
 
 /** What there is not without Kafka; events of the time are kept, and sent when it is back. */
-export const withoutKafka = ["the audit trail", "live updates of pages", "notifications"] as const
+export const withoutKafka = ["the audit trail", "live updates of pages", "notifications", "covers"] as const
 
 export const status = Effect.gen(function* () {
   const { enabled } = yield* KafkaClient

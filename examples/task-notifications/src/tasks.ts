@@ -2,7 +2,7 @@
 import { Context, DateTime, Effect, Layer, Option, Schema } from "effect"
 import { SqlClient, SqlSchema } from "effect/sql"
 import { Channels, type NewTask, type NotificationType, Task, type TaskPatch } from "./domain.ts"
-import { type Action, NotificationRequest, TaskEvent, TaskUpdateEvent, Topics } from "./events.ts"
+import { type Action, CoverRequest, NotificationRequest, TaskEvent, TaskUpdateEvent, Topics } from "./events.ts"
 import { Outbox } from "./outbox.ts"
 
 export class TaskNotFound extends Schema.TaggedError<TaskNotFound>()("TaskNotFound", { id: Schema.String }) {}
@@ -87,7 +87,7 @@ const make = Effect.gen(function* () {
     how: (
       task: typeof TaskRow.Type,
       now: DateTime.Utc
-    ) => (Partial<TaskPatch> & Partial<Pick<Task, "completed_at">>) | undefined
+    ) => (Partial<TaskPatch> & Partial<Pick<Task, "completed_at" | "cover">>) | undefined
   ) =>
     sql.withTransaction(
       Effect.gen(function* () {
@@ -96,8 +96,10 @@ const make = Effect.gen(function* () {
         const changes = how(before, now)
         if (changes === undefined) return new Task(before)
         const task = new Task({ ...before, ...changes, version: before.version + 1, updated_at: now })
-        if (action === "deleted") yield* sql`DELETE FROM tasks WHERE id = ${id}`
-        else yield* save(task)
+        if (action === "deleted") {
+          yield* sql`DELETE FROM tasks WHERE id = ${id}`
+          yield* sql`DELETE FROM covers WHERE task_id = ${id}`
+        } else yield* save(task)
         yield* tell(action, task)
         return task
       })
@@ -118,6 +120,7 @@ const make = Effect.gen(function* () {
             due_at,
             completed_at: null,
             channels,
+            cover: null,
             version: 1,
             created_at: now,
             updated_at: now
@@ -131,6 +134,27 @@ const make = Effect.gen(function* () {
     complete: (user: string, id: string) =>
       change(user, id, "completed", ({ completed_at }, now) =>
         completed_at === null ? { completed_at: now } : undefined
+      ),
+    /** Somebody draws it, and then it is there: see `covers.ts`. */
+    requestCover: (user: string, id: string, width: number) =>
+      sql.withTransaction(
+        Effect.gen(function* () {
+          const { id: task_id, user_id } = yield* find(user, id)
+          const timestamp = yield* DateTime.now
+          yield* outbox.add(
+            topics.coverRequests,
+            new CoverRequest({ event_id: yield* newId, timestamp, user_id, task_id, width })
+          )
+        })
+      ),
+    /** In place of the one before. */
+    setCover: (user: string, id: string, cover: string, picture: Uint8Array) =>
+      sql.withTransaction(
+        Effect.gen(function* () {
+          yield* change(user, id, "updated", () => ({ cover }))
+          yield* sql`DELETE FROM covers WHERE task_id = ${id}`
+          yield* sql`INSERT INTO covers ${sql.insert({ id: cover, task_id: id, picture })}`
+        })
       ),
     remove: (user: string, id: string) => change(user, id, "deleted", () => ({}))
   }

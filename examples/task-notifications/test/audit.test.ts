@@ -24,6 +24,7 @@ const event = (event_id: string) =>
           title: "a task",
           due_at: null,
           completed_at: null,
+          cover: null,
           channels: ["in_app"],
           version: 1,
           created_at: now,

@@ -128,6 +128,32 @@ describe("the HTTP server", () => {
     }).pipe(Effect.provide(Service))
   )
 
+  it.live("a cover is asked for by whoever has the task, and is there for nobody else", () =>
+    Effect.gen(function* () {
+      const tasks = yield* Tasks
+      const sql = yield* SqlClient.SqlClient
+      const { id } = yield* tasks.create("ada", new NewTask({ title: "a" }))
+      const { id: other } = yield* tasks.create("grace", new NewTask({ title: "a" }))
+      const cover = (task: string, body: unknown) => ask("POST", `/tasks/${task}/cover`, JSON.stringify(body))
+      for (const width of [15, 8193, 1.5, "wide"]) assert.strictEqual((yield* cover(id, { width })).status, 400)
+      assert.strictEqual((yield* cover(other, {})).status, 404)
+      assert.strictEqual((yield* cover(id, {})).status, 202)
+      assert.strictEqual((yield* cover(id, { width: 16 })).status, 202)
+      const asked = yield* sql<{
+        value: Uint8Array
+      }>`SELECT value FROM outbox WHERE topic = 'cover.request' ORDER BY id`
+      assert.deepStrictEqual(
+        asked.map(({ value }) => JSON.parse(Buffer.from(value).toString()).width),
+        [320, 16]
+      )
+      yield* tasks.setCover("ada", id, "mine", new Uint8Array([1]))
+      yield* tasks.setCover("grace", other, "hers", new Uint8Array([2]))
+      assert.deepStrictEqual(yield* ask("GET", "/covers/mine"), { status: 200, text: "\u0001" })
+      assert.strictEqual((yield* ask("GET", "/covers/hers")).status, 404)
+      assert.strictEqual((yield* ask("GET", "/covers/none")).status, 404)
+    }).pipe(Effect.provide(Service))
+  )
+
   it.live("a row that cannot be understood is an error of ours: 500, and the log says which", () => {
     const logged: Array<string> = []
     const log = Logger.layer([Logger.make(({ message }) => void logged.push(String(message)))])

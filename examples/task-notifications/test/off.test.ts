@@ -48,11 +48,13 @@ describe("the service without Kafka", () => {
       assert.deepStrictEqual(ids(yield* ask("GET", "/tasks")), [])
       assert.deepStrictEqual((yield* ask("GET", "/status")).body, {
         kafka: "off",
-        off: ["the audit trail", "live updates of pages", "notifications"],
+        off: ["the audit trail", "live updates of pages", "notifications", "covers"],
         // two of each change, and the notifications of the first and the last but one
         outbox: { waiting: 10, refused: 0 }
       })
-      assert.include(yield* child.said, "Kafka is switched off: events wait in the outbox")
+      yield* until("it says so", child.said, (said) =>
+        said.includes("Kafka is switched off: events wait in the outbox")
+      )
       yield* child.signal("SIGTERM")
       assert.strictEqual((yield* child.exited).code, 0)
     })

@@ -29,7 +29,7 @@ describe.skipIf(chromium === undefined)("the page of the service", () => {
   beforeAll(async () => {
     browser = await launch()
     const brokers = inject("brokers")
-    const names = { events: "tn-events", updates: "tn-updates", requests: "tn-requests" }
+    const names = { events: "tn-events", updates: "tn-updates", requests: "tn-requests", covers: "tn-covers" }
     const topics = Object.values(names)
     await Effect.gen(function* () {
       yield* createTopics(brokers, [...topics, ...topics.map((name) => `${name}.dead-letter`)], {
@@ -50,9 +50,11 @@ describe.skipIf(chromium === undefined)("the page of the service", () => {
         TASK_EVENTS_TOPIC: names.events,
         TASK_UPDATES_TOPIC: names.updates,
         NOTIFICATION_REQUEST_TOPIC: names.requests,
+        COVER_REQUEST_TOPIC: names.covers,
         AUDIT_GROUP: "tn-audit",
         WEBSOCKET_GROUP: "tn-websocket",
         NOTIFICATION_GROUP: "tn-notification",
+        COVER_GROUP: "tn-cover",
         REMINDER_EVERY: "500 millis"
       }
       // under a name of its own: it has its partitions back at once when it was killed
@@ -126,6 +128,11 @@ describe.skipIf(chromium === undefined)("the page of the service", () => {
     const later = await open("ada", complaints)
     await shows(later, "#tasks li.done", title)
     assert.strictEqual(await later.locator("#notifications li").count(), 2)
+    await one.getByRole("button", { name: /^Cover: / }).click()
+    for (const page of [one, another, later]) {
+      await page.locator("#tasks img[src^='blob:']").waitFor({ timeout: patience })
+      await page.waitForFunction("document.querySelector('#tasks img')?.naturalWidth === 320")
+    }
     await one.getByRole("button", { name: /^Delete: / }).click()
     await later.locator("#tasks li").waitFor({ state: "detached", timeout: patience })
     assert.notMatch(await later.title(), /taken/)

@@ -12,12 +12,14 @@ describe("settings", () => {
       assert.deepStrictEqual(topics, {
         taskEvents: "task-events",
         taskUpdates: "task-updates",
-        notificationRequests: "notification.request"
+        notificationRequests: "notification.request",
+        coverRequests: "cover.request"
       })
       assert.deepStrictEqual(groups, {
         audit: "audit-service",
         websocket: "websocket-service",
-        notifications: "notification-service"
+        notifications: "notification-service",
+        covers: "cover-service"
       })
       assert.strictEqual(Duration.toMillis(reminders.ahead), 3_600_000)
       const other = yield* read({
@@ -36,6 +38,8 @@ describe("settings", () => {
     ["AUDIT_GROUP", "two words", "the name of a group"],
     ["HTTP_PORT", "99999", "65535"],
     ["SMTP_URL", "mail.example:25", "smtp://host:port"],
+    ["COVER_THREADS", "-1", "a number of threads, from 0 to 64"],
+    ["COVER_THREADS", "some", "a number of threads, from 0 to 64"],
     ["REMINDER_EVERY", "often", "uration"],
     ["REMINDER_EVERY", "0 seconds", "a duration from 100 millis to 1 day"],
     ["REMINDER_EVERY", "Infinity", "a duration from 100 millis to 1 day"],

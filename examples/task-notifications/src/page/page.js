@@ -16,7 +16,9 @@ const ask = async (method, path, body) => {
     body: body === undefined ? undefined : JSON.stringify(body)
   })
   if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error ?? `answered ${answer.status}`)
-  return answer.status === 204 ? undefined : answer.json()
+  const type = answer.headers.get("content-type") ?? ""
+  if (type.startsWith("application/json")) return answer.json()
+  return type === "" ? undefined : answer.blob()
 }
 
 /** A task that is gone stays known, so that an older change of it does not bring it back. */
@@ -56,6 +58,39 @@ const button = (text, label, press) => {
   return made
 }
 
+/** Addresses of pictures that are here, by their ids: an `img` cannot say who asks. */
+const pictures = new Map()
+
+const picture = ({ cover, title }) => {
+  const made = element("img", "cover", "")
+  made.alt = `Cover of ${title}`
+  if (!pictures.has(cover)) {
+    pictures.set(cover, "")
+    const place = (address) => {
+      pictures.set(cover, address)
+      show()
+    }
+    // replaced or deleted meanwhile: the task says so, too
+    ask("GET", `/covers/${cover}`).then(
+      (blob) => place(URL.createObjectURL(blob)),
+      () => pictures.delete(cover)
+    )
+  }
+  const address = pictures.get(cover)
+  if (address !== "") made.src = address
+  return made
+}
+
+/** Of tasks that are gone, or have another one. */
+const dropPictures = () => {
+  const used = new Set([...tasks.values()].flatMap(({ cover, gone }) => (gone ? [] : [cover])))
+  for (const [cover, address] of pictures) {
+    if (used.has(cover)) continue
+    URL.revokeObjectURL(address)
+    pictures.delete(cover)
+  }
+}
+
 const when = (moment) => new Date(moment).toLocaleString()
 
 const taskItem = (task) => {
@@ -72,6 +107,8 @@ const taskItem = (task) => {
       setTask({ ...task, version: task.version + 1 }, true)
     })
   )
+  item.append(button("Cover", `Cover: ${task.title}`, () => ask("POST", `/tasks/${task.id}/cover`, {})))
+  if (task.cover !== null) item.append(picture(task))
   const due = task.due_at === null ? "" : `due ${when(task.due_at)}, `
   item.append(element("div", "facts", `${due}by ${task.channels.join(", ")}`))
   return item
@@ -87,6 +124,7 @@ const notificationItem = ({ created_at, message, status, title }) => {
 const newestFirst = (a, b) => b.created_at.localeCompare(a.created_at) || a.id.localeCompare(b.id)
 
 const show = () => {
+  dropPictures()
   const there = [...tasks.values()].filter(({ gone }) => !gone)
   byId("tasks").replaceChildren(...there.toSorted(newestFirst).map(taskItem))
   byId("notifications").replaceChildren(...[...notifications.values()].toSorted(newestFirst).map(notificationItem))
