@@ -125,7 +125,15 @@ const everything = Effect.gen(function* () {
     partitions: [
       partition(0, {
         topic: evil(1),
-        oldest: { offset: 0n, state: "running", attempt: 1, since: 0, timestamp: 0n }
+        oldest: {
+          offset: 0n,
+          state: "running",
+          attempt: 1,
+          since: 0,
+          receivedAt: 0,
+          firstFailedAt: undefined,
+          timestamp: 0n
+        }
       })
     ],
     hotLanes: [{ ...at, lane: evil(4), waiting: 3 }],

@@ -36,8 +36,12 @@ export interface OldestRecord {
   readonly offset: bigint
   readonly state: "buffered" | "running" | "stopping" | "waiting" | "sending" | "parked"
   readonly attempt: number
-  /** When this state began, our clock, milliseconds since 1970. */
+  /** When this state began, our clock, milliseconds since 1970: anew with each attempt. */
   readonly since: number
+  /** When it came, by the same clock. */
+  readonly receivedAt: number
+  /** When its first attempt of this epoch failed, by the same clock; undefined when none has. */
+  readonly firstFailedAt: number | undefined
   /** The record's own timestamp, only to be shown. */
   readonly timestamp: bigint
 }
@@ -57,8 +61,15 @@ export interface PartitionSnapshot extends EpochPartition {
   readonly delivered: bigint
   /** The end that a reader can see, as of the newest chunk; of a partition that has brought none, as the broker was asked once. */
   readonly end: bigint | undefined
-  /** Done behind a gap: `[from, to)` in offset order, at most 256 runs. */
+  /** Records that became done in this epoch, by whatever outcome, so that a reader can make a rate of it. */
+  readonly done: number
+  /** Of these, those behind a gap. */
+  readonly behindGap: number
+  /** The next offset after the newest done record; `committable` when nothing is done behind a gap. */
+  readonly doneUpTo: bigint
+  /** Done behind a gap: `[from, to)` in offset order, the first 256 runs. What lies between the last of 256 and `doneUpTo` is not told one by one. */
   readonly doneBehindGap: ReadonlyArray<readonly [from: bigint, to: bigint]>
+  /** Records that are not done while a later one of their partition is. */
   readonly gaps: number
   /** Bytes of the offset map as it was made last; 0 when nothing is done behind a gap. */
   readonly mapBytes: number
@@ -69,6 +80,7 @@ export interface PartitionSnapshot extends EpochPartition {
   /** Dead letters on their way. */
   readonly sending: number
   readonly parked: number
+  /** Handlers of this partition that ignore their interruption, also those of epochs and runs that are over, and of other `members`. */
   readonly zombies: number
   readonly heldRecords: number
   readonly heldBytes: number

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { ConsumerRecord } from "../src/ConsumerRecord.ts"
@@ -117,12 +118,34 @@ describe("health", () => {
     Effect.gen(function* () {
       const s = yield* scripted()
       yield* open(s)
+      yield* pass(5_000)
       yield* s.interrupt
       yield* says(s, "idle", ["ok", true, true])
+      yield* pass(2_000)
       yield* s.run
       yield* says(s, "starting", ["degraded", true, false])
       yield* s.session.assign([{ partition: 0, epoch: 2, committed: 0 }])
       yield* well(s)
+    })
+  )
+
+  it.effect("starting: in a later run since that was called, unless no run before had an assignment", () =>
+    Effect.gen(function* () {
+      const s = yield* scripted()
+      yield* pass(10)
+      yield* s.interrupt
+      yield* s.run
+      const never = yield* says(s, "starting", ["degraded", true, false])
+      assert.deepInclude(never, { since: 0, message: "never had an assignment yet" })
+      yield* open(s)
+      yield* pass(3_600_000)
+      yield* s.interrupt
+      yield* pass(5)
+      yield* s.run
+      yield* pass(7)
+      const again = yield* says(s, "starting", ["degraded", true, false])
+      assert.strictEqual(again.since, 3_600_015)
+      assert.notInclude(again.message, "never")
     })
   )
 
@@ -141,41 +164,97 @@ describe("health", () => {
       })
   )
 
-  it.effect("retrying: failed, and waiting for a retry; taken away when it is handled, or released", () =>
+  it.effect(
+    "retrying: failed, and waiting for a retry or running again; taken away when it is handled, or released",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* given([3], { policy: FailurePolicy.make(() => ({ _tag: "Retry", after: 1_000 })) })
+        yield* pass(5)
+        yield* s.desk.end(0, 1, Exit.fail(new Boom()))
+        yield* pass(5)
+        yield* s.desk.end(0, 0, Exit.fail(new Boom()))
+        assert.deepInclude(yield* says(s, "retrying", ["degraded", true, true]), {
+          count: 2,
+          since: 5,
+          at: { topic: "t", partition: 0, offset: 1n }
+        })
+        const [partition] = (yield* s.consumer.snapshot).partitions
+        assert.deepInclude(partition!, { waiting: 2, running: 1, buffered: 0, heldRecords: 3 })
+        // the oldest is not the longest waiting one
+        assert.deepStrictEqual(partition!.oldest, {
+          offset: 0n,
+          state: "waiting",
+          attempt: 1,
+          since: 10,
+          receivedAt: 0,
+          firstFailedAt: 10,
+          timestamp: 0n
+        })
+        yield* pass(1_000)
+        // they run again: nothing is better for that, and the first attempts failed when they did
+        const still = { count: 2, since: 5, at: { topic: "t", partition: 0, offset: 1n } }
+        assert.deepInclude(yield* says(s, "retrying", ["degraded", true, true]), still)
+        yield* s.desk.end(0, 1, Exit.fail(new Boom()))
+        assert.deepInclude(yield* says(s, "retrying", ["degraded", true, true]), still)
+        assert.deepInclude((yield* s.consumer.snapshot).partitions[0]!.oldest!, {
+          offset: 0n,
+          state: "running",
+          attempt: 2,
+          since: 1_010,
+          receivedAt: 0,
+          firstFailedAt: 10
+        })
+        yield* pass(1_000)
+        yield* s.desk.finish(0, 1)
+        assert.deepInclude(yield* says(s, "retrying", ["degraded", true, true]), { count: 1, since: 10 })
+        yield* s.session.lost(at(0, 1))
+        yield* s.session.assign([{ partition: 0, epoch: 2, committed: 0 }])
+        yield* well(s)
+      })
+  )
+
+  it.effect(
+    "retrying: of a record that fails each time, since its first failure, at every moment of five minutes",
+    () =>
+      Effect.gen(function* () {
+        const s = yield* given([1], { policy: FailurePolicy.make(() => ({ _tag: "Retry", after: 4_000 })) })
+        yield* pass(1_000)
+        yield* s.desk.end(0, 0, Exit.fail(new Boom()))
+        for (let i = 0; i < 60; i++) {
+          assert.strictEqual((yield* says(s, "retrying", ["degraded", true, true])).since, 1_000)
+          yield* pass(4_000)
+          assert.strictEqual((yield* says(s, "retrying", ["degraded", true, true])).since, 1_000)
+          const { oldest } = (yield* s.consumer.snapshot).partitions[0]!
+          assert.deepInclude(oldest!, { state: "running", attempt: i + 2, receivedAt: 0, firstFailedAt: 1_000 })
+          yield* pass(1_000)
+          yield* s.desk.end(0, 0, Exit.fail(new Boom()))
+        }
+        yield* pass(4_000)
+        yield* s.desk.finish(0, 0)
+        yield* well(s)
+      })
+  )
+
+  it.effect("retrying: not of a record whose first attempt has just failed, nor of one that is acknowledged", () =>
     Effect.gen(function* () {
-      const s = yield* given([3], { policy: FailurePolicy.make(() => ({ _tag: "Retry", after: 1_000 })) })
-      yield* pass(5)
-      yield* s.desk.end(0, 1, Exit.fail(new Boom()))
-      yield* pass(5)
+      const decided = yield* Deferred.make<void>()
+      const s = yield* given([2], {
+        policy: FailurePolicy.make(({ record }) =>
+          record.offset === 0n
+            ? Effect.as(Deferred.await(decided), { _tag: "Skip" as const })
+            : Effect.succeed({ _tag: "Retry" as const, after: 10 })
+        )
+      })
       yield* s.desk.end(0, 0, Exit.fail(new Boom()))
-      assert.deepInclude(yield* says(s, "retrying", ["degraded", true, true]), {
-        count: 2,
-        since: 5,
-        at: { topic: "t", partition: 0, offset: 1n }
-      })
-      const [partition] = (yield* s.consumer.snapshot).partitions
-      assert.deepInclude(partition!, { waiting: 2, running: 1, buffered: 0, heldRecords: 3 })
-      // the oldest is not the longest waiting one
-      assert.deepStrictEqual(partition!.oldest, {
-        offset: 0n,
-        state: "waiting",
-        attempt: 1,
-        since: 10,
-        timestamp: 0n
-      })
-      yield* pass(1_000)
-      // while it runs again it waits for nothing
       yield* well(s)
+      yield* Deferred.succeed(decided, undefined)
+      yield* turns
       yield* s.desk.end(0, 1, Exit.fail(new Boom()))
-      assert.deepInclude(yield* says(s, "retrying", ["degraded", true, true]), { count: 1, since: 1_010 })
-      assert.deepInclude((yield* s.consumer.snapshot).partitions[0]!.oldest!, {
-        offset: 0n,
-        state: "running",
-        attempt: 2
-      })
-      yield* s.session.lost(at(0, 1))
-      yield* s.session.assign([{ partition: 0, epoch: 2, committed: 0 }])
+      yield* pass(10)
+      yield* says(s, "retrying", ["degraded", true, true])
+      yield* s.desk.attempts.at(-1)!.record.ack
       yield* well(s)
+      yield* s.desk.finish(0, 1)
     })
   )
 

@@ -91,17 +91,18 @@ const agree = (start: bigint, tracker: OffsetTracker, model: Model): void => {
     same(tracker.isDone(seq), model.done.has(offset), `${seq} is done`)
     if (seq >= prefix) same(tracker.offsetOf(seq), start + BigInt(offset), `offset of ${seq}`)
   })
-  const shown = tracker.runs(3)
   same(
-    shown.runs.join(),
+    tracker.runs(3).join(),
     runs
       .slice(0, 6)
       .map((offset) => start + BigInt(offset))
       .join(),
     "the first runs"
   )
-  // a gap in front of each run
-  same(shown.gaps, runs.length / 2, "gaps")
+  const newest = model.offsets.findLastIndex((offset) => model.done.has(offset))
+  same(tracker.gaps, model.open.filter((seq) => seq < newest).length, "gaps")
+  same(tracker.done, model.done.size, "done")
+  same(tracker.doneUpTo, start + BigInt(model.offsets[newest + 1] ?? model.end), "done up to")
 }
 
 const starts = [0n, 5n, 2n ** 53n + 1n, 2n ** 62n]

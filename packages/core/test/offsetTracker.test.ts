@@ -24,19 +24,17 @@ describe("OffsetTracker", () => {
     assert.strictEqual(tracker.committable, 110n, "beyond the last record, where markers follow it")
   })
 
-  it("runs are cut at the number asked for, gaps are counted in full", () => {
+  it("runs are cut at the number asked for, what is done and what is not is counted in full", () => {
     const tracker = new OffsetTracker(0n, 2)
     for (let i = 0n; i < 20n; i++) tracker.deliver(i)
     tracker.chunkEnds(20n)
     for (let seq = 1; seq < 20; seq += 2) tracker.settle(seq)
-    assert.deepStrictEqual(tracker.runs(2), {
-      runs: [
-        [1n, 2n],
-        [3n, 4n]
-      ],
-      gaps: 10
-    })
-    assert.strictEqual(tracker.runs(100).runs.length, 10)
+    assert.deepStrictEqual(tracker.runs(2), [
+      [1n, 2n],
+      [3n, 4n]
+    ])
+    assert.strictEqual(tracker.runs(100).length, 10)
+    assert.deepStrictEqual([tracker.gaps, tracker.done, tracker.behindGap, tracker.doneUpTo], [10, 10, 10, 20n])
   })
 
   it("a stuck head and a hundred thousand done behind it", () => {
@@ -45,9 +43,21 @@ describe("OffsetTracker", () => {
     tracker.chunkEnds(100_001n)
     for (let seq = 100_000; seq > 0; seq--) assert.strictEqual(tracker.settle(seq), 0)
     assert.strictEqual(tracker.committable, 0n)
-    assert.deepStrictEqual(tracker.runs(10), { runs: [[1n, 100_001n]], gaps: 1 })
+    assert.deepStrictEqual(tracker.runs(10), [[1n, 100_001n]])
+    assert.strictEqual(tracker.gaps, 1)
     assert.strictEqual(tracker.settle(0), 100_001)
     assert.strictEqual(tracker.committable, 100_001n)
     assert.strictEqual(tracker.behindGap, 0)
+  })
+
+  it("a gap is a record, however many of them lie side by side", () => {
+    const tracker = new OffsetTracker(0n)
+    for (let i = 0n; i < 1_000n; i++) tracker.deliver(i)
+    tracker.chunkEnds(1_000n)
+    assert.strictEqual(tracker.gaps, 0)
+    tracker.settle(500)
+    assert.deepStrictEqual([tracker.gaps, tracker.done, tracker.doneUpTo], [500, 1, 501n])
+    for (let seq = 0; seq < 500; seq++) tracker.settle(seq)
+    assert.deepStrictEqual([tracker.gaps, tracker.done, tracker.doneUpTo], [0, 501, 501n])
   })
 })

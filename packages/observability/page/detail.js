@@ -1,6 +1,6 @@
 /** The consumer that is looked at: its name, its health, its numbers, and lists of what is oldest and what has happened. */
 import { byId, element, keyed, setText } from "./dom.js"
-import { age, bytes, clock, count, lagOf, millis, plural, rate, short } from "./format.js"
+import { age, bytes, clock, count, lagOf, millis, oldLevel, plural, rate, short } from "./format.js"
 
 const placeOf = ({ offset, partition, topic }) => `${topic}/${partition}${offset === undefined ? "" : ` at ${offset}`}`
 
@@ -163,8 +163,8 @@ const showLists = (detail, now) => {
     make("li", "place", "what", "when"),
     (node, item) => {
       if (item.empty !== undefined) return fill(node, { place: item.empty })
-      const old = now - item.since
-      node.dataset.level = old >= 60_000 ? "3" : old >= 10_000 ? "2" : "0"
+      const old = now - item.receivedAt
+      node.dataset.level = oldLevel(item, now)
       fill(node, {
         place: placeOf(item),
         what: item.attempt > 1 ? `${item.state}, attempt ${item.attempt}` : item.state,

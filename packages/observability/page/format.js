@@ -57,6 +57,12 @@ export const age = (n) => {
   return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`
 }
 
+/** Of a record: how long its state lasts, or how long its attempts have failed. It may have waited for its turn much longer. */
+export const oldLevel = ({ firstFailedAt, since }, now) => {
+  const millis = now - (firstFailedAt ?? since)
+  return millis >= 60_000 ? "3" : millis >= 10_000 ? "2" : "0"
+}
+
 export const clock = (at) => new Date(at).toLocaleTimeString("en-GB")
 
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`

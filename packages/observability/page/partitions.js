@@ -1,7 +1,7 @@
 /** The partitions: cells of all of them where there are many, and a table of the worst, each with its strip. */
 import { cells } from "./cells.js"
 import { byId, element, keyed, setText } from "./dom.js"
-import { age, count, plural, short } from "./format.js"
+import { age, count, oldLevel, plural, short } from "./format.js"
 import { drawStrip, scaleOf, stripHeight } from "./strip.js"
 
 const rowsShown = 40
@@ -10,6 +10,7 @@ const legend = [
   ["committed", "committed"],
   ["done", "done, not committed yet"],
   ["gap", "gap: not done, a later one is"],
+  ["unknown", "done or a gap, not told which"],
   ["flight", "in flight"],
   ["held", "held"],
   ["lag", "not fetched: lag"]
@@ -112,11 +113,13 @@ export const partitions = (onFind) => {
     setText(parts.flight, count(row.running ?? 0))
     setText(parts.held, short(row.held ?? 0))
     setText(parts.gaps, count(row.gaps ?? 0))
-    const old = row.oldest === undefined ? undefined : shownAt - row.oldest.since
-    parts.oldest.dataset.level = old >= 60_000 ? "3" : old >= 10_000 ? "2" : "0"
-    setText(parts.oldest, old === undefined || old < 1_000 ? "" : `${age(old)} ${row.oldest.state}`)
+    const old = row.oldest === undefined ? undefined : shownAt - row.oldest.receivedAt
+    parts.oldest.dataset.level = row.oldest === undefined ? "0" : oldLevel(row.oldest, shownAt)
+    setText(parts.oldest, old === undefined || old < 1_000 ? "" : `${age(old)}, ${row.oldest.state}`)
     parts.oldest.title =
-      old === undefined ? "" : `offset ${BigInt(row.from) + BigInt(row.oldest.offset)}, attempt ${row.oldest.attempt}`
+      row.oldest === undefined
+        ? ""
+        : `offset ${BigInt(row.from) + BigInt(row.oldest.offset)}, attempt ${row.oldest.attempt}`
     keyed(
       parts.state,
       chipsOf(row),

@@ -23,16 +23,19 @@ export const scaleOf = (rows) => {
 export const partsOf = (row) => {
   const { delivered, gaps = 0, holes = "", parked = 0, prefix = 0, running = 0, sending = 0, waiting = 0 } = row
   const { behind = prefix, parts: count = 0 } = row
+  const { known = behind } = row
   const parts = []
   const add = (kind, from, to) => {
     if (to > from) parts.push([kind, from, to])
   }
-  add("done", 0, behind)
+  add("done", 0, known)
+  // some of them are done, and it is not told which
+  add("unknown", known, behind)
   const tail = Math.max(0, delivered - behind)
   const begun = Math.min(tail, Math.max(0, running + waiting + sending + parked - gaps))
   add("flight", behind, behind + begun)
   add("held", behind + begun, behind + tail)
-  const wide = (behind - prefix) / count
+  const wide = (known - prefix) / count
   for (let i = 0; i < count; i++) {
     const digit = Number.parseInt(holes[i >> 2], 16)
     if ((digit >> (3 - (i & 3))) & 1) add("gap", prefix + i * wide, prefix + (i + 1) * wide)
@@ -91,9 +94,10 @@ export const drawStrip = (canvas, width, row, now, scale) => {
   }
 
   const { oldest } = row
-  if (oldest !== undefined && (now - oldest.since >= 10_000 || !["running", "buffered"].includes(oldest.state))) {
+  const since = oldest?.firstFailedAt ?? oldest?.since
+  if (oldest !== undefined && (now - since >= 10_000 || !["running", "buffered"].includes(oldest.state))) {
     const at = x(Math.min(oldest.offset, delivered)) + 1
-    drawing.fillStyle = colour(now - oldest.since >= 60_000 || oldest.state !== "running" ? "trouble" : "slow")
+    drawing.fillStyle = colour(now - since >= 60_000 || oldest.state !== "running" ? "trouble" : "slow")
     drawing.beginPath()
     drawing.moveTo(at - 4, height)
     drawing.lineTo(at + 4, height)

@@ -21,28 +21,33 @@ const many = (count: number) =>
 
 describe("a picture", () => {
   it("has of a partition what is committed, done beyond it, its gaps, in flight, held, lag and rate, and its oldest record", () => {
-    const at = (committable: bigint, doneBehindGap: ReadonlyArray<readonly [bigint, bigint]>) =>
+    const at = (committable: bigint, done: number, behindGap: number) =>
       partition(2, {
         committed: 1_000n,
         committable,
         end: 12_345n,
-        doneBehindGap,
+        done,
+        behindGap,
         gaps: 2,
+        zombies: 1,
         running: 3,
         sending: 1,
         waiting: 5,
         parked: 6,
         heldRecords: 77,
         paused: ["full"],
-        oldest: { offset: 1_200n, state: "waiting", attempt: 2, since: now - 192_000, timestamp: 0n }
+        oldest: {
+          offset: 1_200n,
+          state: "waiting",
+          attempt: 2,
+          since: now - 2_000,
+          receivedAt: now - 192_000,
+          firstFailedAt: now - 180_000,
+          timestamp: 0n
+        }
       })
     const after = snapshot({
-      partitions: [
-        at(1_200n, [
-          [1_201n, 1_300n],
-          [1_310n, 1_311n]
-        ])
-      ],
+      partitions: [at(1_200n, 300, 100)],
       outcomes: { handled: 1_300, skipped: 4, deadLettered: 3, filtered: 0, alreadyDone: 0 },
       retries: 9,
       permits: { limit: 50, used: 4, byZombies: 1, waitingForTurn: 0 },
@@ -51,7 +56,7 @@ describe("a picture", () => {
     })
     const before = snapshot({
       at: now - 2_000,
-      partitions: [at(1_100n, [])],
+      partitions: [at(1_100n, 100, 0)],
       outcomes: { handled: 1_000, skipped: 4, deadLettered: 3, filtered: 0, alreadyDone: 0 }
     })
     assert.deepStrictEqual(Top.render([{ now: after, before }], { columns: 120, rows: undefined }), [
@@ -60,10 +65,50 @@ describe("a picture", () => {
       "shipping  ok  group shipping, generation 3, for 1 m 2 s",
       "  done 1,307, 150/s  lag 11,345  permits 4 of 50, 1 by zombies  in flight 4  held 77 of 20,000, 3 of 32 MiB",
       "  retries 9, 5 waiting  dead letters 3, 1 being sent  skipped 4  parked 6  commits 0  handlers p50 20 ms, p99 3.1 s",
-      "  oldest orders/2 @ 1200: waiting for 3 m 12 s, attempt 2",
+      "  oldest orders/2 @ 1200: came 3 m 12 s ago, waiting for 2.0 s, attempt 2",
       "  partition  committed  beyond  gaps  in flight  held     lag  rate/s  state",
-      "  orders/2       1,000     100     2          4    77  11,345     100  paused: full"
+      "  orders/2       1,000     100     2          4    77  11,345     100  1 zombie, paused: full"
     ])
+  })
+
+  it("has the rate and what is done beyond what is committed in full, however many runs it lies in", () => {
+    const runs = Array.from({ length: 256 }, (_, i): readonly [bigint, bigint] => [
+      BigInt(10 * i + 1),
+      BigInt(10 * i + 10)
+    ])
+    const at = (done: number) => partition(0, { doneBehindGap: runs, done, behindGap: done, gaps: done / 9 })
+    const [before, after] = [4_500, 5_400].map((done, i) => snapshot({ at: now + i * 1_000, partitions: [at(done)] }))
+    assert.match(
+      Top.render([{ now: after!, before: before! }], { columns: 120, rows: undefined }).at(-1)!,
+      / 5,400 +600 +0 +0 +0 +900$/
+    )
+  })
+
+  it("counts a partition once that is on its way from one member to another", () => {
+    const moving = [
+      partition(0, { epoch: 1, end: 70n, running: 2, waiting: 1, parked: 1, state: "suspended" }),
+      partition(0, { epoch: 2, end: 70n, running: 1 })
+    ]
+    const text = draw([snapshot({ partitions: moving })]).join("\n")
+    assert.match(text, /^1 consumer, 1 partition /)
+    assert.include(text, "lag 70 ")
+    assert.include(text, "in flight 1 ")
+    assert.include(text, "parked 0")
+    assert.notInclude(text, "1 waiting")
+  })
+
+  it("has the record first that came first, however new its attempt is", () => {
+    const came = (n: number, receivedAt: number, since: number) =>
+      partition(n, {
+        oldest: { offset: 5n, state: "running", attempt: 9, since, receivedAt, firstFailedAt: undefined, timestamp: 0n }
+      })
+    const lines = draw([
+      snapshot({ partitions: [came(0, now - 60_000, now - 60_000), came(1, now - 7_200_000, now - 1_000)] })
+    ])
+    assert.deepStrictEqual(
+      lines.filter((line) => line.startsWith("  oldest")).map((line) => line.slice(9, 17)),
+      ["orders/1", "orders/0"]
+    )
   })
 
   it("says the health of each consumer with its reasons, whose place is named, and since when", () => {
@@ -161,7 +206,18 @@ describe("a picture", () => {
         name: evil,
         groupId: evil,
         partitions: [
-          partition(0, { topic: evil, oldest: { offset: 1n, state: "running", attempt: 1, since: now, timestamp: 0n } })
+          partition(0, {
+            topic: evil,
+            oldest: {
+              offset: 1n,
+              state: "running",
+              attempt: 1,
+              since: now,
+              receivedAt: now,
+              firstFailedAt: undefined,
+              timestamp: 0n
+            }
+          })
         ],
         health: {
           status: "down",
@@ -194,9 +250,9 @@ describe("a picture", () => {
         .at(-1)!
         .split(" ")
         .at(-1)
-    assert.strictEqual(rate(partition(0, { committable: 5n }), partition(0, { committable: 10n })), "0.5")
-    assert.strictEqual(rate(partition(0, { epoch: 1 }), partition(0, { epoch: 2, committable: 10n })), "-")
-    assert.strictEqual(rate(partition(0, { committable: 10n }), partition(0, { committable: 5n })), "0")
+    assert.strictEqual(rate(partition(0, { done: 5 }), partition(0, { done: 10 })), "0.5")
+    assert.strictEqual(rate(partition(0, { epoch: 1 }), partition(0, { epoch: 2, done: 10 })), "-")
+    assert.strictEqual(rate(partition(0, { done: 10 }), partition(0, { done: 5 })), "0")
   })
 
   it("is the same text with colours as without them", () => {
@@ -235,7 +291,15 @@ describe("a picture", () => {
                 topic: `${name}-\u6ce8`,
                 committed: BigInt(n) ** 2n,
                 end: BigInt(n) ** 2n + BigInt(i),
-                oldest: { offset: BigInt(n), state: "running", attempt: 1, since: now - n, timestamp: 0n }
+                oldest: {
+                  offset: BigInt(n),
+                  state: "running",
+                  attempt: 1,
+                  since: now - n,
+                  receivedAt: now - n,
+                  firstFailedAt: undefined,
+                  timestamp: 0n
+                }
               })
             ),
             health: {

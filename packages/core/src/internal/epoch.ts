@@ -56,7 +56,6 @@ export class PartitionEpoch implements EpochPartition {
   readonly backlog: Backlog
   /** attempts with a fiber, zombies aside; the place in it is the slot's `index` */
   readonly live: Array<Slot> = []
-  zombies = 0
   /** failed, and waiting for the time of their retry, or for their turn after it */
   readonly waiting = new Set<Slot>()
   /** dead letters on their way */

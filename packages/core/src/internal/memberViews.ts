@@ -7,7 +7,7 @@ import type { Health, HealthCode, HealthReason } from "../Health.ts"
 import type { Snapshot } from "../Snapshot.ts"
 import { LatencyWindow } from "./latencyWindow.ts"
 import { distributionOf } from "./tally.ts"
-import { snapshotOf, type Viewed } from "./view.ts"
+import { snapshotOf, type Viewed, zombieCounts } from "./view.ts"
 
 const rebalancesShown = 100
 const hotLanesShown = 5
@@ -55,7 +55,8 @@ export const healthOfMembers = (members: ReadonlyArray<Pick<Snapshot, "name" | "
 }
 
 export const snapshotOfMembers = (name: string, views: ReadonlyArray<Viewed>, now: number): Snapshot => {
-  const members = views.map((view) => snapshotOf(view, now))
+  const zombies = zombieCounts(views)
+  const members = views.map((view) => snapshotOf(view, now, zombies))
   const sum = (of: (snapshot: Snapshot) => number): number => members.reduce((n, member) => n + of(member), 0)
   const [first] = members
   const limits = members.map(({ permits }) => permits.limit)

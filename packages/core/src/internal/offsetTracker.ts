@@ -138,24 +138,37 @@ export class OffsetTracker {
     return grown
   }
 
-  /** done behind a gap, as `[from, to)` in offset order, at most so many runs, and how many there are */
-  runs(most: number): { readonly runs: ReadonlyArray<readonly [from: bigint, to: bigint]>; readonly gaps: number } {
+  /** done behind a gap, as `[from, to)` in offset order, at most so many runs */
+  runs(most: number): ReadonlyArray<readonly [from: bigint, to: bigint]> {
     const runs: Array<readonly [bigint, bigint]> = []
-    let gaps = 0
     let seq = this.base
-    while (seq < this.next) {
-      const gapAt = seq
-      while (seq < this.next && this.bits[seq & this.mask] === 0) seq++
-      if (seq === this.next) break
-      if (seq > gapAt) gaps++
+    while (runs.length < most && seq <= this.highestDone) {
+      while (this.bits[seq & this.mask] === 0) seq++
       const from = seq
-      while (seq < this.next && this.bits[seq & this.mask] === 1) seq++
-      if (runs.length < most) {
-        const to = seq < this.next ? this.offsetOf(seq) : this.delivered
-        runs.push([this.offsetOf(from), to])
-      }
+      while (seq <= this.highestDone && this.bits[seq & this.mask] === 1) seq++
+      runs.push([this.offsetOf(from), this.endBefore(seq)])
     }
-    return { runs, gaps }
+    return runs
+  }
+
+  /** records that are not done while a later one is */
+  get gaps(): number {
+    return this.highestDone + 1 - this.base - this.behindGap
+  }
+
+  /** all that are done */
+  get done(): number {
+    return this.base + this.behindGap
+  }
+
+  /** where what comes behind the newest done record begins; `committable` when nothing is done behind a gap */
+  get doneUpTo(): bigint {
+    return this.endBefore(this.highestDone + 1)
+  }
+
+  /** where the record in front of this one ends: holes behind it are its own */
+  private endBefore(seq: number): bigint {
+    return seq < this.next ? this.offsetOf(seq) : this.delivered
   }
 
   /** offsets from `committable` to the newest done record; 0 when nothing is done behind a gap */

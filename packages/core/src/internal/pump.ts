@@ -445,7 +445,6 @@ export class Pump {
         this.run.record(slot, RecordEvent.ended)
         this.run.counters.fenced++
         this.run.zombies.delete(slot)
-        slot.at.zombies--
         if (slot.holds) this.run.permits.byZombies--
         this.letGo(slot)
         if (slot.succeeded) this.failures.zombieEnded(slot.past!)
@@ -629,7 +628,6 @@ export class Pump {
     if (!this.run.record(slot, RecordEvent.graceOver)) return
     epoch.removeLive(slot)
     this.fork(this.run.suspects.giveBack(slot))
-    epoch.zombies++
     if (slot.holds) this.run.permits.byZombies++
     this.run.zombies.add(slot)
     this.events.leftBehind(slot)

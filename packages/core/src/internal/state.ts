@@ -114,6 +114,7 @@ export class RunState {
   /** shared with other runs; undefined where nobody measures the event loop's delay */
   readonly lateLooks: LateLooks | undefined
   closing = false
+  readonly startedAt: number
   readonly standstill: Standstill
   private readonly clock: Clock.Clock
   private readonly warned: Set<string>
@@ -147,6 +148,7 @@ export class RunState {
     this.clock = options.clock
     this.warned = options.warned
     this.warn = options.warn
+    this.startedAt = this.now()
     this.standstill = new Standstill(this)
   }
 

@@ -10,10 +10,10 @@ import { type PartitionEpoch, pauseNames } from "./epoch.ts"
 import type { Lane } from "./lanes.ts"
 import type { Bystander, LateLooks } from "./lateLooks.ts"
 import type { Permits } from "./permits.ts"
-import { recordStateNames } from "./recordMachine.ts"
+import { RecordState, recordStateNames } from "./recordMachine.ts"
 import type { ConsumerRun, RunFailure } from "./run.ts"
 import type { Slot } from "./slot.ts"
-import type { ConsumerSettings, Counters } from "./state.ts"
+import { type ConsumerSettings, type Counters, keyOf } from "./state.ts"
 
 const runsShown = 256
 const hotLanesShown = 5
@@ -92,10 +92,17 @@ export const healthOf = (view: Viewed, now: number): Health => {
   } else if (view.idleSince !== undefined) {
     add("idle", ok, { message: "no handler runs: the last run was interrupted", since: view.idleSince, count: 1 })
   } else if (session.enabled && !everAssigned) {
+    const first = run === undefined || counters.rebalanceCounts.assigned === 0
     add(
       "starting",
       { ...degraded, ready: false },
-      { message: "never had an assignment yet", since: view.startedAt, count: 1 }
+      {
+        message: first
+          ? "never had an assignment yet"
+          : "joins the group again: no assignment yet since run was called",
+        since: first ? view.startedAt : run.state.startedAt,
+        count: 1
+      }
     )
   } else if (session.enabled && epochs.length === 0 && run?.intake.gone.all.length === 0) {
     add("standby", ok, {
@@ -162,12 +169,12 @@ export const healthOf = (view: Viewed, now: number): Health => {
       ...(those[0] === undefined ? {} : { at: { ...place(those[0]), offset: those[0].offset } })
     })
   }
-  const waiting = oldestSlot(epochs, (epoch) => epoch.waiting)
-  if (waiting !== undefined) {
+  const retried = oldestSlot(epochs, retrying, (slot) => slot.past!.firstFailedAt)
+  if (retried !== undefined) {
     add("retrying", degraded, {
       message:
-        "records have failed and wait for their retry; what lies behind them is committed only with the offset map",
-      ...waiting
+        "records have failed and wait for their retry, or run again; what lies behind them is committed only with the offset map",
+      ...retried
     })
   }
   const parked = oldestSlot(epochs, (epoch) => epoch.parked)
@@ -288,21 +295,34 @@ const hotLanes = (
 
 const place = (p: TopicPartition): TopicPartition => ({ topic: p.topic, partition: p.partition })
 
+/** Those that wait for their retry, and those whose retry runs: it may fail as the attempt before, and nothing is better meanwhile. */
+function* retrying({ live, waiting }: PartitionEpoch): Iterable<Slot> {
+  yield* waiting
+  // what was acknowledged only has to end
+  for (const slot of live)
+    if (slot.past !== undefined && slot.attempt > 1 && slot.state !== RecordState.done) yield slot
+}
+
 const oldestSlot = (
   epochs: ReadonlyArray<PartitionEpoch>,
-  of: (epoch: PartitionEpoch) => Iterable<Slot>
+  of: (epoch: PartitionEpoch) => Iterable<Slot>,
+  sinceOf: (slot: Slot) => number = (slot) => slot.since
 ): Omit<HealthReason, "code" | "message"> | undefined => {
   let oldest: Slot | undefined
+  let since = Number.POSITIVE_INFINITY
   let count = 0
   for (const epoch of epochs) {
     for (const slot of of(epoch)) {
       count++
-      if (oldest === undefined || slot.since < oldest.since) oldest = slot
+      const began = sinceOf(slot)
+      if (oldest !== undefined && began >= since) continue
+      oldest = slot
+      since = began
     }
   }
   return oldest === undefined
     ? undefined
-    : { since: oldest.since, count, at: { topic: oldest.topic, partition: oldest.partition, offset: oldest.offset } }
+    : { since, count, at: { topic: oldest.topic, partition: oldest.partition, offset: oldest.offset } }
 }
 
 const stuck = (
@@ -343,6 +363,8 @@ const oldestOf = (epoch: PartitionEpoch): OldestRecord | undefined => {
       state: shownState(oldest, inFlight),
       attempt: oldest.attempt,
       since: inFlight ? oldest.startedAt : oldest.since,
+      receivedAt: oldest.receivedAt,
+      firstFailedAt: oldest.past?.firstFailedAt,
       timestamp: oldest.timestamp
     }
   }
@@ -353,6 +375,8 @@ const oldestOf = (epoch: PartitionEpoch): OldestRecord | undefined => {
         state: "buffered",
         attempt: 0,
         since: buffered.at,
+        receivedAt: buffered.at,
+        firstFailedAt: undefined,
         timestamp: buffered.record.timestamp
       }
 }
@@ -368,10 +392,21 @@ const shownState = (slot: Slot, inFlight: boolean): OldestRecord["state"] => {
       : "buffered"
 }
 
-const partitionOf = (epoch: PartitionEpoch): PartitionSnapshot | undefined => {
+/** By topic and partition, whatever their epoch: those of one that is over are in no epoch's records. */
+export type ZombieCounts = ReadonlyMap<string, number>
+
+export const zombieCounts = (views: ReadonlyArray<Pick<Viewed, "zombies">>): ZombieCounts => {
+  const counts = new Map<string, number>()
+  for (const { zombies } of views) {
+    for (const slot of zombies) counts.set(keyOf(slot), (counts.get(keyOf(slot)) ?? 0) + 1)
+  }
+  return counts
+}
+
+const partitionOf = (epoch: PartitionEpoch, zombies: ZombieCounts): PartitionSnapshot | undefined => {
   if (epoch.state === "ended") return undefined
-  const unstarted = epoch.unstarted
-  const { gaps, runs } = epoch.tracker.runs(runsShown)
+  const { tracker, unstarted } = epoch
+  const start = epoch.start ?? 0n
   return {
     topic: epoch.topic,
     partition: epoch.partition,
@@ -379,18 +414,21 @@ const partitionOf = (epoch: PartitionEpoch): PartitionSnapshot | undefined => {
     state: epoch.state,
     paused: pauseNames(epoch.pauses),
     committed: epoch.committed,
-    committable: unstarted ? (epoch.start ?? 0n) : epoch.tracker.committable,
-    delivered: unstarted ? (epoch.start ?? 0n) : epoch.tracker.delivered,
+    committable: unstarted ? start : tracker.committable,
+    delivered: unstarted ? start : tracker.delivered,
     end: epoch.end,
-    doneBehindGap: runs,
-    gaps,
-    mapBytes: epoch.tracker.behindGap > 0 || epoch.tracker.claiming ? epoch.map.size : 0,
+    done: tracker.done,
+    behindGap: tracker.behindGap,
+    doneUpTo: unstarted ? start : tracker.doneUpTo,
+    doneBehindGap: tracker.runs(runsShown),
+    gaps: tracker.gaps,
+    mapBytes: tracker.behindGap > 0 || tracker.claiming ? epoch.map.size : 0,
     buffered: epoch.backlog.size,
     running: epoch.live.length,
     waiting: epoch.waiting.size,
     sending: epoch.sending.size,
     parked: epoch.parked.size,
-    zombies: epoch.zombies,
+    zombies: zombies.size === 0 ? 0 : (zombies.get(keyOf(epoch)) ?? 0),
     heldRecords: epoch.heldRecords,
     heldBytes: epoch.heldBytes,
     oldest: oldestOf(epoch)
@@ -403,7 +441,8 @@ const waitingForTurn = (epochs: Iterable<PartitionEpoch>): number => {
   return count
 }
 
-export const snapshotOf = (view: Viewed, now: number): Snapshot => {
+/** `zombies`: of this view and, where it is one of several members, of the others, whose partitions may have come to it. */
+export const snapshotOf = (view: Viewed, now: number, zombies: ZombieCounts = zombieCounts([view])): Snapshot => {
   const { counters, permits, run, session, settings } = view
   return {
     name: view.name,
@@ -453,7 +492,7 @@ export const snapshotOf = (view: Viewed, now: number): Snapshot => {
     rebalanceCounts: { ...counters.rebalanceCounts },
     revokeTime: counters.revokeTime.distribution,
     hotLanes: run === undefined ? [] : hotLanes([...run.state.epochs.values()], settings),
-    partitions: run === undefined ? [] : [...run.state.epochs.values()].flatMap((e) => partitionOf(e) ?? []),
+    partitions: run === undefined ? [] : [...run.state.epochs.values()].flatMap((e) => partitionOf(e, zombies) ?? []),
     health: healthOf(view, now),
     members: []
   }

@@ -30,8 +30,6 @@ export interface Row {
   readonly name: string
   readonly committed: bigint | undefined
   readonly beyond: number
-  /** there are more runs than are told */
-  readonly atLeast: boolean
   readonly gaps: number
   readonly inFlight: number
   readonly held: number
@@ -41,13 +39,6 @@ export interface Row {
   readonly oldest: PartitionSnapshot["oldest"]
 }
 
-const runsTold = 256
-
-const behindGap = (p: PartitionSnapshot): number => p.doneBehindGap.reduce((n, [from, to]) => n + distance(from, to), 0)
-
-/** Done since the epoch began, but for a number that stays the same in it. */
-const doneIn = (p: PartitionSnapshot): number => Number(p.committable) + behindGap(p)
-
 export const rowsOf = ({ before, now }: Looks): ReadonlyArray<Row> => {
   const earlier = new Map(before?.partitions.map((p) => [`${p.topic}/${p.partition}/${p.epoch}`, p]))
   const millis = before === undefined ? 0 : now.at - before.at
@@ -56,14 +47,17 @@ export const rowsOf = ({ before, now }: Looks): ReadonlyArray<Row> => {
     return {
       name: neutral(`${p.topic}/${p.partition}`),
       committed: p.committed,
-      beyond: behindGap(p),
-      atLeast: p.doneBehindGap.length >= runsTold,
+      beyond: p.behindGap,
       gaps: p.gaps,
       inFlight: p.running + p.sending,
       held: p.heldRecords,
       lag: p.end === undefined ? undefined : distance(p.committed ?? p.committable, p.end),
-      rate: old === undefined || millis <= 0 ? undefined : Math.max(0, ((doneIn(p) - doneIn(old)) * 1_000) / millis),
-      state: [p.state === "open" ? "" : p.state, ...p.paused.map((reason) => `paused: ${reason}`)]
+      rate: old === undefined || millis <= 0 ? undefined : Math.max(0, ((p.done - old.done) * 1_000) / millis),
+      state: [
+        p.zombies === 0 ? "" : `${grouped(p.zombies)} zombie${p.zombies === 1 ? "" : "s"}`,
+        p.state === "open" ? "" : p.state,
+        ...p.paused.map((reason) => `paused: ${reason}`)
+      ]
         .filter((text) => text !== "")
         .join(", "),
       oldest: p.oldest
@@ -75,7 +69,7 @@ export const rowsOf = ({ before, now }: Looks): ReadonlyArray<Row> => {
 export const byTrouble = (a: Row, b: Row): number =>
   (b.lag ?? 0) - (a.lag ?? 0) ||
   b.gaps - a.gaps ||
-  (a.oldest?.since ?? Number.POSITIVE_INFINITY) - (b.oldest?.since ?? Number.POSITIVE_INFINITY) ||
+  (a.oldest?.receivedAt ?? Number.POSITIVE_INFINITY) - (b.oldest?.receivedAt ?? Number.POSITIVE_INFINITY) ||
   b.held - a.held ||
   0
 
@@ -89,7 +83,7 @@ interface Column {
 
 const columns: ReadonlyArray<Column> = [
   { title: "committed", cell: ({ committed }) => (committed === undefined ? "-" : grouped(committed)), spare: 2 },
-  { title: "beyond", cell: ({ atLeast, beyond }) => `${grouped(beyond)}${atLeast ? "+" : ""}`, spare: 3 },
+  { title: "beyond", cell: ({ beyond }) => grouped(beyond), spare: 3 },
   { title: "gaps", cell: ({ gaps }) => grouped(gaps), spare: 4 },
   { title: "in flight", cell: ({ inFlight }) => grouped(inFlight), spare: 1 },
   { title: "held", cell: ({ held }) => grouped(held), spare: 5 },
@@ -151,7 +145,8 @@ const lagOf = (rows: ReadonlyArray<Row>): string => {
 
 /** Of the whole consumer, as items that may stand in any number of lines. */
 export const figuresOf = (looks: Looks, rows: ReadonlyArray<Row>): ReadonlyArray<string> => {
-  const { commits, handlerTime, held, outcomes, partitions, permits, retries } = looks.now
+  const { commits, handlerTime, held, outcomes, permits, retries } = looks.now
+  const partitions = once(looks.now.partitions)
   const sum = (of: (p: PartitionSnapshot) => number): number => partitions.reduce((n, p) => n + of(p), 0)
   const several = (count: number, what: string): string => (count === 0 ? "" : `, ${grouped(count)} ${what}`)
   return [
@@ -185,9 +180,9 @@ export const reasonLine = ({ at, code, count, message, since }: HealthReason, no
 export const oldestLines = ({ at }: Snapshot, rows: ReadonlyArray<Row>, most: number): ReadonlyArray<string> =>
   rows
     .flatMap(({ name, oldest }) => (oldest === undefined ? [] : [{ name, oldest }]))
-    .toSorted((a, b) => a.oldest.since - b.oldest.since)
+    .toSorted((a, b) => a.oldest.receivedAt - b.oldest.receivedAt)
     .slice(0, most)
     .map(
       ({ name, oldest }) =>
-        `${name} @ ${oldest.offset}: ${oldest.state} for ${lasting(at - oldest.since)}${oldest.attempt > 1 ? `, attempt ${oldest.attempt}` : ""}`
+        `${name} @ ${oldest.offset}: came ${lasting(at - oldest.receivedAt)} ago, ${oldest.state} for ${lasting(at - oldest.since)}${oldest.attempt > 1 ? `, attempt ${oldest.attempt}` : ""}`
     )

@@ -92,6 +92,12 @@ export interface Summary {
 /** 0 quiet, 1 working, 2 slow or held up, 3 in trouble */
 export type Level = 0 | 1 | 2 | 3
 
+/** How long a record has been there. `since` and `attempt` are of its state, which is another one with each attempt. */
+export interface Waited extends Pick<OldestRecord, "state" | "attempt" | "since" | "receivedAt"> {
+  /** left out where no attempt has failed */
+  readonly firstFailedAt?: number
+}
+
 /** A partition with its strip. Offsets but the first are counted from `from`; what is left out is 0, nothing or false. */
 export interface Row extends Place {
   readonly level: Level
@@ -103,11 +109,14 @@ export interface Row extends Place {
   readonly done?: number
   /** nothing behind this one is done */
   readonly behind?: number
-  /** what lies between `prefix` and `behind`, in equal parts: four to a hexadecimal digit, 1 where something is not done */
+  /** up to here it is known which are done; left out where that is all up to `behind` */
+  readonly known?: number
+  /** what lies between `prefix` and `known`, in equal parts: four to a hexadecimal digit, 1 where something is not done */
   readonly holes?: string
   readonly parts?: number
   readonly delivered: number
   readonly lag?: number
+  /** records that are not done while a later one is */
   readonly gaps?: number
   readonly running?: number
   readonly buffered?: number
@@ -119,7 +128,7 @@ export interface Row extends Place {
   readonly bytes?: number
   readonly state?: Exclude<PartitionSnapshot["state"], "open">
   readonly paused?: PartitionSnapshot["paused"]
-  readonly oldest?: Pick<OldestRecord, "state" | "attempt" | "since"> & { readonly offset: number }
+  readonly oldest?: Waited & { readonly offset: number }
 }
 
 /** All partitions of a topic, a character each: level and magnitude of the lag. */
@@ -130,11 +139,8 @@ export interface Cells {
   readonly levels: string
 }
 
-export interface Oldest extends Place {
+export interface Oldest extends Place, Waited {
   readonly offset: string
-  readonly state: OldestRecord["state"]
-  readonly attempt: number
-  readonly since: number
 }
 
 /** Of the consumer that is looked at. */

@@ -15,9 +15,11 @@ import {
   type Summary,
   type Totals
 } from "./frame.ts"
+import { once } from "../series.ts"
 import { lagOf, stripsOf } from "./strips.ts"
 
-const totalsOf = ({ partitions }: Snapshot): Totals => {
+const totalsOf = (snapshot: Snapshot): Totals => {
+  const partitions = once(snapshot.partitions)
   const totals = {
     lag: 0,
     unknown: 0,
@@ -140,7 +142,7 @@ const detailOf = (snapshot: Snapshot, find: string): Detail => {
       status: health.status,
       partitions: partitions.length
     })),
-    ...stripsOf(snapshot.partitions, snapshot.at, find)
+    ...stripsOf(once(snapshot.partitions), snapshot.at, find)
   }
 }
 

@@ -4,7 +4,7 @@
  * Which are the worst is told by their level, then by the magnitude of their lag, then by their name: levels and magnitudes change seldom, so
  * that rows do not change places all the time.
  */
-import type { PartitionSnapshot } from "@concurrent-kafka/core/Snapshot"
+import type { OldestRecord, PartitionSnapshot } from "@concurrent-kafka/core/Snapshot"
 import {
   type Cells,
   cellsShown,
@@ -15,7 +15,8 @@ import {
   type Row,
   rowsShown,
   shown,
-  topicsShown
+  topicsShown,
+  type Waited
 } from "./frame.ts"
 
 const slowMillis = 10_000
@@ -25,14 +26,20 @@ const longMillis = 60_000
 export const lagOf = ({ committable, committed, end }: PartitionSnapshot): number | undefined =>
   end === undefined ? undefined : Math.max(0, Number(end - (committed ?? committable)))
 
+/** also while the retry runs, of the record that all others wait for */
+const retries = ({ oldest, waiting }: PartitionSnapshot): boolean =>
+  waiting > 0 || (oldest?.state === "running" && oldest.firstFailedAt !== undefined)
+
 export const levelOf = (p: PartitionSnapshot, now: number): Level => {
-  const age = p.oldest === undefined ? 0 : now - p.oldest.since
+  const { oldest } = p
+  // one that fails each time is not well again with each attempt
+  const age = oldest === undefined ? 0 : now - (oldest.firstFailedAt ?? oldest.since)
   if (p.zombies > 0 || p.parked > 0) return 3
   // what only waits for its turn is not stuck itself
-  if (age >= longMillis && p.oldest?.state !== "buffered") return 3
-  if (p.sending > 0 && age >= slowMillis) return 3
+  if (age >= longMillis && oldest?.state !== "buffered") return 3
+  if (p.sending > 0 && oldest !== undefined && now - oldest.since >= slowMillis) return 3
   const heldUp = p.paused.some((reason) => reason !== "full")
-  if (p.state !== "open" || heldUp || p.waiting > 0 || age >= slowMillis) return 2
+  if (p.state !== "open" || heldUp || retries(p) || age >= slowMillis) return 2
   return p.heldRecords > 0 || (lagOf(p) ?? 0) > 0 ? 1 : 0
 }
 
@@ -63,7 +70,7 @@ const wordsOf = ({ level, p }: Ranked): string =>
     ...p.paused,
     p.paused.length > 0 ? "paused" : "",
     p.gaps > 0 ? "gap" : "",
-    p.waiting > 0 ? "retry" : "",
+    retries(p) ? "retry" : "",
     p.sending > 0 ? "letter" : "",
     p.parked > 0 ? "parked" : "",
     p.zombies > 0 ? "zombie" : "",
@@ -74,12 +81,12 @@ const wordsOf = ({ level, p }: Ranked): string =>
 
 /**
  * What is done behind a gap, in as many parts as a strip has room for: a part has a hole when one of its records is not done, so that a single
- * one among thousands is seen.
+ * one among thousands is seen. Not all of the runs may be told: behind the last one it is only known how many are done.
  */
 const holesOf = (
-  { committable, doneBehindGap }: PartitionSnapshot,
+  { committable, doneBehindGap, doneUpTo }: PartitionSnapshot,
   from: bigint
-): Pick<Row, "behind" | "holes" | "parts"> => {
+): Pick<Row, "behind" | "known" | "holes" | "parts"> => {
   const last = doneBehindGap.at(-1)
   if (last === undefined) return {}
   const span = Number(last[1] - committable)
@@ -96,7 +103,8 @@ const holesOf = (
   for (let i = 0; i < holes.length; i += 4) {
     text += ((holes[i]! << 3) | (holes[i + 1]! << 2) | (holes[i + 2]! << 1) | holes[i + 3]!).toString(16)
   }
-  return { behind: Number(last[1] - from), holes: text, parts }
+  const known = last[1] < doneUpTo ? { known: Number(last[1] - from) } : {}
+  return { behind: Number(doneUpTo - from), ...known, holes: text, parts }
 }
 
 const counted = <K extends string>(counts: Readonly<Record<K, number>>): { readonly [N in K]?: number } => {
@@ -104,6 +112,14 @@ const counted = <K extends string>(counts: Readonly<Record<K, number>>): { reado
   for (const name in counts) if (counts[name] > 0) some[name] = counts[name]
   return some
 }
+
+const waitedOf = ({ attempt, firstFailedAt, receivedAt, since, state }: OldestRecord): Waited => ({
+  state,
+  attempt,
+  since,
+  receivedAt,
+  ...(firstFailedAt === undefined ? {} : { firstFailedAt })
+})
 
 const rowOf = ({ level, p }: Ranked): Row => {
   const from = p.committed === undefined || p.committed > p.committable ? p.committable : p.committed
@@ -118,7 +134,7 @@ const rowOf = ({ level, p }: Ranked): Row => {
     ...(lag === undefined ? {} : { lag }),
     ...counted({
       prefix: Number(p.committable - from),
-      done: p.doneBehindGap.reduce((n, [a, b]) => n + Number(b - a), Number(p.committable - from)),
+      done: Number(p.committable - from) + p.behindGap,
       gaps: p.gaps,
       running: p.running,
       buffered: p.buffered,
@@ -132,16 +148,7 @@ const rowOf = ({ level, p }: Ranked): Row => {
     ...holesOf(p, from),
     ...(p.state === "open" ? {} : { state: p.state }),
     ...(p.paused.length === 0 ? {} : { paused: p.paused }),
-    ...(oldest === undefined
-      ? {}
-      : {
-          oldest: {
-            state: oldest.state,
-            attempt: oldest.attempt,
-            since: oldest.since,
-            offset: Number(oldest.offset - from)
-          }
-        })
+    ...(oldest === undefined ? {} : { oldest: { ...waitedOf(oldest), offset: Number(oldest.offset - from) } })
   }
 }
 
@@ -196,15 +203,13 @@ export const stripsOf = (partitions: ReadonlyArray<PartitionSnapshot>, now: numb
     found: found.length,
     oldest: partitions
       .flatMap(({ oldest, partition, topic }) => (oldest === undefined ? [] : [{ topic, partition, oldest }]))
-      .toSorted((a, b) => a.oldest.since - b.oldest.since)
+      .toSorted((a, b) => a.oldest.receivedAt - b.oldest.receivedAt)
       .slice(0, oldestShown)
       .map(({ oldest, partition, topic }) => ({
         topic: shown(topic),
         partition,
         offset: String(oldest.offset),
-        state: oldest.state,
-        attempt: oldest.attempt,
-        since: oldest.since
+        ...waitedOf(oldest)
       }))
   }
 }
