@@ -52,12 +52,12 @@ describe.skipIf(java._tag === "Failure")("explain of a group of the Java Paralle
         lost: 0,
         map: { _tag: "Used", writer: "parallelConsumer", until: 500n },
         done: 400,
-        gaps: [[99n, 100n]],
-        inGaps: 1,
+        gapRanges: [[99n, 100n]],
+        gaps: 1,
         oldest: 99n,
         wouldRun: 1
       })
-      assert.deepInclude(second, { partition: 1, committed: 500n, lag: 0, done: 0, gaps: [], wouldRun: 0 })
+      assert.deepInclude(second, { partition: 1, committed: 500n, lag: 0, done: 0, gapRanges: [], wouldRun: 0 })
       yield* member.kill
       assert.deepStrictEqual(yield* ask("all"), known)
       const [unbelieved] = (yield* ask("own")).partitions

@@ -102,14 +102,14 @@ export interface ExplainedPartition {
   readonly map: ExplainedMap
   /** Of the lag, done according to the map: it does not run again. */
   readonly done: number
-  /** Not done, in front of something that is: `[from, to)`, ascending. */
-  readonly gaps: ReadonlyArray<readonly [from: bigint, to: bigint]>
-  /** What lies in the gaps. */
-  readonly inGaps: number
+  /** Not done, in front of something that is. */
+  readonly gaps: number
+  /** Where these are: `[from, to)`, ascending. */
+  readonly gapRanges: ReadonlyArray<readonly [from: bigint, to: bigint]>
   /** The oldest that is not done; `undefined` when everything is. */
   readonly oldest: bigint | undefined
   /**
-   * What the next owner would run if all members ended now, without another commit: in the gaps, and everything behind the newest
+   * What the next owner would run if all members ended now, without another commit: the gaps, and everything behind the newest
    * done record that the map names. Some of it is running now, has ended since the last commit, or has never been read: from outside
    * these look the same.
    */
@@ -128,13 +128,13 @@ export interface Explanation {
   readonly offsetMap: "own" | "all"
   /** In the order of their numbers. */
   readonly partitions: ReadonlyArray<ExplainedPartition>
-  /** Sums over the partitions; of `gaps` their number. */
+  /** Sums over the partitions; of `gapRanges` their number. */
   readonly total: {
     readonly lag: number
     readonly lost: number
     readonly done: number
     readonly gaps: number
-    readonly inGaps: number
+    readonly gapRanges: number
     readonly wouldRun: number
   }
 }
@@ -181,8 +181,8 @@ export const explain = (
       lag: sum((p) => p.lag),
       lost: sum((p) => p.lost),
       done: sum((p) => p.done),
-      gaps: sum((p) => p.gaps.length),
-      inGaps: sum((p) => p.inGaps),
+      gaps: sum((p) => p.gaps),
+      gapRanges: sum((p) => p.gapRanges.length),
       wouldRun: sum((p) => p.wouldRun)
     }
     return { groupId, topic, offsetMap, partitions, total }

@@ -47,8 +47,8 @@ describe("concurrent-kafka explain on a real Kafka", () => {
           lost: 0,
           map: { _tag: "Used", writer: "own", until: 500n },
           done: 400,
-          gaps: [[99n, 100n]],
-          inGaps: 1,
+          gapRanges: [[99n, 100n]],
+          gaps: 1,
           oldest: 99n,
           wouldRun: 1
         }

@@ -78,7 +78,7 @@ export const explainPartition = (
       ? { map: none, runs: [] }
       : readMap(committed.metadata, { topic, partition, base: committed.offset, trust, end, zstd })
   const done = above(runs, begins)
-  const gaps = between(done, begins)
+  const gapRanges = between(done, begins)
   const lag = Number(end - begins)
   const behind = lag - size(done)
   return {
@@ -92,9 +92,9 @@ export const explainPartition = (
     lost: why === "belowStart" ? Number(start - offset!) - (size(runs) - size(done)) : 0,
     map,
     done: size(done),
-    gaps,
-    inGaps: size(gaps),
-    oldest: behind === 0 ? undefined : (gaps[0]?.[0] ?? done.at(-1)?.[1] ?? begins),
+    gaps: size(gapRanges),
+    gapRanges,
+    oldest: behind === 0 ? undefined : (gapRanges[0]?.[0] ?? done.at(-1)?.[1] ?? begins),
     wouldRun: behind
   }
 }

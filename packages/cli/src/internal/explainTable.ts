@@ -3,7 +3,7 @@ import type { OffsetMap } from "@concurrent-kafka/core/OffsetMap"
 import type { ExplainedMap, ExplainedPartition, Explanation } from "../Explain.ts"
 
 /** of one partition */
-const gapsShown = 8
+const rangesShown = 8
 
 const writers: Readonly<Record<ExplainedMap.Writer, string>> = {
   own: "ours",
@@ -46,18 +46,20 @@ const columns: ReadonlyArray<readonly [name: string, of: (p: ExplainedPartition)
   ["committed", (p) => p.committed ?? "-"],
   ["lag", (p) => p.lag],
   ["done", (p) => p.done],
-  ["gaps", (p) => p.gaps.length],
-  ["in gaps", (p) => p.inGaps],
+  ["gaps", (p) => p.gaps],
+  ["ranges", (p) => p.gapRanges.length],
   ["oldest", (p) => p.oldest ?? "-"],
   ["would run", (p) => p.wouldRun]
 ]
 
 const notes = (p: ExplainedPartition, topic: string): ReadonlyArray<string> => {
-  const { begins, committed, end, gaps, lost, map, partition, start, why } = p
+  const { begins, committed, end, gapRanges, lost, map, partition, start, why } = p
   const found: Array<string> = []
-  if (gaps.length > 0) {
-    const shown = gaps.slice(0, gapsShown).map(([from, to]) => (to - from === 1n ? `${from}` : `${from}-${to - 1n}`))
-    const rest = gaps.length > gapsShown ? `, and ${count(gaps.length - gapsShown, "more gap")}` : ""
+  if (gapRanges.length > 0) {
+    const shown = gapRanges
+      .slice(0, rangesShown)
+      .map(([from, to]) => (to - from === 1n ? `${from}` : `${from}-${to - 1n}`))
+    const rest = gapRanges.length > rangesShown ? `, and ${count(gapRanges.length - rangesShown, "more range")}` : ""
     found.push(`gaps: ${shown.join(", ")}${rest}`)
   }
   if (map._tag === "NotUsed") {
@@ -86,7 +88,7 @@ export const explainTable = ({ groupId, partitions, topic, total }: Explanation)
     "",
     "",
     "",
-    ...[total.lag, total.done, total.gaps, total.inGaps].map(String),
+    ...[total.lag, total.done, total.gaps, total.gapRanges].map(String),
     "",
     `${total.wouldRun}`,
     ""
