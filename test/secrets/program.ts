@@ -23,6 +23,7 @@ import { KafkaJs } from "@concurrent-kafka/kafkajs"
 import { LivePage, Observability, Top } from "@concurrent-kafka/observability"
 import { Platformatic } from "@concurrent-kafka/platformatic"
 import { MemoryKafka } from "@concurrent-kafka/testing"
+import { WorkerPool } from "@concurrent-kafka/workers"
 import { Cause, ConfigProvider, Effect, Exit, Layer, Logger, Redacted, References, Schedule, Schema } from "effect"
 import { writeFileSync } from "node:fs"
 import { inspect } from "node:util"
@@ -31,6 +32,7 @@ import { flush, meter, receiver, tracer } from "../../packages/observability/tes
 import { until } from "../integration/until.ts"
 import { markers } from "./markers.ts"
 import { askPage } from "./page.ts"
+import * as OnThreads from "./quoting.worker.ts"
 
 const [mode, file] = process.argv.slice(2)
 const revealRecords = mode === "revealed"
@@ -205,11 +207,19 @@ const consumers = Effect.gen(function* () {
   const registry = yield* ConsumerRegistry
   const named = (name: string) =>
     Effect.map(registry.consumers, (all): ConcurrentConsumerShape | undefined => all.find((one) => one.name === name))
-  const topics = ["orders", "orders-typed", "ordered", "stopping", "policy", "defect", "out", "dead", "again"]
+  const topics = ["orders", "orders-typed", "ordered", "stopping", "policy", "defect", "threads", "crashing"]
+  topics.push("out", "dead", "again")
   for (const topic of topics) yield* kafka.createTopic(topic, { partitions: 1 })
   for (const topic of ["orders", "ordered", "stopping", "policy", "defect"]) {
     yield* kafka.produce(topic, records(behaviours.length + 1))
   }
+  yield* kafka.produce("threads", records(OnThreads.count))
+  yield* kafka.produce("crashing", records(1))
+  const threads = yield* WorkerPool.make<typeof OnThreads>({
+    module: new URL("./quoting.worker.ts", import.meta.url),
+    error: OnThreads.error,
+    size: 2
+  })
   yield* kafka.produce("orders-typed", [
     { key: markers.key, value: "{}", partition: 0 },
     { key: "k", value: json({ id: 1, lines: { [markers.value]: 1 } }), partition: 0 },
@@ -253,6 +263,22 @@ const consumers = Effect.gen(function* () {
         onFailure: FailurePolicy.skip
       }
     ),
+    // each record once, half of them to dead letters
+    ConcurrentConsumer.layerHandler(Handler.make("threads", threads.handle), {
+      ...quick,
+      groupId: "threads",
+      name: "threads",
+      onFailure: FailurePolicy.make(({ record }) =>
+        record.offset % 2n === 0n ? { _tag: "DeadLetter", topic: "dead" } : { _tag: "Skip" }
+      )
+    }),
+    ConcurrentConsumer.layerHandler(Handler.make("crashing", threads.handle), {
+      ...quick,
+      groupId: "crashing",
+      name: "crashing",
+      onEnd: "report",
+      onFailure: FailurePolicy.stop
+    }),
     stopped("stopping", FailurePolicy.retry(Schedule.recurs(1)).pipe(FailurePolicy.orStop)),
     stopped(
       "policy",
@@ -315,12 +341,18 @@ const handles = (running: Running) =>
       const { alreadyDone, deadLettered, filtered, handled, skipped } = outcomes
       return alreadyDone + deadLettered + filtered + handled + skipped >= behaviours.length + 1
     })
+    const threads = yield* until("the consumer", running.named("threads"), (one) => one !== undefined)
+    yield* until(
+      "all that threads could not handle is done",
+      threads!.snapshot,
+      ({ outcomes }) => outcomes.deadLettered + outcomes.skipped === OnThreads.count
+    )
     yield* look(running)
   })
 
 const fails = (running: Running) =>
   Effect.gen(function* () {
-    for (const name of ["stopping", "policy", "defect"]) {
+    for (const name of ["stopping", "policy", "defect", "crashing"]) {
       const consumer = yield* until("the consumer", running.named(name), (one) => one !== undefined)
       yield* seeFailure(`the consumer ${name}`, consumer!.failure)
     }

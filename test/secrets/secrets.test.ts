@@ -60,7 +60,17 @@ const textOf = (seen: ReadonlyArray<Seen>, wanted: string): string =>
 
 /** what has to be there, or nobody has looked at anything */
 const said: Readonly<Record<string, ReadonlyArray<string>>> = {
-  logs: ["skipped a record whose handling failed: Quoting", "the consumer stopping has ended", "kafkajs", "a record"],
+  logs: [
+    "skipped a record whose handling failed: Quoting",
+    "skipped a record whose handling failed: JobFailed",
+    "skipped a record whose handling failed: Unshippable",
+    "skipped a record whose handling failed: WorkerCrashed",
+    "a thread of quoting.worker.ts ended by itself: exception",
+    "the consumer stopping has ended",
+    "the consumer crashing has ended",
+    "kafkajs",
+    "a record"
+  ],
   stdout: [
     "skipped a record whose handling failed",
     '"level":"ERROR"',

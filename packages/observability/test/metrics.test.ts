@@ -220,6 +220,26 @@ describe("metrics", () => {
     })
   )
 
+  it.effect("the offset map's bytes are those that were committed, and none without a gap", () =>
+    Effect.gen(function* () {
+      const w = yield* world()
+      const { member, value } = yield* shown(w)
+      yield* w.produce(6)
+      yield* pass(1_000)
+      const bytes = value(`${ours}partition_offset_map_bytes`, { topic: "t", partition: "0" })
+      assert.strictEqual(yield* bytes, 0)
+      yield* member.desk.finish(0, 1, 2, 4)
+      yield* member.consumer.flush
+      const { metadata } = w.kafka.committedUnsafe("g", "t", 0)!
+      assert.isAbove(metadata.length, 0)
+      assert.strictEqual(yield* bytes, metadata.length)
+      yield* member.desk.finish(0, 0, 3)
+      yield* member.consumer.flush
+      assert.strictEqual(yield* bytes, 0)
+      yield* member.desk.finishAll()
+    })
+  )
+
   it.effect("D49: a record's own time, whatever it is, makes no number negative", () =>
     Effect.gen(function* () {
       const w = yield* world()

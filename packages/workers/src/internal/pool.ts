@@ -151,11 +151,14 @@ const failedWith = (
   )
 }
 
+/** As classes and tags are called: what a job has thrown may be a record, with a `name` or a `_tag` of its own. */
+const looksLikeName = /^[A-Za-z_$@][\w.$/@-]{0,99}$/
+
 /** Not the exception's message: that may be of a record. */
 const told = ({ cause, exitCode, how }: WorkerCrashed): string => {
   if (cause === undefined) return `${how}, code ${exitCode}`
   const { frames, name } = thrownOf(cause)
-  return `${how}, ${name}${frames === undefined ? "" : ` ${frames.split("\n")[0]!.trim()}`}`
+  return `${how}, ${looksLikeName.test(name) ? name : "unknown"}${frames === undefined ? "" : ` ${frames.split("\n")[0]!.trim()}`}`
 }
 
 /** Where it was made is of interest, and not where it was told of. */
