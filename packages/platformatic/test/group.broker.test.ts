@@ -1,5 +1,4 @@
 import { commits } from "../../driver/test/suites/commits.ts"
-import { engine } from "../../driver/test/suites/engine.ts"
 import { group } from "../../driver/test/suites/group.ts"
 import { joining } from "../../driver/test/suites/joining.ts"
 import { strangers } from "../../driver/test/suites/strangers.ts"
@@ -9,4 +8,3 @@ group(client)
 joining(client)
 strangers(client)
 commits(client)
-engine(client)

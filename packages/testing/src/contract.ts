@@ -6,7 +6,9 @@
  * contractSuite("kafkajs", { layer: KafkaJs.layer({ brokers }), harness })
  * ```
  *
- * It runs on the live clock and polls with deadlines, so the same suite serves the in-memory cluster and a real broker.
+ * It runs on the live clock and polls with deadlines, so the same suite serves the in-memory cluster and a real broker. It needs one Kafka
+ * that stays up: it does not try leaders or coordinators that move, brokers that are away or silent, members on two clients in one group,
+ * TLS and SASL, or that a closed client leaves no socket and no timer.
  *
  * @since 0.1.0
  */
@@ -16,6 +18,7 @@ import { layer } from "@effect/vitest"
 import type * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import { commits } from "./internal/contract/commits.ts"
+import { engine } from "./internal/contract/engine.ts"
 import { membership } from "./internal/contract/membership.ts"
 import { positions } from "./internal/contract/positions.ts"
 import { producer } from "./internal/contract/producer.ts"
@@ -127,5 +130,6 @@ export const contractSuite = <R, E>(name: string, options: ContractOptions<R, E>
     membership(suite)
     topics(suite)
     producer(suite)
+    engine(suite)
   })
 }

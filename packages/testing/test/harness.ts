@@ -11,7 +11,14 @@ const onSession = (session: Session, f: (session: ReturnType<Cluster["controlUns
   use((kafka) => f(kafka.controlUnsafe(session)))
 
 export const harness: ContractHarness<MemoryKafka> = {
-  createTopic: (topic, partitions) => use((kafka) => kafka.createTopic(topic, { partitions })),
+  createTopic: (topic, partitions) =>
+    use((kafka) =>
+      Effect.catchDefect(kafka.createTopic(topic, { partitions }), (defect) =>
+        Effect.flatMap(Effect.orDie(kafka.admin.partitions([topic])), (there) =>
+          there.length === partitions ? Effect.void : Effect.die(defect)
+        )
+      )
+    ),
   produce: (topic, records) => use((kafka) => Effect.asVoid(kafka.produce(topic, records))),
   committed: (groupId, topic, partition) => use((kafka) => kafka.committed(groupId, topic, partition)),
   deleteTopic: (topic) => use((kafka) => kafka.deleteTopic(topic)),

@@ -197,29 +197,6 @@ export const commits = (client: Client, groupProtocol: GroupProtocol = "classic"
           assert.isUndefined(a.ended)
         })
       )
-
-      it.effect(
-        "what is more than a broker can store at once is refused for every entry, and taken in two halves",
-        () =>
-          Effect.gen(function* () {
-            const { a, kafka, settings, topic } = yield* alone(brokers, 300, { groupProtocol })
-            const entries = a.owned.map(({ epoch, partition }) => ({
-              topic,
-              partition,
-              epoch,
-              offset: 1n,
-              metadata: `${partition}`.padEnd(4000, "m")
-            }))
-            for (const refused of yield* a.session.commit(entries))
-              assert.deepInclude(refused, { outcome: "retriable", code: "UNKNOWN_SERVER_ERROR" })
-            assert.isUndefined(yield* kafka.committed(settings.groupId, { topic, partition: 299 }))
-            for (const half of [entries.slice(0, 150), entries.slice(150)]) {
-              const outcomes = yield* a.session.commit(half)
-              assert.isTrue(outcomes.every(({ outcome }) => outcome === "committed"))
-            }
-            assert.strictEqual((yield* kafka.committed(settings.groupId, { topic, partition: 299 }))?.offset, "1")
-          })
-      )
     })
   })
 }

@@ -7,6 +7,9 @@ import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { range, type Suite } from "./kit.ts"
 
+/** So many partitions take a real broker some seconds: all who run this on it use the same ones, which stay empty. */
+const thousand = "contract-thousand-partitions"
+
 export const commits = <R>(suite: Suite<R>): void => {
   const { consume, fresh, harness, it, patience, quiet, topic: newTopic, until } = suite
   const timeout = patience * 2
@@ -165,8 +168,7 @@ export const commits = <R>(suite: Suite<R>): void => {
     "a thousand partitions with offset maps: committed in requests of what a broker takes, and told to the next session whole",
     () =>
       Effect.gen(function* () {
-        // so many take a real broker some seconds: all who run this on it use the same ones, which stay empty
-        const topic = "contract-thousand-partitions"
+        const topic = thousand
         yield* harness.createTopic(topic, 1_000)
         const group = yield* fresh("group")
         const settings = { groupId: group, topics: [topic] }
@@ -195,6 +197,39 @@ export const commits = <R>(suite: Suite<R>): void => {
           assert.strictEqual(committed?.offset, BigInt(partition))
           const decoded = OffsetMap.decode(committed!.metadata, { ...identity(partition), trust: "own" })
           assert.deepStrictEqual(decoded._tag === "Map" && decoded.map.runs, runsOf(partition))
+        }
+      }),
+    timeout
+  )
+
+  it.effect(
+    "what is more than a broker can store at once is refused for every entry, and taken in two halves",
+    () =>
+      Effect.gen(function* () {
+        yield* harness.createTopic(thousand, 1_000)
+        const group = yield* fresh("group")
+        const reader = yield* consume({ groupId: group, topics: [thousand] }, { start: () => undefined })
+        yield* until("assigned", () => reader.held.size === 1_000)
+        // 1.2 MB; a batch of the offsets topic has 1 MiB
+        const entries = range(0, 300).map((partition) => ({
+          ...reader.partition(thousand, partition),
+          offset: 1n,
+          metadata: `${partition}`.padEnd(4_000, "m")
+        }))
+        // in one of the two ways in which brokers say it, and after which the engine halves a request
+        for (const refused of yield* reader.session.commit(entries)) {
+          assert.include(
+            ["retriable UNKNOWN_SERVER_ERROR", "rejected REQUEST_TOO_LARGE"],
+            `${refused.outcome} ${"code" in refused ? refused.code : ""}`
+          )
+        }
+        for (const partition of [0, 299]) assert.isUndefined(yield* harness.committed(group, thousand, partition))
+        for (const half of [entries.slice(0, 150), entries.slice(150)]) {
+          const outcomes = yield* reader.session.commit(half)
+          assert.isTrue(outcomes.every(({ outcome }) => outcome === "committed"))
+        }
+        for (const partition of [0, 299]) {
+          assert.strictEqual((yield* harness.committed(group, thousand, partition))?.offset, 1n)
         }
       }),
     timeout

@@ -83,6 +83,8 @@ export interface Kit<R> {
     SessionSettings,
     "sessionTimeout" | "heartbeatInterval" | "rebalanceTimeout" | "revokeTimeout" | "metadataMaxAge" | "maxWait"
   >
+  /** Those, and the group protocol: what all members of the suite are opened with. */
+  readonly membership: Kit<R>["settings"] & Pick<SessionSettings, "groupProtocol" | "assignor">
   readonly patience: number
   /** The options of a test that needs these: without one of them it is skipped, and says why. */
   readonly needs: (...needed: ReadonlyArray<Need>) => TestOptions
@@ -122,7 +124,8 @@ export const record = (partition: number, value: string | null): ContractRecord 
   headers: []
 })
 
-export const valueOf = (one: ConsumerRecord): string => (one.value === null ? "null" : text.decode(one.value))
+export const valueOf = (one: Pick<ConsumerRecord, "value">): string =>
+  one.value === null ? "null" : text.decode(one.value)
 
 export const range = (from: number, to: number): Array<number> => Array.from({ length: to - from }, (_, i) => from + i)
 
@@ -159,6 +162,11 @@ export const makeKit = <R, E>(options: ContractOptions<R, E>): Kit<R> => {
     metadataMaxAge: options.settings?.metadataMaxAge ?? 1_000,
     maxWait: options.settings?.maxWait ?? 100
   }
+  const membership: Kit<R>["membership"] = {
+    ...settings,
+    groupProtocol: options.protocol === "incremental" ? "consumer" : "classic",
+    assignor: options.protocol === "cooperative" ? "cooperative-sticky" : undefined
+  }
 
   const fresh: Kit<R>["fresh"] = (what) =>
     Effect.map(Clock.currentTimeMillis, (now) => `contract-${what}-${now.toString(36)}-${++names}`)
@@ -183,9 +191,7 @@ export const makeKit = <R, E>(options: ContractOptions<R, E>): Kit<R> => {
       client.openSession({
         isolation: "read_committed",
         topicTimeout: undefined,
-        groupProtocol: options.protocol === "incremental" ? "consumer" : "classic",
-        assignor: options.protocol === "cooperative" ? "cooperative-sticky" : undefined,
-        ...settings,
+        ...membership,
         ...session
       })
     )
@@ -272,6 +278,7 @@ export const makeKit = <R, E>(options: ContractOptions<R, E>): Kit<R> => {
     protocol: options.protocol,
     awaitedRevoke: options.awaitedRevoke ?? true,
     settings,
+    membership,
     patience,
     quiet: Effect.sleep(options.quiet ?? 1_000),
     fresh,
