@@ -560,7 +560,7 @@ describe("a member of the consumer protocol", () => {
       coordinator.target = [2]
       const member = yield* join(coordinator)
       yield* until("assigned", () => member.of("Assigned").at(-1)?.all.length === 1)
-      coordinator.pending = [0]
+      coordinator.pending = [0, 1]
       coordinator.target = [0, 1, 2]
       yield* until("it is read more than once", () => coordinator.offsetReads > 2)
       // one that the engine has, and one that it has not heard of
@@ -573,6 +573,29 @@ describe("a member of the consumer protocol", () => {
       coordinator.pending = []
       yield* until("assigned", () => numbersOf(member.of("Assigned").at(-1)!.all).join() === "0")
       for (const { all } of member.of("Assigned")) assert.notInclude(numbersOf(all), 1)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what waits for a transaction waits alone, also for what comes later", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.pending = [0]
+      coordinator.target = [0, 1]
+      const member = yield* join(coordinator)
+      const owned = () => numbersOf(member.of("Assigned").at(-1)?.all ?? []).join()
+      yield* until("the other is assigned", () => owned() === "1")
+      coordinator.target = [0, 1, 2]
+      yield* until("and one that has come meanwhile", () => owned() === "1,2")
+      assert.strictEqual(claimed(coordinator.beats.at(-1)).join(), "0,1,2")
+      coordinator.pending = []
+      yield* until("and that one", () => owned() === "0,1,2")
+      assert.deepStrictEqual(
+        member
+          .of("Assigned")
+          .at(-1)!
+          .all.map(({ retained }) => retained),
+        [false, true, true]
+      )
     }).pipe(Effect.scoped)
   )
 

@@ -35,6 +35,8 @@ class Coordinator {
   isAway = false
   /** the committed offsets are read behind it */
   offsetGate: Promise<void> | undefined
+  /** of these a transaction is about to replace it */
+  pending: ReadonlyArray<number> = []
   exists = true
   /** of the topic, as the metadata have it */
   partitions = 4
@@ -93,13 +95,17 @@ class Coordinator {
         return { errorCode, memberAssignment: encodeAssignment(assignment, this.another ? another : undefined) }
       },
       heartbeat: async () => ({ errorCode: this.rebalancing ? rebalanceInProgress : 0 }),
-      offsetFetch: async ({ topics }) => {
+      offsetFetch: async ({ requireStable, topics }) => {
         await this.offsetGate
         this.ids.push(...topics.map(({ topicId }) => topicId))
         return {
           responses: topics.map(({ partitions, topic: name }) => ({
             topic: name,
-            partitions: partitions.map(({ partition }) => ({ partition, offset: 7n, metadata: "m", errorCode: 0 }))
+            partitions: partitions.map(({ partition }) =>
+              requireStable && this.pending.includes(partition)
+                ? { partition, offset: -1n, metadata: "", errorCode: 88 }
+                : { partition, offset: 7n, metadata: "m", errorCode: 0 }
+            )
           }))
         }
       },
@@ -375,6 +381,105 @@ describe("a cooperative member", () => {
       assert.deepStrictEqual(coordinator.commits, [])
       assert.strictEqual(member.of("Revoking").length, 0)
       yield* until("it claims no more than it has", () => coordinator.joins.at(-1)!.join() === "3,0")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what goes does not wait for a transaction that what comes waits for", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      const member = yield* join(coordinator)
+      yield* has(member, 2)
+      coordinator.pending = [2]
+      coordinator.rebalance([0, 2])
+      yield* until("it joins without it", () => coordinator.joins.length === 3)
+      assert.deepStrictEqual(coordinator.joins.at(-1), [2, [0, 2]])
+      assert.deepStrictEqual(
+        member.of("Revoking").map(({ partitions }) => numbersOf(partitions)),
+        [[1]]
+      )
+      // the engine was told of the generation, and of nothing whose start is not known
+      assert.deepStrictEqual(
+        member.of("Assigned").map(({ all }) => numbersOf(all)),
+        [
+          [0, 1],
+          [0, 1],
+          ...member
+            .of("Assigned")
+            .slice(2)
+            .map(() => [0])
+        ]
+      )
+      coordinator.pending = []
+      yield* until("announced", () => announced(member)?.join() === "0,true,2,false")
+      assert.deepInclude(member.of("Assigned").at(-1)!.all[1], { committed: { offset: 7n, metadata: "m" } })
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("nor for an answer that takes long", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      const member = yield* join(coordinator)
+      yield* has(member, 2)
+      const reading = gate()
+      coordinator.offsetGate = reading.closed
+      coordinator.rebalance([0, 2])
+      yield* until("it joins without it", () => coordinator.joins.length === 3)
+      assert.deepStrictEqual(
+        member.of("Revoking").map(({ partitions }) => numbersOf(partitions)),
+        [[1]]
+      )
+      coordinator.offsetGate = undefined
+      reading.open()
+      yield* until("announced", () => announced(member)?.join() === "0,true,2,false")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what waits for a transaction waits alone", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0]
+      const member = yield* join(coordinator)
+      yield* has(member, 1)
+      coordinator.pending = [1, 3]
+      coordinator.rebalance([0, 1, 2, 3])
+      yield* has(member, 2)
+      assert.deepStrictEqual(announced(member), [
+        [0, true],
+        [2, false]
+      ])
+      // others rebalance: it is claimed, and nothing is known of it before
+      coordinator.rebalance([0, 1, 2, 3])
+      yield* until("joined again", () => member.session.generationUnsafe() === 3)
+      assert.deepStrictEqual(coordinator.joins.at(-1), [2, [0, 1, 2, 3]])
+      coordinator.pending = [3]
+      yield* has(member, 3)
+      assert.deepStrictEqual(announced(member), [
+        [0, true],
+        [1, false],
+        [2, true]
+      ])
+      coordinator.pending = []
+      yield* has(member, 4)
+      assert.strictEqual(member.of("Revoking").length, 0)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what goes is no other topic because a coordinator is behind, and has fewer partitions of it", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 3]
+      const member = yield* join(coordinator)
+      yield* has(member, 2)
+      coordinator.partitions = 2
+      coordinator.rebalance([0])
+      yield* until("it joins without it", () => coordinator.joins.length === 3)
+      assert.deepStrictEqual(
+        member.of("Revoking").map(({ partitions }) => numbersOf(partitions)),
+        [[3]]
+      )
+      assert.strictEqual(member.of("Gone").length, 0)
     }).pipe(Effect.scoped)
   )
 

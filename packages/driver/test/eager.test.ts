@@ -25,7 +25,13 @@ const coordinatorNode = 2
 class Coordinator {
   joins = 0
   syncs = 0
+  /** it had been asked about topics so often when it gave the last assignment */
+  questionsBefore = 0
   readonly committed = new Map<number, bigint>()
+  /** of these a transaction is about to replace it */
+  pending: ReadonlyArray<number> = []
+  /** of the topic, as all say it */
+  partitions = 4
   /** what the member is given by its next SyncGroup */
   target: ReadonlyArray<number> = []
   /** heartbeats say that the group rebalances, until it is joined again */
@@ -62,7 +68,7 @@ class Coordinator {
           this.looked++
           if (this.isAlone) await never()
         }
-        const leaders = new Map([0, 1, 2, 3].map((partition) => [partition, 1] as const))
+        const leaders = new Map(Array.from({ length: this.partitions }, (_, partition) => [partition, 1] as const))
         const found = isCoordinator ? this.topicId : (this.lagging ?? this.topicId)
         return {
           brokers: new Map([[1, { host: "fake", port: 1 }]]),
@@ -88,23 +94,23 @@ class Coordinator {
       },
       syncGroup: async ({ groupAssignment: [own] }) => {
         this.syncs++
+        this.questionsBefore = this.questions
         if (own !== undefined) return { errorCode: 0, memberAssignment: own.memberAssignment }
         const assignment = this.target.length === 0 ? {} : { [topic]: this.target }
         return { errorCode: 0, memberAssignment: encodeAssignment(assignment) }
       },
       heartbeat: async () => ({ errorCode: this.rebalancing ? rebalanceInProgress : 0 }),
-      offsetFetch: async ({ topics }) => ({
+      offsetFetch: async ({ requireStable, topics }) => ({
         responses: topics.map(({ partitions, topic: name, topicId }) => {
           this.askedBy.push(topicId)
           const isKnown = topicId === undefined || topicId === this.topicId
           return {
             topic: name,
-            partitions: partitions.map(({ partition }) => ({
-              partition,
-              offset: (isKnown ? this.committed.get(partition) : undefined) ?? -1n,
-              metadata: "",
-              errorCode: isKnown ? 0 : 100
-            }))
+            partitions: partitions.map(({ partition }) => {
+              const isUnstable = requireStable && this.pending.includes(partition)
+              const offset = isKnown && !isUnstable ? this.committed.get(partition) : undefined
+              return { partition, offset: offset ?? -1n, metadata: "", errorCode: isUnstable ? 88 : isKnown ? 0 : 100 }
+            })
           }
         })
       }),
@@ -252,8 +258,9 @@ describe("an eager member that does not lead, when its topic is created again", 
       coordinator.topicId = otherId
       const answer = gate()
       coordinator.gate = answer.closed
+      const { questions } = coordinator
       coordinator.rebalancing = true
-      yield* until("the coordinator is asked", () => coordinator.questions > 0)
+      yield* until("the coordinator is asked", () => coordinator.questions > questions)
       for (const one of yield* member.session.commit(before.map((p) => at(p, 9n)))) {
         assert.deepInclude(one, { outcome: "deferred", code: "REBALANCE_IN_PROGRESS" })
       }
@@ -307,7 +314,90 @@ describe("an eager member whose metadata have not heard that its topic was creat
       const member = yield* join(coordinator)
       const [own] = yield* assigned(member, 1)
       assert.deepInclude(own, { committed: { offset: 100n, metadata: "" }, topicCommitted: true })
-      assert.deepStrictEqual(coordinator.askedBy, [otherId, id])
+      assert.deepStrictEqual(coordinator.askedBy, [id])
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("an eager member, while transactions are about to replace committed offsets", () => {
+  const says = (all: ReadonlyArray<AssignedPartition>) => all.map((p) => [p.partition, p.retained, p.committed?.offset])
+
+  it.live("what waits for a transaction waits alone, and what is retained does not wait at all", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      const member = yield* join(coordinator)
+      const before = yield* assigned(member, 1)
+      yield* member.session.commit(before.map((p) => at(p, 5n)))
+      // one that comes, and one that is retained
+      coordinator.pending = [0, 2]
+      coordinator.target = [0, 1, 2, 3]
+      coordinator.rebalancing = true
+      const first = yield* assigned(member, 2)
+      assert.deepStrictEqual(says(first), [
+        [0, true, 5n],
+        [1, true, 5n],
+        [3, false, undefined]
+      ])
+      for (const one of yield* member.session.commit(first.map((p) => at(p, 6n)))) {
+        assert.strictEqual(one.outcome, "committed")
+      }
+      // others rebalance meanwhile: what the engine knows of is held
+      coordinator.rebalancing = true
+      yield* assigned(member, 3)
+      assert.deepStrictEqual(
+        member.of("Revoking").map(({ partitions }) => partitions.map(({ partition }) => partition)),
+        [
+          [0, 1],
+          [0, 1, 3]
+        ]
+      )
+      coordinator.committed.set(2, 8n)
+      coordinator.pending = [0]
+      assert.deepStrictEqual(says(yield* assigned(member, 4)), [
+        [0, true, 6n],
+        [1, true, 6n],
+        [2, false, 8n],
+        [3, true, 6n]
+      ])
+      assert.strictEqual(coordinator.joins, 3)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what was held and somebody else has committed for is another epoch, and waits", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 1]
+      const member = yield* join(coordinator)
+      const [before] = yield* assigned(member, 1)
+      coordinator.pending = [0]
+      coordinator.committed.set(0, 50n)
+      coordinator.rebalancing = true
+      assert.deepStrictEqual(says(yield* assigned(member, 2)), [[1, true, undefined]])
+      assert.deepInclude((yield* member.session.commit([at(before!, 6n)]))[0], { outcome: "stale", code: "EPOCH" })
+      coordinator.pending = []
+      coordinator.committed.set(0, 60n)
+      const after = yield* assigned(member, 3)
+      assert.deepStrictEqual(says(after), [
+        [0, false, 60n],
+        [1, true, undefined]
+      ])
+      assert.isAbove(after[0]!.epoch, before!.epoch)
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("an eager member whose coordinator is behind", () => {
+  it.live("ends nothing of a topic that has fewer partitions there: they do not go by themselves", () =>
+    Effect.gen(function* () {
+      const coordinator = new Coordinator()
+      coordinator.target = [0, 3]
+      const member = yield* join(coordinator)
+      yield* assigned(member, 1)
+      coordinator.partitions = 2
+      coordinator.rebalancing = true
+      assert.isTrue((yield* assigned(member, 2)).every(({ retained }) => retained))
+      assert.strictEqual(member.of("Gone").length, 0)
     }).pipe(Effect.scoped)
   )
 })
@@ -324,7 +414,7 @@ describe("a static member that does not lead", () => {
       coordinator.rebalancing = true
       yield* until("it has heard what it is given", () => coordinator.syncs === 2)
       // before the hold, and for this
-      assert.strictEqual(coordinator.questions, before + 2)
+      assert.strictEqual(coordinator.questionsBefore, before + 2)
     }).pipe(Effect.scoped)
   )
 
@@ -354,7 +444,7 @@ describe("a member that leads", () => {
       coordinator.rebalancing = true
       yield* until("it has assigned", () => coordinator.syncs === 2)
       // before the hold, and for this
-      assert.strictEqual(coordinator.questions, before + 2)
+      assert.strictEqual(coordinator.questionsBefore, before + 2)
     }).pipe(Effect.scoped)
   )
 

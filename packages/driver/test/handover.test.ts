@@ -6,8 +6,8 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type { Broker, Connector } from "../src/Broker.ts"
 import { Cluster, makeAdmin } from "../src/Driver.ts"
-import { readCommitted } from "../src/internal/handover.ts"
 import { idByName } from "../src/internal/offsets.ts"
+import { readCommitted } from "../src/internal/starts.ts"
 import { makeOwned, type Owned, SessionState } from "../src/internal/state.ts"
 
 const topic = "orders"
@@ -108,7 +108,8 @@ describe("what the group has committed for what comes", () => {
       const { committed, ids } = yield* readCommitted(
         state,
         () => [owned],
-        () => idByName(state.cluster, topic)
+        () => idByName(state.cluster, topic),
+        true
       )
       assert.deepStrictEqual(asked, [[id], [otherId]])
       assert.deepStrictEqual([...ids], [["orders/1", otherId]])
@@ -132,7 +133,8 @@ describe("what the group has committed for what comes", () => {
       const { committed, ids, withOffset } = yield* readCommitted(
         state,
         () => [owned],
-        () => idByName(state.cluster, topic)
+        () => idByName(state.cluster, topic),
+        true
       )
       assert.deepStrictEqual(asked, [[id], [undefined]])
       assert.deepStrictEqual([...ids], [["orders/1", undefined]])
@@ -157,7 +159,8 @@ describe("what the group has committed for what comes", () => {
         const { committed, ids } = yield* readCommitted(
           state,
           () => these,
-          ({ topicId }) => topicId
+          ({ topicId }) => topicId,
+          true
         )
         assert.deepStrictEqual(asked, [
           [

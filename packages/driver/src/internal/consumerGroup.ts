@@ -34,8 +34,9 @@ import { randomUUID } from "node:crypto"
 import type { ConsumerGroupHeartbeatAnswer, TopicIdPartitions } from "../Broker.ts"
 import { fromCode, isFatal } from "./classify.ts"
 import { codeName } from "./codes.ts"
-import { announceAll, endGone, fenced, hold, readCommitted } from "./handover.ts"
+import { endGone, fenced, hold } from "./handover.ts"
 import { keyOf } from "./offsets.ts"
+import { announceAll, readCommitted, unannounced } from "./starts.ts"
 import { ask, backoff, epochOf, makeOwned, type Owned, type SessionState } from "./state.ts"
 
 const source = "group"
@@ -307,18 +308,19 @@ const release = (state: SessionState, wanted: Wanted, known: ReadonlySet<string>
 const acquire = (state: SessionState, wanted: Wanted, known: Set<string>): Effect.Effect<void, KafkaClientError> =>
   Effect.gen(function* () {
     const { life } = wanted
-    const fresh = [...state.owned.values()].filter(({ announced }) => !announced)
+    let read: ReadonlyArray<Owned> = []
     // What goes does not wait for what comes, which may wait for a transaction: nothing is read any more then, and it is tried again behind it.
-    const stays = () => (going(state, wanted).length > 0 ? [] : fresh.filter((one) => state.isCurrent(one)))
+    // What has come while others wait for theirs is read with them.
+    const stays = () => (read = going(state, wanted).length > 0 ? [] : unannounced(state))
     // By the id that the broker has given them under: what it says of that one is the answer, whatever the metadata say meanwhile. Until a
     // heartbeat takes back what is of a topic that has gone.
-    const { committed, ids, withOffset } = yield* readCommitted(state, stays, ({ topicId }) => topicId)
+    const { committed, ids, withOffset } = yield* readCommitted(state, stays, ({ topicId }) => topicId, true)
     // thrown out meanwhile
     if (wanted.life !== life) return
     for (const topic of withOffset) known.add(topic)
     const takenBack = new Set(going(state, wanted))
-    for (const one of fresh) {
-      if (!state.isCurrent(one)) continue
+    const begun = new Set<Owned>()
+    for (const one of unannounced(state)) {
       const key = keyOf(one.topic, one.partition)
       if (takenBack.has(one)) {
         // taken back before the engine knew of it
@@ -326,12 +328,13 @@ const acquire = (state: SessionState, wanted: Wanted, known: Set<string>): Effec
         state.beat.openUnsafe()
         continue
       }
-      // it was left out of what was read: next time
-      if (!ids.has(key)) continue
+      // it was left out of what was read, or waits for a transaction: next time
+      if (!ids.has(key) || !read.includes(one)) continue
       one.committed = committed.get(key)
       one.announced = true
+      begun.add(one)
     }
-    announceAll(state, known, new Set(fresh))
+    announceAll(state, known, begun)
     // what was claimed meanwhile comes next
     state.rejoin.openUnsafe()
     state.wakeFetch()

@@ -6,7 +6,8 @@
  * 1. JoinGroup says what is owned. Records keep flowing; until SyncGroup is answered nothing is committed.
  * 2. What was owned and is given again stays as it is; commits go out in the new generation.
  * 3. Of what has come the committed offsets are read, then it is announced (`Assigned`): before what goes is drained, which it does not
- *    have to wait for.
+ *    have to wait for. Nor does what goes wait for it for more than a moment: what a transaction is about to replace is read again in the
+ *    next generation.
  * 4. What was owned and is not given any more was withheld by the leader: nobody else has it. It is held (`Revoking`, exact) until the
  *    engine has answered. Then the member joins again without it, and the next generation gives it to others.
  * 5. Otherwise until the group rebalances.
@@ -14,6 +15,7 @@
  * Invariants:
  * - What is claimed is given to nobody else, and what is not claimed any more is not worked on ("only what moves is revoked, exactly, and
  *   nothing comes twice").
+ * - What goes stands still only as long as that takes ("what goes does not wait for a transaction that what comes waits for").
  * - Nothing is called retained, or committed, over a generation that this member has not seen the end of ("a missed generation retains
  *   nothing").
  * - A generation that withheld something is followed by another one, whoever has died meanwhile ("what a static member should have given
@@ -23,11 +25,13 @@
  */
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import { cooperativeProtocols } from "./assigner.ts"
-import { announceAll, endGone, hold, readCommitted } from "./handover.ts"
+import { atOnce, endGone, hold } from "./handover.ts"
 import { claimOf, joining, type Leadership, type Way } from "./membership.ts"
-import { idByName, keyOf } from "./offsets.ts"
+import { keyOf } from "./offsets.ts"
 import { rebalances } from "./rebalances.ts"
+import { acquire, acquireRest, announceAll } from "./starts.ts"
 import { epochOf, makeOwned, type Owned, type SessionState } from "./state.ts"
 
 export const cooperative = (state: SessionState, leadership: Leadership): Effect.Effect<never, KafkaClientError> =>
@@ -38,9 +42,16 @@ export const cooperative = (state: SessionState, leadership: Leadership): Effect
     while (true) {
       const { another, leaving } = yield* joining(state, leadership, way)
       // a new rebalance meanwhile: what has come is claimed by the next join, and read behind that
-      yield* Effect.raceFirst(acquire(state, known), state.rejoin.await)
-      if (leaving.length > 0) yield* release(state, leaving, known)
-      else yield* untilRebalance(another)
+      if (leaving.length > 0) {
+        const { generation } = state
+        const acquiring = Effect.timeoutOption(acquire(state, known, false), atOnce)
+        const acquired = yield* Effect.raceFirst(acquiring, Effect.asSome(state.rejoin.await))
+        if (Option.isNone(acquired) && state.generation === generation) announceAll(state, known, new Set())
+        yield* release(state, leaving, known)
+      } else {
+        const acquiring = Effect.andThen(acquire(state, known, false), acquireRest(state, known))
+        yield* Effect.raceFirst(Effect.andThen(acquiring, Effect.never), untilRebalance(another))
+      }
     }
   })
 
@@ -81,33 +92,6 @@ const way: Way = {
     return leaving
   }
 }
-
-/** Reads where what has come begins, and announces it with all that is there. */
-const acquire = (state: SessionState, known: Set<string>): Effect.Effect<void, KafkaClientError> =>
-  Effect.gen(function* () {
-    const { generation } = state
-    const fresh = [...state.owned.values()].filter(({ announced }) => !announced)
-    if (fresh.length > 0) {
-      const { committed, ids, withOffset } = yield* readCommitted(
-        state,
-        () => fresh.filter((one) => state.isCurrent(one)),
-        ({ topic }) => idByName(state.cluster, topic)
-      )
-      // thrown out meanwhile
-      if (state.generation !== generation) return
-      for (const topic of withOffset) known.add(topic)
-      for (const one of fresh) {
-        if (!state.isCurrent(one)) continue
-        const key = keyOf(one.topic, one.partition)
-        one.committed = committed.get(key)
-        // nothing was fetched or committed of it before: it is of the topic that this is of
-        one.topicId = ids.get(key) ?? one.topicId
-        one.announced = true
-      }
-    }
-    announceAll(state, known, new Set(fresh))
-    state.wakeFetch()
-  })
 
 /** Gives up what is not ours any more; the next join says so. */
 const release = (state: SessionState, leaving: ReadonlyArray<Owned>, known: ReadonlySet<string>): Effect.Effect<void> =>

@@ -1,8 +1,8 @@
 /**
- * What both group protocols have in common when partitions change hands: those that go are held until the engine has answered, and
- * what the group has committed is read before those that come are announced.
+ * What both group protocols have in common when partitions go: they are held until the engine has answered, and before anything of them is
+ * committed the coordinator is asked what their topics are now. Those that come are in `starts.ts`.
  */
-import type { AssignedPartition, Committed, EpochPartition } from "@concurrent-kafka/core/ConsumerSession"
+import type { EpochPartition } from "@concurrent-kafka/core/ConsumerSession"
 import type { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
@@ -12,15 +12,15 @@ import * as Option from "effect/Option"
 import type { TopicMetadata } from "../Broker.ts"
 import { Absence, absencePause } from "./absence.ts"
 import { fromCode, isFatal } from "./classify.ts"
-import { fetchCommitted, keyOf, type Question, readingOf } from "./offsets.ts"
-import { ask, backoff, epochOf, type Owned, persist, type SessionState } from "./state.ts"
+import { keyOf } from "./offsets.ts"
+import { ask, backoff, type Owned, type SessionState } from "./state.ts"
 
 /** Another member has our instance id. It ends us, and we do not take it back: two of them would throw each other out for ever. */
 export const fenced = ({ settings: { groupId, instanceId } }: SessionState): KafkaClientError =>
   fromCode("FENCED_INSTANCE_ID", `another member of group ${groupId} has the instance id ${instanceId}`)
 
 /** milliseconds in which a coordinator that is well answers: a question that the whole group waits for is given no longer */
-const atOnce = 500
+export const atOnce = 500
 
 /** How a hold has ended: by the engine's answer, by its time, or with the membership. */
 export type HoldEnd = "answered" | "over" | "evicted"
@@ -116,16 +116,17 @@ export const endGone = (state: SessionState, leaving: () => ReadonlyArray<Owned>
     }
     /** Returns the milliseconds before the next question. */
     const judge = (topic: string, found: TopicMetadata | undefined): number => {
-      if (found?.code === "NONE") {
-        ended("recreated", (owned) => owned.topic === topic && isAnother(owned, found))
+      const isThere = found?.code === "NONE"
+      if (isThere && !leaving().some((owned) => owned.topic === topic && isCut(owned, found))) {
+        ended("recreated", (owned) => owned.topic === topic && isAnotherTopic(owned, found.id))
         there.add(topic)
         return 0
       }
-      if (found !== undefined && found.code !== "UNKNOWN_TOPIC_OR_PARTITION") return backoff(1)
+      if (found !== undefined && !isThere && found.code !== "UNKNOWN_TOPIC_OR_PARTITION") return backoff(1)
       const absence = absences.get(topic) ?? new Absence()
       absences.set(topic, absence)
       absence.again()
-      if (absence.believed) ended("deleted", (owned) => owned.topic === topic)
+      if (absence.believed) ended(isThere ? "recreated" : "deleted", (owned) => owned.topic === topic)
       return absencePause
     }
     const questions = Effect.gen(function* () {
@@ -185,7 +186,7 @@ export const endRecreated = (state: SessionState): Effect.Effect<number> =>
           (read) => {
             state.gone("recreated", (owned) => {
               const found = read.get(owned.topic)
-              return found?.code === "NONE" && isAnother(owned, found)
+              return found?.code === "NONE" && isAnotherTopic(owned, found.id)
             })
             // the assignment that is waited for brings it again: no other has to follow
             for (const topic of topics) if (read.get(topic)?.code === "NONE") state.orphaned.delete(topic)
@@ -205,99 +206,9 @@ export const endRecreated = (state: SessionState): Effect.Effect<number> =>
 export const isAnotherTopic = ({ topicId }: Pick<Owned, "topicId">, id: string | undefined): boolean =>
   topicId !== undefined && id !== undefined && id !== topicId
 
-const isAnother = (owned: Owned, { id, leaders }: TopicMetadata): boolean =>
-  isAnotherTopic(owned, id) || !leaders.has(owned.partition)
-
-/** `Assigned`, of all of ours of which it is known where it begins. */
-export const announceAll = (state: SessionState, known: ReadonlySet<string>, fresh: ReadonlySet<Owned>): void => {
-  const all: Array<AssignedPartition> = []
-  for (const owned of state.owned.values()) {
-    if (!owned.announced) continue
-    all.push({
-      ...epochOf(owned),
-      retained: !fresh.has(owned),
-      committed: owned.committed,
-      topicCommitted: owned.committed !== undefined || known.has(owned.topic)
-    })
-  }
-  state.phase = "member"
-  state.announcedGeneration = state.generation
-  state.offer({ _tag: "Assigned", all })
-}
-
-export interface CommittedOffsets {
-  /** by topic and partition, as `keyOf` has it */
-  readonly committed: ReadonlyMap<string, Committed>
-  /** topics with an offset of any partition, or soon with one, by a transaction */
-  readonly withOffset: ReadonlySet<string>
-  /** the ids of their topics that those which were wanted were asked for by; of others than these nothing is known */
-  readonly ids: ReadonlyMap<string, string | undefined>
-}
-
 /**
- * What the group has committed for the topics of what is wanted; tried until it works, each time for what is wanted by then, so that nobody
- * waits for what he has lost meanwhile.
- *
- * - It is of the topics that have the ids `idOf` at the end: when one has another by then, it is read again.
- * - What a transaction is about to replace is waited for where it is wanted. Of other partitions, which belong to others, it is enough to know
- *   that there is about to be an offset: their transactions may stay open for as long as they like.
+ * It has fewer partitions than it had, and no id to tell it by. Partitions do not go by themselves: said once it may be old, said for long
+ * (`Absence`) it is another topic.
  */
-export const readCommitted = (
-  state: SessionState,
-  wanted: () => ReadonlyArray<Owned>,
-  idOf: (owned: Owned) => string | undefined
-): Effect.Effect<CommittedOffsets, KafkaClientError> =>
-  Effect.gen(function* () {
-    const { groupId } = state.settings
-    const named = [...new Set(wanted().map(({ topic }) => topic))]
-    if (named.length > 0) yield* persist(state, "metadata", () => state.cluster.refresh(named))
-    return yield* persist(state, "committed", async (): Promise<CommittedOffsets> => {
-      while (true) {
-        const these = wanted()
-        if (these.length === 0) return { committed: new Map(), withOffset: new Set(), ids: new Map() }
-        const coordinator = await state.findCoordinator()
-        const ids = new Map(these.map((owned) => [keyOf(owned.topic, owned.partition), idOf(owned)]))
-        const questions = questionsOf(state, these, idOf)
-        let found: Awaited<ReturnType<typeof fetchCommitted>>
-        try {
-          found = await fetchCommitted(state.cluster, coordinator, groupId, questions, true)
-        } catch (error) {
-          const detail = (error as KafkaClientError).detail
-          if (/: (NOT_COORDINATOR|COORDINATOR_NOT_AVAILABLE)$/.test(detail)) state.dropCoordinator(coordinator)
-          throw error
-        }
-        if (these.some((owned) => idOf(owned) !== ids.get(keyOf(owned.topic, owned.partition)))) continue
-        const { committed, pending } = found
-        if (these.some(({ partition, topic }) => pending.has(keyOf(topic, partition)))) {
-          throw fromCode("UNSTABLE_OFFSET_COMMIT", readingOf(groupId))
-        }
-        const withOffset = new Set<string>()
-        for (const { partition, topic } of questions) {
-          const key = keyOf(topic, partition)
-          if (committed.has(key) || pending.has(key)) withOffset.add(topic)
-        }
-        return { committed, withOffset, ids }
-      }
-    })
-  })
-
-/** These, and all other partitions of their topics: whether the group has an offset of any other decides where a new one starts. */
-const questionsOf = (
-  { cluster }: SessionState,
-  these: ReadonlyArray<Owned>,
-  idOf: (owned: Owned) => string | undefined
-): ReadonlyArray<Question> => {
-  const questions = new Map<string, Question>()
-  for (const owned of these) {
-    const { partition, topic } = owned
-    questions.set(keyOf(topic, partition), { topic, partition, topicId: idOf(owned) })
-  }
-  for (const [topic, [first]] of Map.groupBy(these, ({ topic }) => topic)) {
-    const topicId = idOf(first!)
-    for (const partition of cluster.metadata.topics.get(topic)?.leaders.keys() ?? []) {
-      const key = keyOf(topic, partition)
-      if (!questions.has(key)) questions.set(key, { topic, partition, topicId })
-    }
-  }
-  return [...questions.values()]
-}
+export const isCut = ({ partition, topicId }: Owned, { id, leaders }: TopicMetadata): boolean =>
+  !leaders.has(partition) && (topicId === undefined || id === undefined)

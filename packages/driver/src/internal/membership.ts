@@ -9,8 +9,8 @@
  * 3. what stays, what goes and what is new is decided from generations;
  * 4. the committed offsets of all assigned topics are read, which may turn a retained partition into a new epoch, as does another topic
  *    of the same name;
- * 5. `Assigned`; commits go out again;
- * 6. until the group rebalances.
+ * 5. `Assigned`, without what has come and waits for a transaction; commits go out again;
+ * 6. until the group rebalances; what has waited is announced meanwhile.
  *
  * Invariants:
  * - Nothing is called retained over a generation that this member has not held it in ("a missed generation gives new epochs").
@@ -30,9 +30,10 @@ import * as Assigner from "./assigner.ts"
 import { fromCode, isFatal } from "./classify.ts"
 import { codeName } from "./codes.ts"
 import { type Assignment, readAssignment } from "./groupData.ts"
-import { endRecreated, fenced, hold, isAnotherTopic, readCommitted } from "./handover.ts"
+import { endRecreated, fenced, hold, isAnotherTopic } from "./handover.ts"
 import { idByName, keyOf } from "./offsets.ts"
 import { rebalances } from "./rebalances.ts"
+import { acquireRest, readCommitted } from "./starts.ts"
 import { ask, backoff, epochOf, makeOwned, type Owned, type SessionState, written } from "./state.ts"
 import { isAnother } from "./withholding.ts"
 
@@ -78,6 +79,8 @@ const eager: Way = {
 export const membership = (state: SessionState, leadership: Leadership): Effect.Effect<never, KafkaClientError> =>
   Effect.gen(function* () {
     const untilRebalance = rebalances(state)
+    /** topics of which the group has committed something */
+    const known = new Set<string>()
     let held = false
     while (true) {
       state.rejoin.closeUnsafe()
@@ -89,12 +92,12 @@ export const membership = (state: SessionState, leadership: Leadership): Effect.
       }
       const { another, leaving, protocol } = yield* joining(state, leadership, eager)
       // heartbeats go on while the committed offsets are read; a new rebalance meanwhile makes them worthless
-      const announced = yield* Effect.raceFirst(announce(state), Effect.as(state.rejoin.await, false))
+      const announced = yield* Effect.raceFirst(announce(state, known), Effect.as(state.rejoin.await, false))
       if (!announced) continue
       held = false
       // what was claimed and not given again goes to nobody before it is claimed no more
       if (leaving.length > 0 && protocol === Assigner.cooperativeName) continue
-      yield* untilRebalance(another)
+      yield* Effect.raceFirst(Effect.andThen(acquireRest(state, known), Effect.never), untilRebalance(another))
     }
   })
 
@@ -314,15 +317,22 @@ const reconcile = (state: SessionState, assignment: Assignment): ReadonlyArray<O
  *
  * A follower does not hear of it before metadata are old. Meanwhile it flushes, and the coordinator takes that by name: an offset of the old
  * topic, committed for the new one. Nobody else could commit for it, so that offset is not where the new one begins.
+ *
+ * What has come is left out while a transaction is about to replace its offset: it is announced when that has ended, and all else goes on.
+ * What is retained is compared by the offset that stands; where somebody else has begun a transaction on it nonetheless, the next
+ * rebalance finds what that has brought.
  */
-const announce = (state: SessionState): Effect.Effect<boolean, KafkaClientError> =>
+const announce = (state: SessionState, known: Set<string>): Effect.Effect<boolean, KafkaClientError> =>
   Effect.gen(function* () {
-    const { committed, ids, withOffset } = yield* readCommitted(
+    const { committed, ids, pending, withOffset } = yield* readCommitted(
       state,
       () => [...state.owned.values()],
-      ({ topic }) => idByName(state.cluster, topic)
+      ({ topic }) => idByName(state.cluster, topic),
+      false
     )
-    const all = [...state.owned].map(([key, had]): AssignedPartition => {
+    known.clear()
+    for (const topic of withOffset) known.add(topic)
+    const all = [...state.owned].flatMap(([key, had]): ReadonlyArray<AssignedPartition> => {
       const id = ids.get(key)
       const recreated = isAnotherTopic(had, id)
       let found = committed.get(key)
@@ -337,10 +347,12 @@ const announce = (state: SessionState): Effect.Effect<boolean, KafkaClientError>
         state.owned.set(key, owned)
       }
       const retained = owned.announced
+      // what was held up to here, too: somebody else has worked on it, and may go on to
+      if (!retained && pending.has(key)) return []
       owned.committed = found
       owned.announced = true
       owned.topicId = id ?? owned.topicId
-      return { ...epochOf(owned), retained, committed: found, topicCommitted: withOffset.has(owned.topic) }
+      return [{ ...epochOf(owned), retained, committed: found, topicCommitted: withOffset.has(owned.topic) }]
     })
     state.phase = "member"
     state.announcedGeneration = state.generation

@@ -106,6 +106,8 @@ export class SessionState {
   readonly look = Latch.makeUnsafe(false)
   /** topics of which something is gone for us: the group gives it to us again when they are there */
   readonly orphaned = new Set<string>()
+  /** topics that some broker takes for others: nothing of them is committed until the coordinator has said what they are */
+  doubted: ReadonlySet<string> = new Set()
   #questioned: ReadonlySet<string> = new Set()
   /** completes when the membership ends while a rejoin is held */
   evicted: Deferred.Deferred<void> | undefined
@@ -146,6 +148,11 @@ export class SessionState {
   /** It is not known whether its topic is still the one that it was: nothing of it is committed, nor fetched. */
   isQuestioned({ partition, topic }: TopicPartition): boolean {
     return this.#questioned.size > 0 && this.#questioned.has(keyOf(topic, partition))
+  }
+
+  /** A commit would be taken for the topic that it is of. */
+  mayCommit(tp: TopicPartition): boolean {
+    return !this.isQuestioned(tp) && !this.doubted.has(tp.topic)
   }
 
   /** Of these, and no others, it has to be asked. */

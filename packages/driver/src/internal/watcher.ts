@@ -5,29 +5,68 @@
  * - another id: the topic was deleted and created again, `Gone` (recreated), and a rejoin that gives new epochs;
  * - unknown for a second, and more than twice: `Gone` (deleted), then the leader rejoins. Once is not enough: brokers learn of
  *   topics one after another. Should it come back, the leader rejoins again.
+ *
+ * Brokers learn of everything one after another, and one that is cut off from the others may answer for long as things were. So what
+ * contradicts an assignment, or what is held, is a question to the coordinator, and what that one says counts: an assignment is made by what
+ * it says, and it takes the commits ("a broker that is behind ends nothing, and nobody rejoins for it").
+ * - Fewer partitions are old metadata: they do not go by themselves, and a topic that was created again with fewer has another id. Without ids it
+ *   is believed when the coordinator has said so for a second, and more than twice.
+ * - Nothing is committed, by a name that two topics may have, until it has answered. It may be the one that is behind: so it is
+ *   asked for a second, and more than twice, before it is believed that nothing has happened ("nothing is committed for a topic of which it is
+ *   not known whether it is another one").
  */
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { TopicMetadata } from "../Broker.ts"
 import { Absence, absencePause } from "./absence.ts"
 import { fromCode, isFatal, topicMissing } from "./classify.ts"
-import { type Leadership, layoutOf } from "./membership.ts"
+import { isAnotherTopic, isCut } from "./handover.ts"
+import { type Layout, type Leadership, layoutOf } from "./membership.ts"
 import { leaderOf } from "./offsets.ts"
-import { ask, backoff, type SessionState } from "./state.ts"
+import { ask, backoff, type Owned, type SessionState } from "./state.ts"
 
 /** reads follow each other no closer */
 const closest = 250
+/** milliseconds that the coordinator is waited for: it may be away, and what others say of other topics counts */
+const patience = 1000
+
+/** What an answer says of a topic, beside what is held of it and what was assigned by. */
+type Says = "nothing" | "as known" | "absent" | "another" | "cut" | "behind"
+
+const sayingOf = (
+  found: TopicMetadata | undefined,
+  held: ReadonlyArray<Owned>,
+  layout: ReturnType<Layout["get"]>
+): Says => {
+  if (found === undefined || found.code === "UNKNOWN_TOPIC_OR_PARTITION") return "absent"
+  if (found.code !== "NONE") return "nothing"
+  if ([...held, { topicId: layout?.id }].some((one) => isAnotherTopic(one, found.id))) return "another"
+  if (held.some((owned) => isCut(owned, found))) return "cut"
+  const isFewer = layout !== undefined && found.leaders.size < layout.partitions
+  if (isFewer && (layout.id === undefined || found.id === undefined)) return "cut"
+  return isFewer || held.some(({ partition }) => !found.leaders.has(partition)) ? "behind" : "as known"
+}
 
 export const watcher = (state: SessionState, leadership: Leadership): Effect.Effect<never, KafkaClientError> =>
   Effect.gen(function* () {
+    /** topics that are not there */
     const missing = new Map<string, Absence>()
+    /** topics without ids that have fewer partitions than they had, as the coordinator says */
+    const cut = new Map<string, Absence>()
+    /** what some broker says and the coordinator does not */
+    const denied = new Map<string, { readonly claim: string; readonly absence: Absence }>()
+    let unanswered = false
     let failures = 0
     while (true) {
-      const doubtful = [...missing.values()].some(({ believed }) => !believed)
+      const doubts = [...missing.values(), ...cut.values(), ...[...denied.values()].map(({ absence }) => absence)]
+      const doubtful = unanswered || doubts.some(({ believed }) => !believed)
       const wait = failures > 0 ? backoff(failures) : doubtful ? absencePause : state.settings.metadataMaxAge
       yield* Effect.timeoutOption(state.look.await, wait)
       state.look.closeUnsafe()
-      const topics = new Set(state.settings.topics)
-      for (const topic of leadership.layout?.keys() ?? []) topics.add(topic)
+      const topics = new Set([...state.settings.topics, ...(leadership.layout?.keys() ?? [])])
+      for (const map of [missing, cut, denied])
+        for (const topic of map.keys()) if (!topics.has(topic)) map.delete(topic)
       const read = yield* Effect.result(ask(() => state.cluster.refresh([...topics])))
       if (read._tag === "Failure") {
         if (isFatal(read.failure)) return yield* read.failure
@@ -37,36 +76,89 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
       }
       failures = 0
       state.works("metadata")
-      for (const topic of state.settings.topics) {
+
+      const says = (topic: string, found: TopicMetadata | undefined) =>
+        sayingOf(
+          found,
+          [...state.owned.values()].filter((owned) => owned.topic === topic),
+          leadership.layout?.get(topic)
+        )
+      /** topics of which it contradicts what is known */
+      const contrary = new Map<string, Says>()
+      for (const topic of topics) {
+        const said = says(topic, read.success.get(topic))
+        const isHeld = [...state.owned.values()].some((owned) => owned.topic === topic)
+        const isKnown = isHeld || (leadership.layout?.get(topic)?.partitions ?? 0) > 0
+        if (said === "absent" ? isKnown : said !== "nothing" && said !== "as known") contrary.set(topic, said)
+        else denied.delete(topic)
+      }
+      const claimOf = (topic: string) => {
         const found = read.success.get(topic)
-        if (found?.code === "TOPIC_AUTHORIZATION_FAILED") return yield* fromCode(found.code, `metadata of ${topic}`)
-        if (found === undefined || found.code === "UNKNOWN_TOPIC_OR_PARTITION") {
-          const absence = missing.get(topic) ?? new Absence()
-          missing.set(topic, absence)
-          absence.again()
-          if (absence.believed) state.gone("deleted", (o) => o.topic === topic)
+        return `${found?.code} ${found?.id} ${found?.leaders.size}`
+      }
+      for (const topic of contrary.keys()) if (denied.get(topic)?.claim !== claimOf(topic)) denied.delete(topic)
+      const isOpen = ([topic, said]: readonly [string, Says]) =>
+        (said === "another" || said === "cut") && denied.get(topic)?.absence.believed !== true
+      state.doubted = new Set([...contrary].filter(isOpen).map(([topic]) => topic))
+      const answer =
+        contrary.size === 0 ? new Map<string, TopicMetadata>() : yield* askCoordinator(state, [...contrary.keys()])
+      unanswered = answer === undefined
+
+      const found = (topic: string) => (contrary.has(topic) ? answer?.get(topic) : read.success.get(topic))
+      /** of these nothing is decided */
+      const open = new Set<string>()
+      for (const topic of topics) {
+        if (answer === undefined && contrary.has(topic)) {
+          open.add(topic)
           continue
         }
-        missing.delete(topic)
-        if (found.code !== "NONE") continue
-        state.gone(
-          "recreated",
-          (o) =>
-            o.topic === topic &&
-            (!found.leaders.has(o.partition) ||
-              (o.topicId !== undefined && found.id !== undefined && o.topicId !== found.id))
-        )
-        // the group believes that we have our part of it: the next assignment brings it as a new epoch
-        if (state.orphaned.delete(topic)) state.rejoin.openUnsafe()
+        const said = says(topic, found(topic))
+        if (said !== "absent") missing.delete(topic)
+        if (said !== "cut") cut.delete(topic)
+        switch (said) {
+          case "nothing":
+            open.add(topic)
+            unanswered ||= contrary.has(topic)
+            break
+          case "absent":
+            if (!isBelieved(missing, topic)) open.add(topic)
+            else state.gone("deleted", (owned) => owned.topic === topic)
+            break
+          case "another":
+            state.gone("recreated", (owned) => owned.topic === topic && isAnotherTopic(owned, found(topic)!.id))
+            break
+          case "cut":
+            if (!isBelieved(cut, topic)) open.add(topic)
+            else state.gone("recreated", (owned) => owned.topic === topic)
+            break
+          case "behind":
+          case "as known": {
+            if (said === "behind") open.add(topic)
+            if (!contrary.has(topic)) break
+            const absence = denied.get(topic)?.absence ?? new Absence()
+            denied.set(topic, { claim: claimOf(topic), absence })
+            absence.again()
+            if (!absence.believed && state.doubted.has(topic)) open.add(topic)
+          }
+        }
       }
-      const absent = [...missing].filter(([, { believed }]) => believed).map(([topic]) => topic)
+      state.doubted = new Set([...state.doubted].filter((topic) => open.has(topic)))
+
+      const absent: Array<string> = []
+      for (const topic of state.settings.topics) {
+        const code = found(topic)?.code
+        if (code === "TOPIC_AUTHORIZATION_FAILED") return yield* fromCode(code, `metadata of ${topic}`)
+        if (missing.get(topic)?.believed === true) absent.push(topic)
+        // the group believes that we have our part of it: the next assignment brings it as a new epoch
+        else if (code === "NONE" && state.orphaned.delete(topic)) state.rejoin.openUnsafe()
+      }
       if (absent.length === 0) state.works("topics")
       else state.failed("topics", topicMissing(absent))
       const layout = leadership.layout
       if (layout !== undefined && state.phase === "member") {
         const now = layoutOf(state, [...layout.keys()])
         for (const [topic, { id, partitions }] of layout) {
-          if (missing.get(topic)?.believed === false) continue
+          if (open.has(topic)) continue
           const other = now.get(topic)!
           if (other.partitions !== partitions || (id !== undefined && other.id !== undefined && other.id !== id)) {
             state.rejoin.openUnsafe()
@@ -78,6 +170,27 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
       yield* Effect.sleep(closest)
     }
   })
+
+const isBelieved = (absences: Map<string, Absence>, topic: string): boolean => {
+  const absence = absences.get(topic) ?? new Absence()
+  absences.set(topic, absence)
+  absence.again()
+  return absence.believed
+}
+
+/** `undefined` when it does not answer now: its connection may be taken by a JoinGroup, which others hold up. */
+const askCoordinator = (
+  state: SessionState,
+  topics: ReadonlyArray<string>
+): Effect.Effect<ReadonlyMap<string, TopicMetadata> | undefined> =>
+  Effect.suspend(() =>
+    state.joinUnderWay
+      ? Effect.succeed(undefined)
+      : ask(async () => state.cluster.refresh(topics, await state.findCoordinator())).pipe(
+          Effect.timeoutOption(patience),
+          Effect.match({ onFailure: () => undefined, onSuccess: Option.getOrUndefined })
+        )
+  )
 
 /** A partition whose brokers are all away is an outage, though others answer. */
 const leaderless = (state: SessionState): void => {
