@@ -148,7 +148,7 @@ export interface LogOffsets extends TopicPartition {
 export interface AssignedPartition extends EpochPartition {
   /**
    * `true` only when the session held the partition in the generation directly before this one, and the group's committed
-   * offset is still the one that this session committed last; where partitions go one by one: when the session has held it
+   * offset is still the one that this session committed last; where partitions come or go one by one: when the session has held it
    * without a break. Position, buffer and work in flight are valid.
    */
   readonly retained: boolean
@@ -175,6 +175,8 @@ export interface Chunk extends EpochPartition {
 
 /**
  * The whole new assignment. What was owned before and is not in it is gone. Nothing of a new epoch is fetched before `beginUnsafe`.
+ * A partition of which it cannot be said yet where it begins, since a transaction is about to replace its committed offset, is not in it, and
+ * comes with a later one of the same generation, in which the others are retained.
  *
  * @since 0.1.0
  * @category signals
