@@ -223,6 +223,21 @@ describe.concurrent("what brokers say of a topic", () => {
     )
   )
 
+  it.live(
+    "partitions that are added are rejoined for when the coordinator has heard of them, by which is assigned",
+    () =>
+      Effect.gen(function* () {
+        const brokers = new Brokers(true)
+        const member = yield* join(brokers)
+        brokers.otherSays = { id, partitions: 6 }
+        yield* looks(brokers, "coordinator", 2)
+        assert.strictEqual(brokers.joins, 1)
+        brokers.coordinatorSays = brokers.otherSays
+        yield* until("all are assigned", () => member.of("Assigned").at(-1)!.all.length === 6)
+        assert.strictEqual(brokers.joins, 2)
+      }).pipe(Effect.scoped)
+  )
+
   it.live("nothing is committed for a topic of which it is not known whether it is another one", () =>
     Effect.gen(function* () {
       const brokers = new Brokers()

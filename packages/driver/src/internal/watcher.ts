@@ -32,7 +32,7 @@ const closest = 250
 const patience = 1000
 
 /** What an answer says of a topic, beside what is held of it and what was assigned by. */
-type Says = "nothing" | "as known" | "absent" | "another" | "cut" | "behind"
+type Says = "nothing" | "as known" | "absent" | "another" | "cut" | "behind" | "grown"
 
 const sayingOf = (
   found: TopicMetadata | undefined,
@@ -45,8 +45,12 @@ const sayingOf = (
   if (held.some((owned) => isCut(owned, found))) return "cut"
   const isFewer = layout !== undefined && found.leaders.size < layout.partitions
   if (isFewer && (layout.id === undefined || found.id === undefined)) return "cut"
-  return isFewer || held.some(({ partition }) => !found.leaders.has(partition)) ? "behind" : "as known"
+  if (isFewer || held.some(({ partition }) => !found.leaders.has(partition))) return "behind"
+  return layout !== undefined && found.leaders.size > layout.partitions ? "grown" : "as known"
 }
+
+/** It is the topic that it was. */
+const isSame = (says: Says) => says === "as known" || says === "behind" || says === "grown"
 
 export const watcher = (state: SessionState, leadership: Leadership): Effect.Effect<never, KafkaClientError> =>
   Effect.gen(function* () {
@@ -60,7 +64,7 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
     let failures = 0
     while (true) {
       const doubts = [...missing.values(), ...cut.values(), ...[...denied.values()].map(({ absence }) => absence)]
-      const doubtful = unanswered || doubts.some(({ believed }) => !believed)
+      const doubtful = unanswered || state.doubted.size > 0 || doubts.some(({ believed }) => !believed)
       const wait = failures > 0 ? backoff(failures) : doubtful ? absencePause : state.settings.metadataMaxAge
       yield* Effect.timeoutOption(state.look.await, wait)
       state.look.closeUnsafe()
@@ -132,17 +136,18 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
             else state.gone("recreated", (owned) => owned.topic === topic)
             break
           case "behind":
-          case "as known": {
-            if (said === "behind") open.add(topic)
-            if (!contrary.has(topic)) break
-            const absence = denied.get(topic)?.absence ?? new Absence()
-            denied.set(topic, { claim: claimOf(topic), absence })
-            absence.again()
-            if (!absence.believed && state.doubted.has(topic)) open.add(topic)
-          }
+            open.add(topic)
+            break
         }
+        const claimed = contrary.get(topic)
+        if (claimed === undefined || claimed === said || !isSame(said)) continue
+        const absence = denied.get(topic)?.absence ?? new Absence()
+        denied.set(topic, { claim: claimOf(topic), absence })
+        absence.again()
+        if (!absence.believed && state.doubted.has(topic)) open.add(topic)
       }
-      state.doubted = new Set([...state.doubted].filter((topic) => open.has(topic)))
+      const isDenied = (topic: string) => denied.get(topic)?.absence.believed === true
+      state.doubted = new Set([...state.doubted].filter((topic) => open.has(topic) && !isDenied(topic)))
 
       const absent: Array<string> = []
       for (const topic of state.settings.topics) {
