@@ -42,6 +42,8 @@ const kinds = [
 
 /** assigned, revoked and lost differ by their marks too */
 const marks = { assigned: "+", revoked: "-", lost: "!" }
+/** marks that are closer than this, in CSS pixels, share what is written above them: a rebalance is a revoke and an assignment */
+const together = 24
 
 const powersOfTen = (least, most) =>
   Array.from({ length: 12 }, (_, i) => 10 ** i).filter((value) => value >= least && value <= most)
@@ -63,18 +65,33 @@ export const charts = (root) => {
     drawing.save()
     drawing.font = `${11 * ratio}px system-ui, sans-serif`
     drawing.textAlign = "center"
+    drawing.lineWidth = ratio
+    drawing.setLineDash([2 * ratio, 3 * ratio])
+    const labels = []
     for (const { at, kind } of rebalances) {
       const x = Math.round(plot.valToPos(at / 1_000, "x", true))
       if (x < left || x > left + width) continue
       drawing.strokeStyle = colour(kind === "lost" ? "trouble" : "mark")
-      drawing.fillStyle = drawing.strokeStyle
-      drawing.lineWidth = ratio
-      drawing.setLineDash([2 * ratio, 3 * ratio])
       drawing.beginPath()
       drawing.moveTo(x, top)
       drawing.lineTo(x, top + tall)
       drawing.stroke()
-      drawing.fillText(marks[kind], x, top - 3 * ratio)
+      const near = labels.at(-1)
+      if (near === undefined || x - near.from >= together * ratio)
+        labels.push({ from: x, to: x, kinds: new Set([kind]) })
+      else {
+        near.to = Math.max(near.to, x)
+        near.kinds.add(kind)
+      }
+    }
+    let free = 0
+    for (const { from, kinds, to } of labels) {
+      const text = Array.from(kinds, (kind) => marks[kind]).join(" ")
+      const half = drawing.measureText(text).width / 2
+      const x = Math.max((from + to) / 2, free + half)
+      free = x + half + 2 * ratio
+      drawing.fillStyle = colour(kinds.has("lost") ? "trouble" : "mark")
+      drawing.fillText(text, x, top - 3 * ratio)
     }
     drawing.restore()
   }
