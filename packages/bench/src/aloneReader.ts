@@ -16,18 +16,20 @@ const topic = "memory"
 const keys = Array.from({ length: 10_000 }, (_, i) => Buffer.from(`customer-${i}`))
 const value = Buffer.alloc(100, "x")
 const log: ReadonlyArray<Array<ConsumerRecord>> = Array.from({ length: partitions }, () => [])
-for (let i = 0; i < records; i++) {
-  const partition = i % partitions
+// one partition after another, as a client decodes a response: records of a chunk lie beside each other
+for (let partition = 0; partition < partitions; partition++) {
   const own = log[partition]!
-  own.push({
-    topic,
-    partition,
-    offset: BigInt(own.length),
-    timestamp: 0n,
-    key: keys[i % keys.length]!,
-    value,
-    headers: []
-  })
+  for (let i = partition; i < records; i += partitions) {
+    own.push({
+      topic,
+      partition,
+      offset: BigInt(own.length),
+      timestamp: 0n,
+      key: keys[i % keys.length]!,
+      value,
+      headers: []
+    })
+  }
 }
 
 const warm = Math.floor(records / 5)

@@ -56,6 +56,13 @@ export interface PumpEvents {
   readonly defect: (cause: unknown) => void
 }
 
+/**
+ * So many of one partition before the next one has its turn, where more than so many partitions want to start something (test in
+ * test/rotation.test.ts): with a thousand partitions a record cost 2.4 times as much as with one, and 1.5 times with this.
+ */
+const mostInRow = 16
+const manyPartitions = 32
+
 export class Pump {
   private readonly run: RunState
   private readonly held: Backpressure
@@ -75,6 +82,8 @@ export class Pump {
 
   private rotation: Array<PartitionEpoch | undefined> = []
   private head = 0
+  /** starts of the first of the rotation, one after another */
+  private inRow = 0
   private pumping = false
   private stopped = false
   /** since when permits have been free while records waited for their lanes */
@@ -172,13 +181,17 @@ export class Pump {
           this.goOnLater()
           return
         }
+        // where many want to start, some of one partition after another: its memory is at hand then
+        const goesOn = ++this.inRow < mostInRow && this.rotation.length - this.head > manyPartitions
         // out of the rotation before it starts: a synchronous handler offers it again
-        this.rotation[this.head++] = undefined
-        epoch.queued = false
+        if (!goesOn) this.takeOut(epoch)
         if (this.take(epoch)) {
           this.start(epoch)
-          this.offer(epoch)
-        } else this.run.permits.release()
+          if (!goesOn) this.offer(epoch)
+        } else {
+          this.run.permits.release()
+          if (goesOn) this.takeOut(epoch)
+        }
       }
     } catch (defect) {
       this.events.defect(defect)
@@ -243,12 +256,18 @@ export class Pump {
     this.failures.drop(epoch)
   }
 
+  /** The first of the rotation waits no more in it. */
+  private takeOut(epoch: PartitionEpoch): void {
+    epoch.queued = false
+    this.rotation[this.head++] = undefined
+    this.inRow = 0
+  }
+
   private next(): PartitionEpoch | undefined {
     while (this.head < this.rotation.length) {
       const epoch = this.rotation[this.head]!
       if (epoch.runnable) return epoch
-      epoch.queued = false
-      this.rotation[this.head++] = undefined
+      this.takeOut(epoch)
     }
     this.rotation = []
     this.head = 0

@@ -1,0 +1,61 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import { Handler } from "../src/Handler.ts"
+import { passUntil } from "./harness.ts"
+import { given } from "./script.ts"
+
+const perPartition = 40
+
+/** Partitions in the order in which their records were started, from so many that all have records when the first may start. */
+const startsOf = Effect.fnUntraced(function* (partitions: number) {
+  const gate = yield* Deferred.make<void>()
+  const started: Array<number> = []
+  yield* given(
+    Array.from({ length: partitions }, () => perPartition),
+    {
+      concurrency: 1,
+      maxHeldRecords: 100_000,
+      policy: "none",
+      handler: Handler.make("t", ({ partition }) => {
+        started.push(partition)
+        return started.length === 1 ? Deferred.await(gate) : Effect.void
+      })
+    }
+  )
+  yield* Deferred.succeed(gate, undefined)
+  yield* passUntil("all are started", () => started.length === partitions * perPartition)
+  return started
+})
+
+/** How many of one partition were started one after another, each time. */
+const rows = (started: ReadonlyArray<number>): ReadonlyArray<number> => {
+  const lengths: Array<number> = []
+  for (const [i, partition] of started.entries()) {
+    if (partition === started[i - 1]) lengths[lengths.length - 1]!++
+    else lengths.push(1)
+  }
+  return lengths
+}
+
+describe("partitions that want to start something", () => {
+  it.effect("have their turns one record at a time, where they are few", () =>
+    Effect.gen(function* () {
+      const started = yield* startsOf(30)
+      // the first was alone when it began
+      assert.strictEqual(Math.max(...rows(started.slice(1))), 1)
+    })
+  )
+
+  it.effect(
+    "have up to sixteen records of a partition one after another, where they are many, and all have their turn",
+    () =>
+      Effect.gen(function* () {
+        const partitions = 100
+        const started = yield* startsOf(partitions)
+        assert.strictEqual(Math.max(...rows(started.slice(1))), 16)
+        // before the first one has its second turn
+        assert.strictEqual(new Set(started.slice(1, 1 + partitions * 16)).size, partitions)
+      })
+  )
+})
