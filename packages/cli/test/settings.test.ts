@@ -20,7 +20,10 @@ const run = (env: Readonly<Record<string, string>>, ...args: ReadonlyArray<strin
 
 describe("concurrent-kafka redrive, where it cannot begin", () => {
   it.each([
-    [{}, "error: the setting KAFKA_BOOTSTRAP_SERVERS is missing or not accepted: Expected string"],
+    [
+      {},
+      "error: the setting KAFKA_BOOTSTRAP_SERVERS is missing or not accepted: not set; accepted: host:port, several with commas between them"
+    ],
     [
       { KAFKA_BOOTSTRAP_SERVERS: "h" },
       'error: option KAFKA_BOOTSTRAP_SERVERS: "h" is not accepted; accepted: host:port with a host name, ' +

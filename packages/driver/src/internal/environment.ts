@@ -12,10 +12,7 @@ const pem = (text: string): string => text.replaceAll("\\n", "\n")
 
 /** Any text will do, so the only mistake is that there is none. */
 const required = (variable: string, what: string) =>
-  Config.schema(
-    Schema.String.annotate({ message: `${variable} is not set; accepted: ${what}` }).check(Schema.isNonEmpty()),
-    variable
-  )
+  Config.schema(Schema.String.annotate({ message: `not set; accepted: ${what}` }).check(Schema.isNonEmpty()), variable)
 
 const Sasl = Config.all({
   mechanism: Config.Literals(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], "KAFKA_SASL_MECHANISM"),
