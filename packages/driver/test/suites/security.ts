@@ -1,5 +1,5 @@
 /** Suite: a Kafka with listeners that ask who is there, and with rules about who may do what. */
-import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
+import { KafkaClient, KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { KafkaProducer } from "@concurrent-kafka/core/KafkaProducer"
 import { assert, layer } from "@effect/vitest"
 import * as ConfigProvider from "effect/ConfigProvider"
@@ -14,11 +14,15 @@ import kafkajs from "kafkajs"
 import { inspect } from "node:util"
 import * as Kafka from "../../../../test/kafka/kafka.ts"
 import type { ClientOptions } from "../../src/ClientOptions.ts"
+import { certificateOf } from "../certificate.ts"
 import { type Client, ownSuiteOf } from "../client.ts"
 import { join, settingsOf, unique, until } from "../members.ts"
 import { world } from "../operator.ts"
 
 const { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = kafkajs
+
+/** The client that the broker knows by its certificate. */
+const known = { name: "known-client", ...certificateOf("known-client") }
 
 class Secured extends Context.Service<Secured, Kafka.Kafka>()("test/Secured") {
   static readonly layer = Layer.effect(
@@ -31,7 +35,11 @@ class Secured extends Context.Service<Secured, Kafka.Kafka>()("test/Secured") {
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "true",
         // whoever comes without a name: the broker itself, and the operator of the tests
-        "super.users": "User:ANONYMOUS"
+        "super.users": "User:ANONYMOUS",
+        // asks for a certificate, and takes those who have none
+        "listener.name.tls.ssl.client.auth": "requested",
+        "listener.name.tls.ssl.truststore.type": "PEM",
+        "listener.name.tls.ssl.truststore.certificates": known.cert.replaceAll("\n", "\\n")
       }
     })
   )
@@ -55,6 +63,13 @@ export const security = (client: Client): void => {
       return error
     })
 
+  /** Of whoever joins for this topic. The broker has written its rules, and goes by them a moment later. */
+  const refusal = (topic: string) =>
+    Effect.retry(Effect.flip(Effect.scoped(join(settingsOf(unique("group"), [topic])))), {
+      times: 50,
+      schedule: Schedule.spaced(100)
+    })
+
   ownSuiteOf(client, "a Kafka with listeners that ask who is there", () => {
     layer(Secured.layer, { excludeTestServices: true, timeout: 90_000 })((it) => {
       const password = (kafka: Kafka.Kafka) => Redacted.make(kafka.sasl!.password)
@@ -63,18 +78,19 @@ export const security = (client: Client): void => {
           brokers: kafka.sasl!.brokers,
           sasl: { mechanism: "plain", username: kafka.sasl!.username, password: password(kafka) }
         })
-      /** What that user may do, or not. */
+      /** What that user may do, or not, or another one. */
       const rule = (
         kafka: Kafka.Kafka,
         resourceType: number,
         resourceName: string,
         operation: number,
-        permissionType: number
+        permissionType: number,
+        user = kafka.sasl!.username
       ) => ({
         resourceType,
         resourceName,
         resourcePatternType: ResourcePatternTypes.LITERAL,
-        principal: `User:${kafka.sasl!.username}`,
+        principal: `User:${user}`,
         host: "*",
         operation,
         permissionType
@@ -121,6 +137,65 @@ export const security = (client: Client): void => {
           assert.strictEqual(error.reason, "Connection")
           assert.match(error.detail, /certificate/i)
         })
+      )
+
+      it.effect(
+        "TLS with a certificate of the client: it is who the rules are about, and one of a stranger is refused",
+        () =>
+          Effect.gen(function* () {
+            const kafka = yield* Secured
+            const withCertificate = ({ cert, key }: typeof known | ReturnType<typeof certificateOf>) => ({
+              brokers: kafka.tls!.brokers,
+              ssl: { ca: kafka.tls!.ca, cert, key: Redacted.make(key) }
+            })
+            yield* works(withCertificate(known), kafka.brokers)
+            const operator = yield* world(kafka.brokers)
+            const topic = yield* operator.topic(1)
+            const { DENY } = AclPermissionTypes
+            const denied = rule(
+              kafka,
+              AclResourceTypes.TOPIC,
+              topic,
+              AclOperationTypes.DESCRIBE,
+              DENY,
+              `CN=${known.name}`
+            )
+            yield* operator.promise(() => operator.admin.createAcls({ acl: [denied] }))
+            const error = yield* refusal(topic).pipe(Effect.provide(client.layer(withCertificate(known))))
+            assert.strictEqual(error.reason, "Authorization")
+            const stranger = yield* refused({ ...withCertificate(certificateOf("stranger")), connectTimeout: 800 })
+            assert.strictEqual(stranger.reason, "Connection")
+          }).pipe(Effect.scoped)
+      )
+
+      it.effect("an admin asks over SASL and TLS", () =>
+        Effect.gen(function* () {
+          const kafka = yield* Secured
+          const operator = yield* world(kafka.brokers)
+          const topic = yield* operator.topic(1)
+          yield* operator.send(topic, 0, ["one", "two"])
+          const groupId = unique("group")
+          yield* Effect.gen(function* () {
+            const member = yield* join(settingsOf(groupId, [topic]))
+            yield* until("the records", () => member.records.length === 2)
+            assert.strictEqual((yield* member.commit(0, 1n, "noted")).outcome, "committed")
+            const admin = yield* (yield* KafkaClient).openAdmin
+            const [partition] = yield* admin.partitions([topic])
+            assert.deepInclude(partition, { topic, partition: 0 })
+            assert.deepInclude((yield* admin.logOffsets([{ topic, partition: 0 }]))[0], { start: 0n, end: 2n })
+            const [committed] = yield* admin.committed(groupId, [{ topic, partition: 0 }])
+            assert.deepInclude(committed, { offset: 1n, metadata: "noted" })
+          }).pipe(
+            Effect.scoped,
+            Effect.provide(
+              client.layer({
+                brokers: kafka.saslTls!.brokers,
+                ssl: { ca: kafka.tls!.ca },
+                sasl: { mechanism: "scram-sha-256", username: kafka.sasl!.username, password: password(kafka) }
+              })
+            )
+          )
+        }).pipe(Effect.scoped)
       )
 
       it.effect("settings from the environment: SASL over TLS, with the certificate on one line", () =>
@@ -240,9 +315,7 @@ export const security = (client: Client): void => {
             })
           )
           yield* Effect.gen(function* () {
-            // the broker has written the rules, and goes by them a moment later
-            const refusal = Effect.flip(Effect.scoped(join(settingsOf(unique("group"), [unseen]))))
-            const error = yield* Effect.retry(refusal, { times: 50, schedule: Schedule.spaced(100) })
+            const error = yield* refusal(unseen)
             assert.strictEqual(error.reason, "Authorization")
             assert.include(error.detail, unseen)
             for (const settings of [settingsOf(unique("group"), [unread]), settingsOf(group, [free])]) {
