@@ -55,19 +55,19 @@ export const cellsOf = (report: Report, clients: ReadonlyArray<string>): Readonl
   return [...cells.values()].sort((a, b) => (a.suite < b.suite ? -1 : a.suite > b.suite ? 1 : 0))
 }
 
-/** A name with places for values is known by what stands before the first of them. */
-const begins = (name: string) => name.split("%")[0]!
+/** What must have run on a client: a suite as it is called behind the client's name, and how the title of a test of it begins. */
+export interface Wanted {
+  readonly promise: string
+  readonly named: string
+  readonly title: string
+}
 
 /** The tests that were not run on a client of which anything was run. A test of the same name in another suite is another one. */
 export const missingOf = (
   report: Report,
-  clients: ReadonlyArray<string>,
-  required: ReadonlyArray<{
-    readonly promise: string
-    readonly tests: ReadonlyArray<readonly [suite: string, name: string]>
-  }>
+  wanted: ReadonlyMap<string, ReadonlyArray<Wanted>>
 ): ReadonlyArray<{ readonly client: string; readonly promise: string; readonly test: string }> => {
-  const ran = new Map(clients.map((client) => [client, new Map<string, Array<string>>()]))
+  const ran = new Map([...wanted.keys()].map((client) => [client, new Map<string, Array<string>>()]))
   for (const { assertionResults } of report.testResults) {
     for (const { ancestorTitles, status, title } of assertionResults) {
       if (status !== "passed" && status !== "failed") continue
@@ -79,11 +79,10 @@ export const missingOf = (
   return [...ran].flatMap(([client, suites]) =>
     suites.size === 0
       ? []
-      : required.flatMap(({ promise, tests }) =>
-          tests
-            .filter(([suite, name]) => !suites.get(suite)?.some((title) => title.startsWith(begins(name))))
-            .map(([suite, test]) => ({ client, promise, test: `${suite}: ${test}` }))
-        )
+      : wanted
+          .get(client)!
+          .filter(({ named, title }) => !suites.get(named)?.some((one) => one.startsWith(title)))
+          .map(({ named, promise, title }) => ({ client, promise, test: `${named}: ${title}` }))
   )
 }
 
@@ -95,14 +94,22 @@ const says = (cell: Cell | undefined): string => {
   return parts.join(", ")
 }
 
-/** As lines of text: a row for each suite, a column for each client, then what is only for some, and why what was skipped was. */
-export const linesOf = (cells: ReadonlyArray<Cell>, clients: ReadonlyArray<string>): ReadonlyArray<string> => {
+/**
+ * As lines of text: a row for each suite, a column for each client and for each of `beside`, of which less is expected; then what is only for
+ * some clients, and why what was skipped was.
+ */
+export const linesOf = (
+  cells: ReadonlyArray<Cell>,
+  clients: ReadonlyArray<string>,
+  beside: ReadonlyArray<string> = []
+): ReadonlyArray<string> => {
+  const columns = [...clients, ...beside]
   const suites = [...new Set(cells.map(({ suite }) => suite))]
   const rows = [
-    ["suite", ...clients],
+    ["suite", ...columns],
     ...suites.map((suite) => [
       suite,
-      ...clients.map((client) => says(cells.find((cell) => cell.suite === suite && cell.client === client)))
+      ...columns.map((client) => says(cells.find((cell) => cell.suite === suite && cell.client === client)))
     ])
   ]
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))

@@ -55,22 +55,31 @@ describe("the table of suites and clients", () => {
     ])
   })
 
+  it("has a column for what is run on less than a client, and says of no suite that it is only for the others", () => {
+    const memory = { suite: "topics", client: "memory", run: 3, failed: 0, skipped: [] }
+    assert.deepStrictEqual(linesOf([...cellsOf(report, ["one"]), memory], ["one"], ["memory"]).slice(0, 4), [
+      "suite   one                         memory",
+      "groups  1 run                       -",
+      "topics  2 run, 1 failed, 1 skipped  3 run",
+      'skipped on one, they cannot: 1 of "topics"'
+    ])
+  })
+
   it("names what was not run on a client that was tried, and says nothing of one that was not", () => {
-    const required = [
-      {
-        promise: "topics",
-        tests: [
-          ["topics", "co"],
-          ["topics", "stay"],
-          // there is one, in another suite
-          ["topics", "split"]
-        ] as const
-      },
-      { promise: "groups", tests: [["groups", "split: %s"]] as const }
+    const wanted = [
+      { promise: "topics", named: "topics", title: "co" },
+      { promise: "topics", named: "topics", title: "stay" },
+      // there is one, in another suite
+      { promise: "topics", named: "topics", title: "split" },
+      { promise: "topics", named: "topics, consumer protocol", title: "come" },
+      { promise: "groups", named: "groups", title: "split: 1" },
+      { promise: "groups", named: "groups", title: "split: 2" }
     ]
-    assert.deepStrictEqual(missingOf(report, clients, required), [
+    assert.deepStrictEqual(missingOf(report, new Map(clients.map((client) => [client, wanted]))), [
       { client: "one", promise: "topics", test: "topics: stay" },
-      { client: "one", promise: "topics", test: "topics: split" }
+      { client: "one", promise: "topics", test: "topics: split" },
+      { client: "one", promise: "topics", test: "topics, consumer protocol: come" },
+      { client: "one", promise: "groups", test: "groups: split: 2" }
     ])
   })
 })

@@ -5,7 +5,7 @@ import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { inject } from "vitest"
-import { type Client, instrumented, suiteOf } from "../client.ts"
+import { type Client, instrumented, protocolsOf, suiteOf } from "../client.ts"
 import { controlOf } from "../instrumented.ts"
 import { attend, join, settingsOf, unique, until } from "../members.ts"
 import { createTopic, world } from "../operator.ts"
@@ -15,6 +15,13 @@ export const joining = (client: Client): void => {
 
   suiteOf(client, "joining and leaving on a real broker", () => {
     layer(instrumented(client, brokers), { excludeTestServices: true, timeout: 60_000 })((it) => {
+      it.effect("a session says which group protocols its client has", () =>
+        Effect.gen(function* () {
+          const session = yield* (yield* KafkaClient).openSession(settingsOf(unique("group"), [unique("topic")]))
+          assert.deepStrictEqual([...session.capabilities.groupProtocols].sort(), [...protocolsOf(client)].sort())
+        })
+      )
+
       it.effect("what is left goes to the others at once", () =>
         Effect.gen(function* () {
           const kafka = yield* world(brokers)

@@ -4,15 +4,16 @@ import * as Effect from "effect/Effect"
 import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { inject } from "vitest"
-import { type Client, suiteOf } from "../client.ts"
+import { type Client, type GroupProtocol, suiteIn } from "../client.ts"
 import { numbers } from "../members.ts"
 import { world } from "../operator.ts"
 
-const run = (client: Client, topic: string, how: string) =>
+const run = (client: Client, groupProtocol: GroupProtocol, topic: string, how: string) =>
   Effect.callback<{ readonly code: number | null; readonly out: string; readonly err: string; readonly after: number }>(
     (resume) => {
       const script = fileURLToPath(new URL("leavingProgram.ts", import.meta.url))
-      const child = spawn(process.execPath, [script, client.module, inject("brokers").join(","), topic, how], {
+      const args = [client.module, inject("brokers").join(","), groupProtocol, topic, how]
+      const child = spawn(process.execPath, [script, ...args], {
         env: { ...process.env, FORCE_COLOR: "0" }
       })
       let out = ""
@@ -28,16 +29,19 @@ const run = (client: Client, topic: string, how: string) =>
     }
   )
 
-export const leaving = (client: Client): void => {
-  suiteOf(client, "a program that has closed its session", () => {
-    it.live.each(["close", "leave", "fail", "joining", "waiting", "producing"])(
+/** Those that differ in the group protocol: how the last heartbeat goes, and what a join that is under way leaves behind. */
+const ofMembers = ["close", "leave", "joining"]
+
+export const leaving = (client: Client, groupProtocol: GroupProtocol = "classic"): void => {
+  suiteIn(client, groupProtocol, "a program that has closed its session", () => {
+    it.live.each(groupProtocol === "classic" ? [...ofMembers, "fail", "waiting", "producing"] : ofMembers)(
       "ends by itself, without a socket, a timer or a warning left (%s)",
       (how) =>
         Effect.gen(function* () {
           const kafka = yield* world(inject("brokers"))
           const topic = yield* kafka.topic(2)
           for (const partition of [0, 1]) yield* kafka.send(topic, partition, numbers(0, 100))
-          const { after, code, err, out } = yield* run(client, topic, how)
+          const { after, code, err, out } = yield* run(client, groupProtocol, topic, how)
           assert.strictEqual(err, "")
           assert.strictEqual(code, 0)
           assert.strictEqual(out, "closed []\n")

@@ -7,7 +7,8 @@ import * as Exit from "effect/Exit"
 import type { Client } from "../client.ts"
 import { join, settingsOf, unique, until } from "../members.ts"
 
-const [module = "", brokers = "", topic = "", how = ""] = process.argv.slice(2)
+const [module = "", brokers = "", protocol = "", topic = "", how = ""] = process.argv.slice(2)
+const groupProtocol = protocol === "consumer" ? "consumer" : "classic"
 const { client }: { readonly client: Client } = await import(module)
 
 const resources = () => process.getActiveResourcesInfo().filter((name) => name !== "TTYWrap" && name !== "PipeWrap")
@@ -19,7 +20,7 @@ const print = Effect.gen(function* () {
 })
 
 const program = Effect.gen(function* () {
-  const settings = settingsOf(unique("group"), [topic])
+  const settings = settingsOf(unique("group"), [topic], { groupProtocol })
   const member = yield* join(settings)
   yield* until("the records", () => member.records.length === 200)
   yield* member.commit(0, 100n)
@@ -47,7 +48,7 @@ const program = Effect.gen(function* () {
     yield* Scope.close(scope, Exit.void)
   }
   if (how === "waiting") {
-    yield* Effect.forkScoped(join(settingsOf(unique("group"), [unique("missing")])))
+    yield* Effect.forkScoped(join(settingsOf(unique("group"), [unique("missing")], { groupProtocol })))
     yield* Effect.sleep(100)
   }
   if (how === "fail") return yield* Effect.fail("wanted")

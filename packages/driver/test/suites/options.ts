@@ -118,11 +118,7 @@ export const options = (client: Client): void => {
       ],
       [{ ...servers, KAFKA_SASL_MECHANISM: "PLAIN" }, "KAFKA_SECURITY_PROTOCOL", "SASL_SSL"],
       [{ ...servers, KAFKA_SSL_CA: "pem" }, "KAFKA_SECURITY_PROTOCOL", "SSL"],
-      [
-        { ...servers, KAFKA_SECURITY_PROTOCOL: "SSL", KAFKA_SSL_CERT: "pem" },
-        "KAFKA_SSL_CERT, KAFKA_SSL_KEY",
-        "both"
-      ]
+      [{ ...servers, KAFKA_SECURITY_PROTOCOL: "SSL", KAFKA_SSL_CERT: "pem" }, "KAFKA_SSL_CERT, KAFKA_SSL_KEY", "both"]
     ] as const)("%j names the variable, and what is accepted", ([env, variable, accepted]) =>
       Effect.map(failure(fromEnvironment(env)), (error) => {
         assert.oneOf(error._tag, ["ConfigError", "InvalidOptions"])
