@@ -1,11 +1,13 @@
-import type { AssignedPartition, SessionSettings, Signal } from "@concurrent-kafka/core/ConsumerSession"
+import type { AssignedPartition, Chunk, Session, SessionSettings, Signal } from "@concurrent-kafka/core/ConsumerSession"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
+import * as zlib from "node:zlib"
 import type { Broker, Connector } from "../src/Broker.ts"
 import { Cluster, makeSession } from "../src/Driver.ts"
 import { encodeBatch } from "./batches.ts"
+import { decompress } from "./codecs.ts"
 
 const settings: SessionSettings = {
   groupId: "shipping",
@@ -83,6 +85,21 @@ const connectorOf = (broker: Broker): Connector => ({
   decompress: (_codec, bytes) => Promise.resolve(bytes)
 })
 
+/** The next one of these. */
+const signalOf = <T extends Signal["_tag"]>(
+  session: Session,
+  tag: T
+): Effect.Effect<Extract<Signal, { readonly _tag: T }>, KafkaClientError> =>
+  Effect.gen(function* () {
+    while (true) {
+      const signal: Signal = yield* Effect.catchTag(Queue.take(session.inbox), "Done", () => Effect.die("it has ended"))
+      if (is(signal, tag)) return signal
+    }
+  })
+
+const is = <T extends Signal["_tag"]>(signal: Signal, tag: T): signal is Extract<Signal, { readonly _tag: T }> =>
+  signal._tag === tag
+
 describe("fetching of several topics", () => {
   it.live("a partition without records does not bring those of its topic before others", () =>
     Effect.gen(function* () {
@@ -107,6 +124,123 @@ describe("fetching of several topics", () => {
       assert.sameMembers([...counts.keys()], ["orders/1", "invoices/0", "invoices/1"])
       const all = [...counts.values()]
       assert.isAtMost(Math.max(...all) - Math.min(...all), 1, all.join())
+    }).pipe(Effect.scoped)
+  )
+})
+
+const mebibyte = 1024 * 1024
+/** of each partition; each has one record, and unpacks to a MiB */
+const packedBatches = 24
+const packed = Array.from({ length: packedBatches }, (_, i) =>
+  encodeBatch({
+    base: BigInt(i),
+    last: 0,
+    attributes: 4,
+    compress: zlib.zstdCompressSync,
+    records: [{ delta: 0, value: Buffer.alloc(mebibyte) }]
+  })
+)
+
+describe("an answer that unpacks to far more than it was", () => {
+  /** A session at a broker that answers with all that a partition has, and nobody who takes anything. */
+  const start = Effect.gen(function* () {
+    const seen = { unpacked: 0, asked: new Array<string>() }
+    const broker: Broker = {
+      ...brokerOf(() => true),
+      fetch: async ({ maxWaitTime, topics }) => {
+        const partitions = topics.flatMap(({ partitions, topic }) =>
+          partitions.map(({ fetchOffset, partition }) => {
+            seen.asked.push(`${topic}/${partition} ${fetchOffset}`)
+            const batches = Buffer.concat(packed.slice(Number(fetchOffset)))
+            const [highWatermark, lastStable] = [BigInt(packedBatches), BigInt(packedBatches)]
+            return { topic, partition, errorCode: 0, highWatermark, lastStable, aborted: [], batches }
+          })
+        )
+        const isIdle = partitions.every(({ batches }) => batches.length === 0)
+        await new Promise((resolve) => setTimeout(resolve, isIdle ? maxWaitTime : 1))
+        return { errorCode: 0, clientSideThrottleTime: 0, partitions }
+      }
+    }
+    const connector: Connector = {
+      ...connectorOf(broker),
+      decompress: async (...args) => {
+        const plain = await decompress(...args)
+        seen.unpacked += plain.length
+        return plain
+      }
+    }
+    const openCluster = () => new Cluster(connector)
+    const session = yield* makeSession({ settings, requestTimeout: 5000, openCluster })
+    yield* session.join
+    const { all } = yield* signalOf(session, "Assigned")
+    session.beginUnsafe(all.map((p) => ({ ...p, offset: 0n })))
+    while (seen.unpacked < 32 * mebibyte) yield* Effect.sleep(1)
+    // what goes on unpacking by itself would be far beyond by then
+    yield* Effect.sleep(30)
+    return { seen, session, all }
+  })
+
+  const key = ({ partition, topic }: Pick<Chunk, "partition" | "topic">) => `${topic}/${partition}`
+
+  /** Takes chunks until so many records are there; their offsets by partition. */
+  const taker = (session: Session) => {
+    const offsets = new Map<string, Array<bigint>>()
+    let count = 0
+    const take = (records: number): Effect.Effect<void, KafkaClientError> =>
+      Effect.gen(function* () {
+        while (count < records) {
+          const chunk = yield* signalOf(session, "Chunk")
+          const own = offsets.get(key(chunk)) ?? []
+          offsets.set(key(chunk), own)
+          own.push(...chunk.records.map(({ offset }) => offset))
+          count += chunk.records.length
+        }
+      })
+    return { offsets, take }
+  }
+  const upTo = (end: number) => Array.from({ length: end }, (_, i) => BigInt(i))
+  const names = ["orders/0", "orders/1", "invoices/0", "invoices/1"]
+
+  it.live("is unpacked as the engine takes it, and nothing of it is fetched twice", () =>
+    Effect.gen(function* () {
+      const { seen, session } = yield* start
+      assert.isAtMost(seen.unpacked, 33 * mebibyte)
+      const { offsets, take } = taker(session)
+      yield* take(4 * packedBatches)
+      assert.deepStrictEqual(
+        [...offsets],
+        names.map((name) => [name, upTo(packedBatches)])
+      )
+      assert.deepStrictEqual(
+        seen.asked.slice(0, 4),
+        names.map((name) => `${name} 0`)
+      )
+      for (const asked of seen.asked.slice(4)) assert.include(asked, ` ${packedBatches}`)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what the engine has no room for keeps its position, and comes when it is resumed", () =>
+    Effect.gen(function* () {
+      const { all, seen, session } = yield* start
+      const full = all.filter((p) => key(p) === "orders/1" || key(p) === "invoices/0")
+      session.pauseUnsafe(full)
+      const { offsets, take } = taker(session)
+      yield* take(2 * packedBatches + 8)
+      assert.deepStrictEqual(
+        [...offsets],
+        [
+          ["orders/0", upTo(packedBatches)],
+          // it had begun
+          ["orders/1", upTo(8)],
+          ["invoices/1", upTo(packedBatches)]
+        ]
+      )
+      assert.isBelow(seen.unpacked, (2 * packedBatches + 9) * mebibyte)
+      const before = seen.asked.length
+      session.resumeUnsafe(full)
+      yield* take(4 * packedBatches)
+      for (const name of names) assert.deepStrictEqual(offsets.get(name), upTo(packedBatches), name)
+      assert.includeMembers(seen.asked.slice(before), ["orders/1 8", "invoices/0 0"])
     }).pipe(Effect.scoped)
   )
 })

@@ -10,7 +10,15 @@ import { encodeBatch as byTheText } from "./batches.ts"
 const by = { producerId: 4711n, epoch: 3, sequence: 99 }
 
 const read = (batch: Buffer) => {
-  const decoded = decodeRecords({ topic: "t", partition: 0, position: 0n, aborted: [], batches: batch, decompress })
+  const decoded = decodeRecords({
+    topic: "t",
+    partition: 0,
+    position: 0n,
+    aborted: [],
+    batches: batch,
+    decompress,
+    most: Infinity
+  })
   if (decoded instanceof Promise) throw new Error("nothing is compressed")
   return decoded.records
 }

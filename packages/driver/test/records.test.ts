@@ -1,6 +1,8 @@
 import type { ConsumerRecord } from "@concurrent-kafka/core/ConsumerRecord"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as zlib from "node:zlib"
 import { decompress } from "./codecs.ts"
 import { decodeFetch } from "../src/internal/fetchResponse.ts"
@@ -26,6 +28,7 @@ const decode = (batches: ReadonlyArray<Buffer>, rest: Partial<Source> = {}) =>
     aborted: [],
     batches: Buffer.concat(batches),
     decompress,
+    most: Infinity,
     ...rest
   })
 
@@ -278,6 +281,146 @@ describe("compressed batches", () => {
     assert.strictEqual(error?.reason, reason)
     assert.include(error?.detail, "t/3")
   })
+})
+
+describe("an answer that is decoded in pieces", () => {
+  const zeros = (base: bigint, bytes: number) =>
+    encodeBatch({
+      base,
+      last: 0,
+      attributes: 4,
+      compress: zlib.zstdCompressSync,
+      records: [{ delta: 0, value: Buffer.alloc(bytes) }]
+    })
+
+  it("ends behind the batch with which it has become too much, and unpacks no other", async () => {
+    let unpacked = 0
+    const counting: typeof decompress = async (...args) => {
+      const plain = await decompress(...args)
+      unpacked += plain.length
+      return plain
+    }
+    const batches = [0n, 1n, 2n, 3n].map((base) => zeros(base, 1000))
+    const piece = (most: number, position = 0n) => decode(batches, { most, position, decompress: counting })
+    const first = await piece(1500)
+    assert.deepStrictEqual([offsets(first.records), first.next, first.isWhole], [[0n, 1n], 2n, false])
+    assert.isAtLeast(first.weight, 2000)
+    assert.isBelow(unpacked, 2100)
+    // one at least, and all that weighs nothing
+    const second = await piece(1, 2n)
+    assert.deepStrictEqual([offsets(second.records), second.next, second.isWhole], [[2n], 3n, false])
+    const third = await piece(1, 3n)
+    assert.deepStrictEqual([offsets(third.records), third.next, third.isWhole], [[3n], 4n, true])
+  })
+
+  it("counts what stands around small records: they take far more than their bytes", () => {
+    const small = (base: bigint) =>
+      encodeBatch({ base, last: 99, records: Array.from({ length: 100 }, (_, delta) => ({ delta })) })
+    const { isWhole, next } = now(decode([small(0n), small(100n)], { most: 10_000 }))
+    assert.deepStrictEqual([next, isWhole], [100n, false])
+  })
+
+  it.each([
+    ["aborted", [0n, 4n, 5n]],
+    ["committed", [0n, 1n, 2n, 4n, 5n]]
+  ] as const)("a transaction is %s as a whole, wherever it and what follows it are cut", (how, expected) => {
+    const own = (base: bigint) =>
+      encodeBatch({ base, last: 0, producer: 7n, attributes: transactional, records: [{ delta: 0 }] })
+    const plain = (base: bigint) => encodeBatch({ base, last: 0, records: [{ delta: 0 }] })
+    const end = marker(3n, 7n, how === "aborted" ? "abort" : "commit")
+    // the same producer goes on with one that is committed
+    const batches = [plain(0n), own(1n), own(2n), end, own(4n), plain(5n), marker(6n, 7n, "commit")]
+    const aborted = how === "aborted" ? [{ producerId: 7n, firstOffset: 1n }] : []
+    const seen: Array<bigint> = []
+    for (let position = 0n, isWhole = false; !isWhole;) {
+      const piece = now(decode(batches, { aborted, most: 1, position }))
+      assert.isAtMost(piece.records.length, 1)
+      seen.push(...offsets(piece.records))
+      ;({ isWhole, next: position } = piece)
+      if (isWhole) assert.strictEqual(position, 7n)
+    }
+    assert.deepStrictEqual(seen, [...expected])
+  })
+
+  const Producer = Schema.Literals([1, 2])
+  const Written = Schema.Struct({
+    what: Schema.Literals(["data", "data", "data", "plain", "commit", "abort", "compacted"]),
+    producer: Producer,
+    records: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 3 })),
+    codec: Schema.Literals([0, 0, 4])
+  })
+  const Pieces = Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 2500 })))
+
+  it.effect.prop(
+    "cut anywhere, the pieces are the whole, whether the rest is of the same answer or of another",
+    [Schema.Array(Written).check(Schema.isMaxLength(30)), Pieces, Schema.Boolean],
+    ([log, pieces, isFetchedAgain]) =>
+      Effect.promise(async () => {
+        const written: Array<{ readonly last: bigint; readonly batch: Buffer }> = []
+        const aborted: Array<{ producerId: bigint; firstOffset: bigint; lastOffset: bigint }> = []
+        const open = new Map<bigint, { first: bigint; readonly offsets: Array<bigint> }>()
+        const expected: Array<bigint> = []
+        let base = 0n
+        for (const { codec, producer: id, records, what } of log) {
+          const producer = BigInt(id)
+          let size = records
+          if (what === "commit" || what === "abort") {
+            size = 1
+            const transaction = open.get(producer)
+            open.delete(producer)
+            if (what === "commit") expected.push(...(transaction?.offsets ?? []))
+            else if (transaction !== undefined) {
+              aborted.push({ producerId: producer, firstOffset: transaction.first, lastOffset: base })
+            }
+            written.push({ last: base, batch: marker(base, producer, what) })
+          } else {
+            const left = what === "compacted" ? 0 : records
+            const own = Array.from({ length: left }, (_, i) => base + BigInt(i))
+            if (what === "plain") expected.push(...own)
+            else {
+              const transaction = open.get(producer) ?? { first: base, offsets: [] }
+              open.set(producer, transaction)
+              transaction.offsets.push(...own)
+            }
+            const batch = encodeBatch({
+              base,
+              last: records - 1,
+              producer,
+              attributes: codec | (what === "plain" ? 0 : transactional),
+              ...(codec === 0 ? {} : { compress: zlib.zstdCompressSync }),
+              records: own.map((_, delta) => ({ delta, value: "x".repeat(300) }))
+            })
+            written.push({ last: base + BigInt(records - 1), batch })
+          }
+          base += BigInt(size)
+        }
+        // what is still open is behind the last stable offset, and would not be there; here it counts as committed
+        for (const { offsets: own } of open.values()) expected.push(...own)
+        expected.sort((a, b) => (a < b ? -1 : 1))
+
+        /** As a broker answers: from the batch of the position on, with the aborted transactions that reach into it. */
+        const answer = (from: bigint) => ({
+          batches: Buffer.concat(written.filter(({ last }) => last >= from).map(({ batch }) => batch)),
+          aborted: aborted.filter(({ lastOffset }) => lastOffset >= from)
+        })
+        const seen: Array<bigint> = []
+        let position = 0n
+        let from = answer(0n)
+        let isWhole = false
+        for (let turns = 0; !isWhole; turns++) {
+          assert.isBelow(turns, 100, "it does not come forward")
+          const most = pieces[turns] ?? Infinity
+          const piece = await decode([], { ...from, most, position })
+          seen.push(...offsets(piece.records))
+          if (!piece.isWhole) assert.isAbove(Number(piece.next), Number(position))
+          position = piece.next
+          isWhole = piece.isWhole
+          if (isFetchedAgain) from = answer(position)
+        }
+        assert.deepStrictEqual(seen, expected)
+        assert.strictEqual(position, base)
+      })
+  )
 })
 
 describe("bytes that are no batch", () => {

@@ -30,7 +30,15 @@ interface Sent {
 }
 
 const readBatch = (batch: Buffer): Sent => {
-  const decoded = decodeRecords({ topic: "t", partition: 0, position: 0n, aborted: [], batches: batch, decompress })
+  const decoded = decodeRecords({
+    topic: "t",
+    partition: 0,
+    position: 0n,
+    aborted: [],
+    batches: batch,
+    decompress,
+    most: Infinity
+  })
   if (decoded instanceof Promise) throw new Error("nothing is compressed")
   return {
     producerId: batch.readBigInt64BE(43),

@@ -9,6 +9,8 @@
  * - An answer may have no room for all: who was served last is asked for last ("partitions come in turn where an answer has no room for
  *   all of them"), also where that names a topic more than once: put together, its partitions would all be asked for where the first of them
  *   is, which may be one that never has anything ("a partition without records does not bring those of its topic before others").
+ * - An answer has a limit of what it may unpack to before the engine has seen it and has had a chance to pause ("an answer that unpacks to
+ *   far more than it was is unpacked as the engine takes it").
  * - Nothing can be added to a request that is on its way. So each broker has a second loop with connections of its own: what
  *   is begun or resumed while the first one polls is fetched by the second at once, until the poll is over.
  */
@@ -29,6 +31,11 @@ import { ask, backoff, epochOf, type Owned, type SessionState } from "./state.ts
 
 const maxBytesPerPartition = 1_048_576
 const maxBytes = 10_485_760
+/**
+ * How much of an answer is unpacked before the engine has taken it, by weight; one batch may go beyond. As much as the engine holds by default.
+ * What is not compressed stays below it: at 100 bytes a record, `maxBytes` weigh 29 MiB.
+ */
+const unpackedAtOnce = 32 * 1024 * 1024
 /** what is left of a poll when the second loop leaves its partitions to the first */
 const shortest = 10
 /** how long the second loop waits: what is resumed while both are under way waits for it */
@@ -237,36 +244,61 @@ const exclusively = <A>(
   )
 }
 
-/** Puts the answer into the inbox, partition by partition. */
+/**
+ * Puts the answer into the inbox, partition by partition. When it has unpacked to `unpackedAtOnce`, it goes on behind what the engine has
+ * taken by then, and leaves out what it has paused: that keeps its position, and is fetched again when it is resumed. Before that nothing is
+ * left out. What has come would be fetched again each time a limit of the engine is met, which with small records is a few times an answer.
+ */
 const take = (state: SessionState, node: Node, round: Round, fetched: Fetched): Effect.Effect<void, KafkaClientError> =>
   Effect.gen(function* () {
     const asked = new Map(
       round.fetch.map((owned, i) => [keyOf(owned.topic, owned.partition), { owned, at: round.positions[i]! }])
     )
     let began = performance.now()
+    let room = unpackedAtOnce
+    let isOver = false
     for (const answer of fetched.partitions) {
       const entry = asked.get(keyOf(answer.topic, answer.partition))
       if (entry === undefined || !isSame(state, entry.owned, entry.at)) continue
+      const { owned } = entry
       if (answer.errorCode !== 0) {
-        yield* troubled(state, node, entry.owned, answer)
+        yield* troubled(state, node, owned, answer)
         continue
       }
       if (answer.batches.length === 0) {
-        entry.owned.errors = 0
+        owned.errors = 0
         continue
       }
-      const damaged = damagedBatch(answer.batches)
-      if (damaged !== undefined) {
-        yield* refetched(node, entry.owned, damaged)
-        continue
-      }
-      push(state, entry.owned, entry.at, answer, yield* decode(state, answer, entry.at))
-      if (performance.now() - began > turn) {
-        yield* Effect.yieldNow
-        began = performance.now()
+      for (let at = entry.at, isWhole = false; !isWhole;) {
+        if (room <= 0) {
+          yield* taken(state)
+          room = unpackedAtOnce
+          isOver = true
+        }
+        if (!isSame(state, owned, at) || (isOver && owned.paused)) break
+        const damaged = at === entry.at ? damagedBatch(answer.batches) : undefined
+        if (damaged !== undefined) {
+          yield* refetched(node, owned, damaged)
+          break
+        }
+        const decoded = yield* decode(state, answer, at, room)
+        push(state, owned, at, answer, decoded)
+        room -= decoded.weight
+        at = decoded.next
+        isWhole = decoded.isWhole
+        if (performance.now() - began > turn) {
+          yield* Effect.yieldNow
+          began = performance.now()
+        }
       }
     }
   })
+
+/** Until the engine has taken what there is. It takes all at once, and pauses then what it has no more room for. */
+const taken = (state: SessionState): Effect.Effect<void> =>
+  Effect.suspend(() =>
+    Queue.sizeUnsafe(state.inbox) === 0 ? Effect.void : Effect.andThen(Effect.sleep(1), taken(state))
+  )
 
 const isSame = (state: SessionState, owned: Owned, position: bigint): boolean =>
   state.isCurrent(owned) && owned.position === position && !owned.stopped
@@ -274,7 +306,8 @@ const isSame = (state: SessionState, owned: Owned, position: bigint): boolean =>
 const decode = (
   state: SessionState,
   answer: FetchedPartition,
-  position: bigint
+  position: bigint,
+  most: number
 ): Effect.Effect<Decoded, KafkaClientError> => {
   try {
     const decoded = decodeRecords({
@@ -283,7 +316,8 @@ const decode = (
       position,
       batches: answer.batches,
       decompress: state.cluster.connector.decompress,
-      aborted: state.settings.isolation === "read_committed" ? answer.aborted : []
+      aborted: state.settings.isolation === "read_committed" ? answer.aborted : [],
+      most
     })
     return decoded instanceof Promise ? ask(() => decoded) : Effect.succeed(decoded)
   } catch (error) {

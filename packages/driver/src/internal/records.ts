@@ -10,6 +10,7 @@
  * - No control record, and under `read_committed` none of an aborted transaction.
  * - `next` is the end of the last whole batch by its own header, however many of its records compaction has removed;
  *   from the last record alone a compacted tail would be walked through one offset a fetch.
+ * - An answer may unpack to hundreds of times its size: it is decoded in pieces ("cut anywhere, the pieces are the whole").
  */
 import type { ConsumerRecord, Headers } from "@concurrent-kafka/core/ConsumerRecord"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
@@ -22,6 +23,8 @@ import type { AbortedTransaction } from "./fetchResponse.ts"
 const prefix = 17
 /** of a batch around its records */
 const overhead = 61
+/** bytes of what stands around the content of a record, at least; with key and value Node 24 takes 340 */
+const weightOfRecord = 200
 const noHeaders: Headers = []
 
 class Reader {
@@ -137,6 +140,10 @@ export interface Decoded {
   readonly records: ReadonlyArray<ConsumerRecord>
   /** the position after what was decoded; the one asked for when there was nothing */
   readonly next: bigint
+  /** the memory that it takes, in bytes, about */
+  readonly weight: number
+  /** whether nothing is left */
+  readonly isWhole: boolean
 }
 
 export interface Source {
@@ -147,6 +154,8 @@ export interface Source {
   /** empty under `read_uncommitted` */
   readonly aborted: ReadonlyArray<AbortedTransaction>
   readonly decompress: Decompress
+  /** of `weight`, above 0: nothing more is decoded when it is reached */
+  readonly most: number
 }
 
 export interface Damage {
@@ -191,75 +200,97 @@ const isOlder = (batches: Buffer, at: number, end: number, magic: number): boole
   end > at + prefix &&
   crc32(batches.subarray(at + 16, end)) === batches.readUInt32BE(at + 12)
 
-/** Throws `KafkaClientError` (`CorruptData`, `MissingCodec`), or rejects with it. A promise only when something is compressed. */
+/**
+ * Up to the end, or until it weighs `most`: then behind a whole batch, and at least one. What is left is decoded by asking again for the same
+ * batches from `next` on; or another answer, from there on, brings it.
+ *
+ * Throws `KafkaClientError` (`CorruptData`, `MissingCodec`), or rejects with it. A promise only when something is compressed.
+ */
 export const decodeRecords = (source: Source): Decoded | Promise<Decoded> => {
-  const { aborted, batches, partition, position, topic } = source
+  const { aborted, batches, most, partition, position, topic } = source
   const records: Array<ConsumerRecord> = []
+  let at = 0
   let next = position
-  let pending: Promise<void> | undefined
+  let weight = 0
+  let isWhole = true
   const transactions =
     aborted.length > 0 ? [...aborted].sort((a, b) => (a.firstOffset < b.firstOffset ? -1 : 1)) : undefined
   let nextTransaction = 0
   const abortedProducers = new Set<bigint>()
 
-  for (let at = 0; at + prefix <= batches.length;) {
-    const base = batches.readBigInt64BE(at)
-    const end = at + 12 + batches.readInt32BE(at + 8)
-    // the last batch of an answer may be cut
-    if (end > batches.length) break
-    const where = `the batch at offset ${base} of ${topic}/${partition}`
-    const magic = batches.readInt8(at + 16)
-    if (magic !== 2) {
-      throw new KafkaClientError({
-        reason: "CorruptData",
-        detail: `${where} has message format ${magic}; only format 2 (Kafka 0.11 and later) is read`
-      })
-    }
-    if (end < at + overhead)
-      throw new KafkaClientError({ reason: "CorruptData", detail: `${where} has a wrong length` })
-    const attributes = batches.readInt16BE(at + 21)
-    const last = base + BigInt(batches.readInt32BE(at + 23))
-    const isControl = (attributes & 0x20) !== 0
-    let skip = isControl || last < position
-    if (transactions !== undefined) {
-      // the algorithm of the reference client: transactions that begin up to here, an abort marker ends its producer's
-      while (nextTransaction < transactions.length && transactions[nextTransaction]!.firstOffset <= last) {
-        abortedProducers.add(transactions[nextTransaction++]!.producerId)
+  /** Goes on to the next batch that is compressed, and returns what unpacks it; `undefined` when there is none. */
+  const advance = (): (() => Promise<void>) | undefined => {
+    while (at + prefix <= batches.length) {
+      const base = batches.readBigInt64BE(at)
+      const end = at + 12 + batches.readInt32BE(at + 8)
+      // the last batch of an answer may be cut
+      if (end > batches.length) break
+      const where = `the batch at offset ${base} of ${topic}/${partition}`
+      const magic = batches.readInt8(at + 16)
+      if (magic !== 2) {
+        throw new KafkaClientError({
+          reason: "CorruptData",
+          detail: `${where} has message format ${magic}; only format 2 (Kafka 0.11 and later) is read`
+        })
       }
-      const producer = batches.readBigInt64BE(at + 43)
-      if (isControl) {
-        if (isAbortMarker(batches, at + overhead, end, where)) abortedProducers.delete(producer)
-      } else if ((attributes & 0x10) !== 0 && abortedProducers.has(producer)) {
-        skip = true
-      }
-    }
-    if (!skip) {
-      const batch: Batch = {
-        baseTimestamp: batches.readBigInt64BE(at + 27),
-        appended: (attributes & 0x08) !== 0 ? batches.readBigInt64BE(at + 35) : undefined
-      }
-      const count = batches.readInt32BE(at + 57)
-      const codec = attributes & 0x07
-      if (codec === 0 && pending === undefined) {
-        readRecords(Buffer.from(batches.subarray(at + overhead, end)), count, base, batch, source, records, where)
-      } else {
-        // one after another: the records stay in order
-        const body = batches.subarray(at + overhead, end)
-        const before = pending
-        const read = async () => {
-          if (before) await before
-          const plain = codec === 0 ? Buffer.from(body) : await source.decompress(codec, body, where, last + 1n)
-          readRecords(plain, count, base, batch, source, records, where)
+      if (end < at + overhead)
+        throw new KafkaClientError({ reason: "CorruptData", detail: `${where} has a wrong length` })
+      const attributes = batches.readInt16BE(at + 21)
+      const last = base + BigInt(batches.readInt32BE(at + 23))
+      const isControl = (attributes & 0x20) !== 0
+      let skip = isControl || last < position
+      // also below the position: what is aborted behind it is told by what comes before
+      if (transactions !== undefined) {
+        // the algorithm of the reference client: transactions that begin up to here, an abort marker ends its producer's
+        while (nextTransaction < transactions.length && transactions[nextTransaction]!.firstOffset <= last) {
+          abortedProducers.add(transactions[nextTransaction++]!.producerId)
         }
-        pending = read()
-        pending.catch(() => undefined)
+        const producer = batches.readBigInt64BE(at + 43)
+        if (isControl) {
+          if (isAbortMarker(batches, at + overhead, end, where)) abortedProducers.delete(producer)
+        } else if ((attributes & 0x10) !== 0 && abortedProducers.has(producer)) {
+          skip = true
+        }
       }
+      let unpack: (() => Promise<void>) | undefined
+      if (!skip) {
+        if (weight >= most) {
+          isWhole = false
+          break
+        }
+        const batch: Batch = {
+          baseTimestamp: batches.readBigInt64BE(at + 27),
+          appended: (attributes & 0x08) !== 0 ? batches.readBigInt64BE(at + 35) : undefined
+        }
+        const count = batches.readInt32BE(at + 57)
+        const codec = attributes & 0x07
+        const body = batches.subarray(at + overhead, end)
+        if (codec === 0) {
+          readRecords(Buffer.from(body), count, base, batch, source, records, where)
+          weight += body.length + count * weightOfRecord
+        } else {
+          unpack = async () => {
+            const plain = await source.decompress(codec, body, where, last + 1n)
+            readRecords(plain, count, base, batch, source, records, where)
+            weight += plain.length + count * weightOfRecord
+          }
+        }
+      }
+      if (last >= next) next = last + 1n
+      at = end
+      if (unpack !== undefined) return unpack
     }
-    if (last >= next) next = last + 1n
-    at = end
+    return undefined
   }
-  if (pending === undefined) return { records, next }
-  const result = pending.then(() => ({ records, next }))
+
+  const first = advance()
+  if (first === undefined) return { records, next, weight, isWhole }
+  // one after another: the records stay in order, and how much it is shows behind each
+  const rest = async () => {
+    for (let unpack: typeof first | undefined = first; unpack !== undefined; unpack = advance()) await unpack()
+    return { records, next, weight, isWhole }
+  }
+  const result = rest()
   // who asked may be interrupted before it listens
   result.catch(() => undefined)
   return result
