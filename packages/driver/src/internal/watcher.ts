@@ -138,6 +138,8 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
           case "behind":
             open.add(topic)
             break
+          case "grown":
+          case "as known":
         }
         const claimed = contrary.get(topic)
         if (claimed === undefined || claimed === said || !isSame(said)) continue
