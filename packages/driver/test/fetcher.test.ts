@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as zlib from "node:zlib"
 import type { Broker, Connector } from "../src/Broker.ts"
+import type { FetchedPartition } from "../src/Protocol.ts"
 import { Cluster, makeSession } from "../src/Driver.ts"
 import { encodeBatch } from "./batches.ts"
 import { decompress } from "./codecs.ts"
@@ -241,6 +242,104 @@ describe("an answer that unpacks to far more than it was", () => {
       yield* take(4 * packedBatches)
       for (const name of names) assert.deepStrictEqual(offsets.get(name), upTo(packedBatches), name)
       assert.includeMembers(seen.asked.slice(before), ["orders/1 8", "invoices/0 0"])
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a partition whose leader has moved", () => {
+  const tp = { topic: "orders", partition: 0 }
+
+  /** A session with one partition, which node 1 leads until `moved`; node 2 has a record for it. */
+  const start = (answer: (seen: { moved: boolean }, times: number) => Partial<FetchedPartition> | undefined) =>
+    Effect.gen(function* () {
+      const seen = { moved: false, times: 0, beginning: 0n }
+      const none = { errorCode: 0, highWatermark: 1000n, lastStable: 1000n, aborted: [], batches: Buffer.alloc(0) }
+      const nodeOf = (id: number | undefined): Broker => ({
+        ...brokerOf(() => true),
+        metadata: async () => ({
+          brokers: new Map([1, 2].map((node) => [node, { host: "fake", port: node }])),
+          topics: new Map([
+            [
+              tp.topic,
+              { topic: tp.topic, code: "NONE", id: idOf(tp.topic), leaders: new Map([[0, seen.moved ? 2 : 1]]) }
+            ]
+          ])
+        }),
+        consumerGroupHeartbeat: async () => ({
+          errorCode: 0,
+          errorMessage: undefined,
+          memberEpoch: 1,
+          heartbeatInterval: 1000,
+          assignment: [{ topicId: idOf(tp.topic), partitions: [0] }]
+        }),
+        listOffsets: async ({ topics }) => {
+          const [{ partitions }] = topics as [(typeof topics)[number]]
+          // NOT_LEADER_OR_FOLLOWER
+          const errorCode = id === 1 && seen.moved ? 6 : 0
+          const offset = partitions[0]!.timestamp === -1 ? 1000n : seen.beginning
+          return { responses: [{ topic: tp.topic, partitions: [{ partition: 0, errorCode, offset }] }] }
+        },
+        fetch: async ({ maxWaitTime, topics }) => {
+          const { fetchOffset } = topics[0]!.partitions[0]!
+          const batches = encodeBatch({ base: fetchOffset, last: 0, records: [{ delta: 0 }] })
+          const found = id === 2 ? { batches } : answer(seen, ++seen.times)
+          await new Promise((resolve) => setTimeout(resolve, found === undefined ? maxWaitTime : 1))
+          return { errorCode: 0, clientSideThrottleTime: 0, partitions: [{ ...tp, ...none, ...found }] }
+        }
+      })
+      const connector: Connector = { ...connectorOf(nodeOf(1)), open: async (_address, id) => nodeOf(id) }
+      const openCluster = () => new Cluster(connector)
+      const session = yield* makeSession({
+        settings: { ...settings, topics: [tp.topic] },
+        requestTimeout: 5000,
+        openCluster
+      })
+      yield* session.join
+      const { all } = yield* signalOf(session, "Assigned")
+      session.beginUnsafe(all.map((p) => ({ ...p, offset: 0n })))
+      return { seen, session }
+    })
+
+  /** Well before metadata are old, after which it would be seen in any case. */
+  const soon = <A, E>(effect: Effect.Effect<A, E>) => Effect.timeout(effect, 3000)
+
+  it.live("is fetched from the new one when that was learnt by a position outside of the log", () =>
+    Effect.gen(function* () {
+      const { session } = yield* start((seen, times) => {
+        // the second one has metadata read again
+        if (times > 1) Object.assign(seen, { moved: true, beginning: 100n })
+        // OFFSET_OUT_OF_RANGE
+        return { errorCode: 1 }
+      })
+      const chunk = yield* soon(signalOf(session, "Chunk"))
+      assert.strictEqual(chunk.records[0]!.offset, 100n)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live(
+    "is fetched from the new one when that was learnt by a question about the log, while the old one was asked",
+    () =>
+      Effect.gen(function* () {
+        const { seen, session } = yield* start(() => undefined)
+        while (seen.times === 0) yield* Effect.sleep(1)
+        seen.moved = true
+        const asked = yield* session.logOffsets([tp])
+        assert.deepStrictEqual(asked, [{ ...tp, start: 0n, end: 1000n }])
+        yield* soon(signalOf(session, "Chunk"))
+      }).pipe(Effect.scoped)
+  )
+
+  it.live("is fetched from the new one when that was learnt by a question about the log, and nobody was asked", () =>
+    Effect.gen(function* () {
+      const damaged = Buffer.alloc(100)
+      damaged.writeInt32BE(88, 8)
+      const { seen, session } = yield* start((_, times) => (times <= 3 ? { batches: damaged } : undefined))
+      while (seen.times < 3) yield* Effect.sleep(1)
+      // what was damaged three times is asked for again after 320 ms at least
+      yield* Effect.sleep(20)
+      seen.moved = true
+      yield* session.logOffsets([tp])
+      yield* soon(signalOf(session, "Chunk"))
     }).pipe(Effect.scoped)
   )
 })

@@ -12,9 +12,14 @@ import { codeName } from "./codes.ts"
 
 const bootstrap = "bootstrap"
 
+const isLedByOthers = (before: TopicMetadata | undefined, now: TopicMetadata): boolean =>
+  [...now.leaders].some(([partition, leader]) => before?.leaders.get(partition) !== leader)
+
 export class Cluster {
   metadata: Metadata = { brokers: new Map(), topics: new Map() }
   readonly connector: Connector
+  /** told when metadata have brought another leader for a partition, whoever has asked for them */
+  onMoved: () => void = () => undefined
   /** all that were opened and not destroyed, connected or not */
   readonly #open = new Set<Broker>()
   readonly #brokers = new Map<string, Promise<Broker>>()
@@ -66,9 +71,14 @@ export class Cluster {
   async refresh(topics: ReadonlyArray<string>, of?: Broker): Promise<ReadonlyMap<string, TopicMetadata>> {
     const metadata = await this.use(of ?? (await this.any()), "read metadata", (broker) => broker.metadata(topics))
     const merged = new Map(this.metadata.topics)
-    for (const [topic, found] of metadata.topics) merged.set(topic, found)
+    let hasMoved = false
+    for (const [topic, found] of metadata.topics) {
+      hasMoved ||= isLedByOthers(merged.get(topic), found)
+      merged.set(topic, found)
+    }
     this.metadata = { brokers: metadata.brokers, topics: merged }
     this.#tidy()
+    if (hasMoved) this.onMoved()
     return metadata.topics
   }
 

@@ -5,7 +5,8 @@
  * - What comes back is used only when the partition is still the same epoch at the same position ("a chunk never belongs to
  *   an ended epoch").
  * - An error of one partition is that partition's: the others of the answer are used. A moved leader is looked up; the
- *   group does not rejoin for it.
+ *   group does not rejoin for it. Whoever has read the metadata, the loop of the new one goes on at once ("a partition whose leader has
+ *   moved").
  * - An answer may have no room for all: who was served last is asked for last ("partitions come in turn where an answer has no room for
  *   all of them"), also where that names a topic more than once: put together, its partitions would all be asked for where the first of them
  *   is, which may be one that never has anything ("a partition without records does not bring those of its topic before others").
@@ -82,9 +83,12 @@ export const fetcher = (state: SessionState): Effect.Effect<void, never, Scope.S
         latches[1].openUnsafe()
       }
     }
+    const { cluster } = state
+    cluster.onMoved = () => state.wakeFetch()
     state.wakeFetch()
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
+        cluster.onMoved = () => undefined
         state.wakeFetch = () => undefined
       })
     )
@@ -114,6 +118,8 @@ const poll = (state: SessionState, node: Node): Effect.Effect<never, KafkaClient
       }
       const wait = Math.max(1, Math.min(state.settings.maxWait, round.due - performance.now()))
       const failure = yield* exclusively(
+        state,
+        node,
         round,
         Effect.gen(function* () {
           node.pollsUntil = performance.now() + wait
@@ -148,6 +154,8 @@ const side = (state: SessionState, node: Node): Effect.Effect<never, KafkaClient
         continue
       }
       const failure = yield* exclusively(
+        state,
+        node,
         round,
         Effect.gen(function* () {
           const result = yield* Effect.result(request(state, node, "side", round, wait))
@@ -230,8 +238,13 @@ const request = (
     return fetched
   })
 
-/** No partition is in two requests at a time, nor asked for again before its answer is decoded. */
+/**
+ * No partition is in two requests at a time, nor asked for again before its answer is decoded. Who leads it by then may have been woken
+ * meanwhile and have left it alone for that: nobody else would wake it before metadata are old.
+ */
 const exclusively = <A>(
+  state: SessionState,
+  node: Node,
   round: Round,
   effect: Effect.Effect<A, KafkaClientError>
 ): Effect.Effect<A, KafkaClientError> => {
@@ -239,7 +252,12 @@ const exclusively = <A>(
   return Effect.ensuring(
     effect,
     Effect.sync(() => {
-      for (const owned of round.fetch) owned.fetching = false
+      let hasMoved = false
+      for (const owned of round.fetch) {
+        owned.fetching = false
+        hasMoved ||= leaderOf(state.cluster, owned.topic, owned.partition) !== node.id
+      }
+      if (hasMoved) state.wakeFetch()
     })
   )
 }
