@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import { inject } from "vitest"
 import { type Client, type GroupProtocol, instrumented, noGenerations, skipping, suiteIn } from "../client.ts"
 import { controlOf, holdSync } from "../instrumented.ts"
-import { join, settingsOf, unique, until } from "../members.ts"
+import { heldBy, join, settingsOf, unique, until } from "../members.ts"
 import { alone, world } from "../operator.ts"
 
 export const commits = (client: Client, groupProtocol: GroupProtocol = "classic"): void => {
@@ -161,12 +161,13 @@ export const commits = (client: Client, groupProtocol: GroupProtocol = "classic"
             return begun
           })
           const members = [yield* join(settings), yield* join(settings)]
-          yield* until("one has the other partition", () => members.some((m) => m.partitions().join() === "1"))
+          yield* until("one has the other partition", () => members.some((m) => heldBy(m).join() === "1"))
           const [own] = members.flatMap(({ owned }) => owned)
           assert.deepInclude(own, { committed: undefined, topicCommitted: true })
-          assert.isFalse(members.some((m) => m.partitions().includes(0)))
+          assert.isFalse(members.some((m) => heldBy(m).includes(0)))
           yield* kafka.promise(() => transaction.commit())
-          yield* until("the other has its own", () => members.some((m) => m.partitions().join() === "0"))
+          const held = () => members.map((m) => heldBy(m).join()).toSorted()
+          yield* until("each has its own", () => held().join(" ") === "0 1")
           const all = members.flatMap(({ owned }) => owned)
           assert.strictEqual(all.find(({ partition }) => partition === 0)!.committed?.offset, 7n)
         })
