@@ -80,7 +80,7 @@ export interface ConsumerOptions {
   readonly maxUncommitted?: number | undefined
   /** Records buffered, in flight, waiting for a retry, parked. Default 20,000: bytes are the real bound. Fetching pauses there and goes on at half; of several partitions one takes at most half, and a quarter is kept for those that hold little. */
   readonly maxHeldRecords?: number | undefined
-  /** Bytes of key, value and headers of these. Default 32 MiB. One fetch response of each broker comes on top. */
+  /** Bytes of key, value and headers of these. Default 32 MiB. One fetch response of each broker comes on top: some 32 MiB and one batch, however well it is compressed. */
   readonly maxHeldBytes?: number | undefined
   /**
    * Runs inside the record's fiber and Scope, around each attempt: request services, log annotations, tracing, a rate limit. It keeps the
