@@ -156,7 +156,7 @@ describe.skipIf(chromium === undefined).concurrent("what is drawn in Chromium", 
           const marks = runsOf(tall(chart, "mark"), 1)
           assert.lengthOf(marks, 3, `${chart.name}: ${JSON.stringify(marks)}`)
           assert.lengthOf(runsOf(tall(chart, "trouble"), 1), 1, chart.name)
-          // "+", then "- +" above two lines that are closer than a sign is wide, then "!"
+          // a plus, then a minus and a plus above two lines that are closer than a sign is wide, then the sign of what is lost
           const signs = runsOf(chart.written, 14)
           assert.lengthOf(signs, 3, `${chart.name}: ${JSON.stringify(signs)}`)
           const [plus, both, lost] = signs.map(([from, to]) => to - from + 1) as [number, number, number]

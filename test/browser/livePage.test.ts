@@ -114,6 +114,10 @@ const violations = (page: Page) =>
     return found as ReadonlyArray<string>
   })
 
+/** By how much it is wider than the window: more than nothing has to be scrolled. */
+const tooWide = (page: Page) =>
+  Effect.promise(() => page.evaluate<number>("document.documentElement.scrollWidth - innerWidth"))
+
 const evil = (n: number) => `<img src=x onerror="document.title='taken ${n}'">"'&<script>alert(${n})</script>`
 
 /** A consumer of which there is everything to show, in words that others have chosen. */
@@ -337,7 +341,7 @@ describe.skipIf(chromium === undefined).concurrent("the live page in Chromium", 
   )
 
   for (const colorScheme of ["light", "dark"] as const) {
-    it.live(`has nothing that axe objects to, fits 320 dots, and works by keyboard: ${colorScheme}`, () =>
+    it.live(`has nothing that axe objects to, fits 320 and 1,600 dots, and works by keyboard: ${colorScheme}`, () =>
       Effect.gen(function* () {
         const { scene, shipping } = yield* troubled
         const options: LivePage.PageOptions = { every, actions: { token: Redacted.make(token) } }
@@ -352,14 +356,11 @@ describe.skipIf(chromium === undefined).concurrent("the live page in Chromium", 
           yield* Effect.promise(() => page.locator(".dot").evaluate((dot) => getComputedStyle(dot).animationName)),
           "none"
         )
-        yield* Effect.promise(() => page.setViewportSize({ width: 320, height: 900 }))
-        assert.isAtMost(
-          yield* Effect.promise(() =>
-            page.evaluate("document.documentElement.scrollWidth - innerWidth")
-          ) as Effect.Effect<number>,
-          0
-        )
-        assert.deepStrictEqual(yield* violations(page), [])
+        for (const width of [1_600, 320]) {
+          yield* Effect.promise(() => page.setViewportSize({ width, height: 900 }))
+          assert.isAtMost(yield* tooWide(page), 0, `${width} dots`)
+          assert.deepStrictEqual(yield* violations(page), [], `${width} dots`)
+        }
         const all = yield* pageServer(yield* everything, { every })
         const { page: other } = yield* watched({ colorScheme, bypassCSP: true })
         yield* Effect.promise(() => other.goto(all.url))
@@ -420,11 +421,19 @@ describe.skipIf(chromium === undefined).concurrent("the live page in Chromium", 
         Array.from({ length: 1_000 }, (_, partition) => ({ value: "order", partition }))
       )
       const { url } = yield* pageServer(scene.registry, { every: "500 millis" })
-      const { complaints, page } = yield* watched()
+      const { complaints, page } = yield* watched({ bypassCSP: true })
       yield* Effect.promise(() => page.goto(url))
       yield* shows(page, "#partitions-count", "1,000, the worst first")
       yield* shows(page, "#cells .hint", /1 working, 999 quiet/)
       yield* shows(page, "#rows tbody tr", /orders\/777/)
+      for (const colorScheme of ["dark", "light"] as const) {
+        yield* Effect.promise(() => page.emulateMedia({ colorScheme }))
+        for (const width of [320, 1_600, 1_280]) {
+          yield* Effect.promise(() => page.setViewportSize({ width, height: 900 }))
+          assert.isAtMost(yield* tooWide(page), 0, `${width} dots, ${colorScheme}`)
+          if (width < 1_600) assert.deepStrictEqual(yield* violations(page), [], `${width} dots, ${colorScheme}`)
+        }
+      }
       yield* Effect.promise(() => page.locator("#cells canvas").click({ position: { x: 5, y: 5 } }))
       yield* shows(page, "#partitions-count", "1 of 1,000")
       yield* shows(page, "#rows tbody tr", /^orders\/0/)

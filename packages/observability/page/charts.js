@@ -13,7 +13,7 @@ const kinds = [
     name: "Throughput",
     unit: "records/s",
     format: rate,
-    marks: "rebalance: + assigned, - revoked, ! lost",
+    marks: "rebalance: + assigned, \u2212 revoked, ! lost",
     series: [
       { key: "done", label: "done", colour: "line-a", fill: "line-a-fill" },
       { key: "retries", label: "retries", colour: "line-b", dash: [5, 4] },
@@ -41,8 +41,12 @@ const kinds = [
 ]
 
 /** assigned, revoked and lost differ by their marks too */
-const marks = { assigned: "+", revoked: "-", lost: "!" }
-/** marks that are closer than this, in CSS pixels, share what is written above them: a rebalance is a revoke and an assignment */
+const marks = { assigned: "+", revoked: "\u2212", lost: "!" }
+/**
+ * In CSS pixels: what is left free between two signs, and how far apart those are at most that share a place because there is none for
+ * each. A rebalance is a revoke and, moments later, an assignment: one above the other nobody could read them.
+ */
+const apart = 2
 const together = 24
 
 const powersOfTen = (least, most) =>
@@ -68,6 +72,8 @@ export const charts = (root) => {
     drawing.lineWidth = ratio
     drawing.setLineDash([2 * ratio, 3 * ratio])
     const labels = []
+    const textOf = (kinds) => Array.from(kinds, (kind) => marks[kind]).join(" ")
+    const halfOf = (kinds) => drawing.measureText(textOf(kinds)).width / 2
     for (const { at, kind } of rebalances) {
       const x = Math.round(plot.valToPos(at / 1_000, "x", true))
       if (x < left || x > left + width) continue
@@ -77,21 +83,21 @@ export const charts = (root) => {
       drawing.lineTo(x, top + tall)
       drawing.stroke()
       const near = labels.at(-1)
-      if (near === undefined || x - near.from >= together * ratio)
+      const taken = near === undefined ? 0 : (near.from + near.to) / 2 + halfOf(near.kinds) + apart * ratio
+      if (near === undefined || x - halfOf([kind]) >= taken || x - near.from >= together * ratio) {
         labels.push({ from: x, to: x, kinds: new Set([kind]) })
-      else {
+      } else {
         near.to = Math.max(near.to, x)
         near.kinds.add(kind)
       }
     }
     let free = 0
     for (const { from, kinds, to } of labels) {
-      const text = Array.from(kinds, (kind) => marks[kind]).join(" ")
-      const half = drawing.measureText(text).width / 2
+      const half = halfOf(kinds)
       const x = Math.max((from + to) / 2, free + half)
-      free = x + half + 2 * ratio
+      free = x + half + apart * ratio
       drawing.fillStyle = colour(kinds.has("lost") ? "trouble" : "mark")
-      drawing.fillText(text, x, top - 3 * ratio)
+      drawing.fillText(textOf(kinds), x, top - 3 * ratio)
     }
     drawing.restore()
   }
