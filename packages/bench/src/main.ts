@@ -15,6 +15,7 @@ import { latency } from "./latency.ts"
 import { noop } from "./noop.ts"
 import { observability } from "./observability.ts"
 import { order } from "./order.ts"
+import { page } from "./page.ts"
 import type { Bench, Line } from "./report.ts"
 import { print } from "./report.ts"
 import { scale } from "./scale.ts"
@@ -33,7 +34,7 @@ const { values } = parseArgs({
   }
 })
 
-const inMemory = { alone: engineAlone, scale, workers }
+const inMemory = { alone: engineAlone, scale, workers, page }
 const onKafka = { noop, order, skew, waiting, hotKey, stuck, backlog, latency, start, observability, clients }
 const benches: Readonly<Record<string, Bench>> = { ...inMemory, ...onKafka }
 

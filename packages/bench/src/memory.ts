@@ -15,6 +15,8 @@ export interface Log {
   readonly topic: string
   /** by partition, in offset order, from 0 on */
   readonly partitions: ReadonlyArray<ReadonlyArray<ConsumerRecord>>
+  /** given, once, what has to be called when a partition has got more */
+  readonly growing?: ((grown: (partition: number) => void) => void) | undefined
 }
 
 const chunkRecords = 500
@@ -35,6 +37,8 @@ export const layer = (log: Log, committed: (entry: CommitEntry) => void): Layer.
         const inbox = yield* Queue.unbounded<Signal, KafkaClientError | Cause.Done>()
         const positions = log.partitions.map(() => 0)
         const flowing = new Set<number>()
+        const begun = new Set<number>()
+        const paused = new Set<number>()
         let feeding = false
         const feed = (): void => {
           let given = 0
@@ -69,6 +73,9 @@ export const layer = (log: Log, committed: (entry: CommitEntry) => void): Layer.
           feeding = true
           setImmediate(feed)
         }
+        log.growing?.((partition) => {
+          if (begun.has(partition) && !paused.has(partition)) flow(partition)
+        })
         return {
           settings,
           enabled: true,
@@ -100,14 +107,21 @@ export const layer = (log: Log, committed: (entry: CommitEntry) => void): Layer.
           beginUnsafe: (starts) => {
             for (const { offset, partition } of starts) {
               positions[partition] = Number(offset)
+              begun.add(partition)
               flow(partition)
             }
           },
           pauseUnsafe: (partitions) => {
-            for (const { partition } of partitions) flowing.delete(partition)
+            for (const { partition } of partitions) {
+              paused.add(partition)
+              flowing.delete(partition)
+            }
           },
           resumeUnsafe: (partitions) => {
-            for (const { partition } of partitions) flow(partition)
+            for (const { partition } of partitions) {
+              paused.delete(partition)
+              flow(partition)
+            }
           },
           reopenUnsafe: () => undefined,
           commit: (entries) =>
