@@ -63,7 +63,8 @@ describe("an event loop that stands still", () => {
   })
 
   it.concurrent("ends no consumer where no thread can be had: that it is not warned of is said once", async () => {
-    const flags = ["--permission", "--allow-fs-read=*"]
+    const known = process.allowedNodeEnvironmentFlags.has("--permission")
+    const flags = [known ? "--permission" : "--experimental-permission", "--allow-fs-read=*"]
     const { code, lines, log } = await run(700, 1_000, { flags })
     assert.deepStrictEqual([code, ...lines], [0, "blocks", "turns", "over"], log)
     assert.lengthOf([...log.matchAll(/WARN.*no thread can be had that watches the event loop/g)], 1)
