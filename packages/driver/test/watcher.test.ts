@@ -8,6 +8,7 @@ import type { Broker, Connector } from "../src/Broker.ts"
 import { Cluster, makeSession } from "../src/Driver.ts"
 import { stickyName } from "../src/internal/assigner.ts"
 import { encodeAssignment } from "../src/internal/groupData.ts"
+import { encodeBatch } from "./batches.ts"
 
 const topic = "orders"
 const id = "1".repeat(32)
@@ -35,6 +36,15 @@ class Brokers {
   commits = 0
   /** partitions that were asked for */
   readonly fetched = new Set<number>()
+  /** what an answer says of each of them, and which records it has */
+  fetchCode = 0
+  batches: Buffer = Buffer.alloc(0)
+  /** how often it was said that one is not known */
+  unknown = 0
+  /** no metadata come before it */
+  readGate: Promise<void> | undefined
+  /** an answer comes behind it */
+  fetchGate: Promise<void> | undefined
 
   constructor(isLed = false) {
     this.isLed = isLed
@@ -48,6 +58,7 @@ class Brokers {
       connect: () => Promise.resolve(),
       destroy: () => undefined,
       metadata: async (topics) => {
+        await this.readGate
         if (isCoordinator && this.gate !== undefined) {
           this.asked++
           await this.gate
@@ -103,7 +114,15 @@ class Brokers {
       fetch: async ({ topics }) => {
         for (const { partitions } of topics) for (const { partition } of partitions) this.fetched.add(partition)
         await new Promise((resolve) => setTimeout(resolve, 20))
-        return { errorCode: 0, clientSideThrottleTime: 0, partitions: [] }
+        await this.fetchGate
+        const { batches, fetchCode: errorCode } = this
+        if (errorCode !== 0) this.unknown++
+        const answer = { topic, errorCode, highWatermark: 9n, lastStable: 9n, aborted: [], batches }
+        return {
+          errorCode: 0,
+          clientSideThrottleTime: 0,
+          partitions: topics.flatMap(({ partitions }) => partitions.map(({ partition }) => ({ ...answer, partition })))
+        }
       },
       listOffsets: never,
       produce: never,
@@ -253,6 +272,51 @@ describe.concurrent("what brokers say of a topic", () => {
       assert.isTrue(member.of("Gone").every(({ why }) => why === "recreated"))
       assert.strictEqual(brokers.commits, 0)
       yield* until("given anew", () => member.of("Assigned").length === 2)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live(
+    "what a broker does not know is not asked for again before metadata are read: it may be another topic then",
+    () =>
+      Effect.gen(function* () {
+        const brokers = new Brokers()
+        const member = yield* join(brokers)
+        yield* until("all are fetched", () => brokers.fetched.size === member.owned.length)
+        const answer = gate()
+        brokers.readGate = answer.closed
+        brokers.fetchCode = 3
+        yield* until("it is said", () => brokers.unknown > 0)
+        brokers.unknown = 0
+        // several times as long as it waits before it asks again
+        yield* Effect.sleep("700 millis")
+        assert.strictEqual(brokers.unknown, 0)
+        answer.open()
+        brokers.fetchCode = 0
+        brokers.fetched.clear()
+        yield* until("all are fetched again", () => brokers.fetched.size === member.owned.length)
+        assert.strictEqual(member.of("Gone").length, 0)
+      }).pipe(Effect.scoped)
+  )
+
+  it.live("what comes of a topic is not used while it is not known whether it is another one, and is read again", () =>
+    Effect.gen(function* () {
+      const brokers = new Brokers()
+      const [coming, asking] = [gate(), gate()]
+      brokers.fetchGate = coming.closed
+      brokers.batches = encodeBatch({ base: 0n, last: 0, records: [{ delta: 0, value: "a" }] })
+      const member = yield* join(brokers)
+      yield* until("all are asked for", () => brokers.fetched.size === member.owned.length)
+      brokers.gate = asking.closed
+      brokers.otherSays = { id: otherId, partitions: 4 }
+      yield* until("the coordinator is asked", () => brokers.asked > 0)
+      coming.open()
+      brokers.fetched.clear()
+      yield* Effect.sleep("100 millis")
+      assert.strictEqual(member.of("Chunk").length, 0)
+      assert.strictEqual(brokers.fetched.size, 0)
+      asking.open()
+      brokers.otherSays = now
+      yield* until("all have come", () => member.of("Chunk").length === member.owned.length)
     }).pipe(Effect.scoped)
   )
 

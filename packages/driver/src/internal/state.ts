@@ -108,6 +108,11 @@ export class SessionState {
   readonly orphaned = new Set<string>()
   /** topics that some broker takes for others: nothing of them is committed until the coordinator has said what they are */
   doubted: ReadonlySet<string> = new Set()
+  /**
+   * topics of which somebody has said that they are not there, and nobody since then that they are as they were: nothing of them is fetched. Behind
+   * that answer may be another topic of their name, whose records would be taken for theirs
+   */
+  readonly missed = new Set<string>()
   #questioned: ReadonlySet<string> = new Set()
   /** completes when the membership ends while a rejoin is held */
   evicted: Deferred.Deferred<void> | undefined
@@ -153,6 +158,11 @@ export class SessionState {
   /** A commit would be taken for the topic that it is of. */
   mayCommit(tp: TopicPartition): boolean {
     return !this.isQuestioned(tp) && !this.doubted.has(tp.topic)
+  }
+
+  /** What would be fetched is of the topic that it is of, as far as anybody has said. */
+  mayFetch(tp: TopicPartition): boolean {
+    return this.mayCommit(tp) && !this.missed.has(tp.topic)
   }
 
   /** Of these, and no others, it has to be asked. */

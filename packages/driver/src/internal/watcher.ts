@@ -71,6 +71,8 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
       const topics = new Set([...state.settings.topics, ...(leadership.layout?.keys() ?? [])])
       for (const map of [missing, cut, denied])
         for (const topic of map.keys()) if (!topics.has(topic)) map.delete(topic)
+      // what is missed while brokers are asked is asked for again
+      const missed = new Set(state.missed)
       const read = yield* Effect.result(ask(() => state.cluster.refresh([...topics])))
       if (read._tag === "Failure") {
         if (isFatal(read.failure)) return yield* read.failure
@@ -117,7 +119,9 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
           continue
         }
         const said = says(topic, found(topic))
-        if (said !== "absent") missing.delete(topic)
+        if (isSame(said) && missed.has(topic)) state.missed.delete(topic)
+        if (said === "absent") state.missed.add(topic)
+        else missing.delete(topic)
         if (said !== "cut") cut.delete(topic)
         switch (said) {
           case "nothing":
