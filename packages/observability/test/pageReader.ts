@@ -7,12 +7,12 @@
 import { ConsumerRegistry, type ConsumerRecord } from "@concurrent-kafka/core"
 import { Effect } from "effect"
 // what the page's own server calls for each look
-import { Look } from "../../observability/src/internal/page/sampler.ts"
-import { engineOn } from "./engine.ts"
-import type { Job } from "./job.ts"
-import * as Memory from "./memory.ts"
-import type { PageReading, PageTask } from "./page.ts"
-import { median } from "./report.ts"
+import { Look } from "../src/internal/page/sampler.ts"
+import { engineOn } from "../../bench/src/engine.ts"
+import type { Job } from "../../bench/src/job.ts"
+import * as Memory from "../../bench/src/memory.ts"
+import type { PageReading, PageTask } from "../../bench/src/page.ts"
+import { median } from "../../bench/src/report.ts"
 
 const { looks, partitions, recordsPerSecond } = JSON.parse(process.argv[2]!) as PageTask
 
