@@ -5,12 +5,12 @@
  * and the heartbeats by which Kafka knows that its consumers are alive. So it runs on threads, under the same permits, order, retries and
  * interruption as any other handler: a rebalance, or the end of this process, ends a cover in its middle, and the next owner draws it.
  *
- * The picture and the task that says it has one are written in one transaction, under the id of the event: a request that comes again
- * finds its cover there.
+ * The picture and the task that says it has one are written in one transaction, under the id of the event: a request that comes again, from
+ * Kafka or from the dead letters, finds its cover there, or that of a newer one.
  */
 import { Topic } from "@concurrent-kafka/core/Topic"
 import { WorkerPool, type WorkerError, type WorkerRecord } from "@concurrent-kafka/workers"
-import { Context, Effect, Layer } from "effect"
+import { Context, DateTime, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { consume } from "./consume.ts"
 import { drawCover } from "./cover.ts"
@@ -45,18 +45,23 @@ export class Painter extends Context.Service<
 export const layer = Layer.unwrap(
   Effect.gen(function* () {
     const { paint } = yield* Painter
+    const sql = yield* SqlClient.SqlClient
     const tasks = yield* Tasks
     const { coverRequests } = yield* Topics
     const { groups } = yield* Settings
+    const isAnswered = ({ event_id, task_id, timestamp }: CoverRequest) =>
+      Effect.map(
+        sql`SELECT 1 FROM covers WHERE task_id = ${task_id}
+          AND (id = ${event_id} OR requested_at > ${DateTime.formatIso(timestamp)})`,
+        (found) => found.length > 0
+      )
     const handler = Topic.handler(
       coverRequests,
       Effect.fnUntraced(
         function* (request, record) {
-          const { event_id, task_id, user_id } = request
-          const { cover } = yield* tasks.get(user_id, task_id)
-          if (cover === event_id) return
-          const picture = yield* paint(request, record)
-          yield* tasks.setCover(user_id, task_id, event_id, picture)
+          yield* tasks.get(request.user_id, request.task_id)
+          if (yield* isAnswered(request)) return
+          yield* tasks.setCover(request, yield* paint(request, record))
         },
         // deleted since then, maybe while its cover was drawn
         Effect.catchTag("TaskNotFound", () => Effect.void)

@@ -40,7 +40,8 @@ const first = Effect.gen(function* () {
 const second = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   yield* sql`ALTER TABLE tasks ADD COLUMN cover TEXT`
-  yield* sql`CREATE TABLE covers (id TEXT PRIMARY KEY, task_id TEXT NOT NULL UNIQUE, picture BLOB NOT NULL)`
+  yield* sql`CREATE TABLE covers (
+    id TEXT PRIMARY KEY, task_id TEXT NOT NULL UNIQUE, requested_at TEXT NOT NULL, picture BLOB NOT NULL)`
 })
 
 const migrate = Migrator.make({})({ loader: Migrator.fromRecord({ "0001_tables": first, "0002_covers": second }) })

@@ -28,7 +28,10 @@ export class Task extends Schema.Class<Task>("Task")({
   /** How its user wants to hear of it. */
   channels: Channels,
   /** The id of its picture, when it has one. */
-  cover: Schema.NullOr(Schema.String),
+  cover: Schema.NullOr(Schema.String).pipe(
+    // tasks in events of before there were covers have none
+    Schema.withDecodingDefaultKey(Effect.succeed(null))
+  ),
   /** One more with each change: a page that gets changes late, or twice, knows which is the newer one. */
   version: Schema.Int,
   created_at: Moment,
@@ -49,9 +52,9 @@ export class TaskPatch extends Schema.Class<TaskPatch>("TaskPatch")({
   channels: Schema.optionalKey(Channels)
 }) {}
 
-/** The body of `POST /tasks/:id/cover`; of more pixels than that nobody has a screen. */
+/** The body of `POST /tasks/:id/cover`; of more pixels nobody has a screen. */
 export class NewCover extends Schema.Class<NewCover>("NewCover")({
-  width: Schema.Int.check(Schema.isBetween({ minimum: 16, maximum: 8192 })).pipe(
+  width: Schema.Int.check(Schema.isBetween({ minimum: 16, maximum: 16_384 })).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed(320))
   )
 }) {}

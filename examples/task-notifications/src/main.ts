@@ -30,14 +30,14 @@ const demo = Effect.gen(function* () {
   const mail = yield* mailSink(({ messageId, subject, to }) => {
     process.stdout.write(`e-mail to ${to.join(", ")}: ${subject} ${messageId}\n`)
   })
-  // what is set outside goes first
+  // what is set outside goes first, but for what belongs together here
   const environment = ConfigProvider.layer(
     ConfigProvider.fromEnvRecord({
-      KAFKA_BOOTSTRAP_SERVERS: brokers.join(","),
-      DATABASE_FILE: join(yield* folder, "tasks.sqlite"),
       SMTP_URL: mail,
       INSTANCE_ID: "demo",
-      ...process.env
+      ...process.env,
+      KAFKA_BOOTSTRAP_SERVERS: brokers.join(","),
+      DATABASE_FILE: join(yield* folder, "tasks.sqlite")
     })
   )
   const settings = yield* Effect.provide(Settings, Settings.layer.pipe(Layer.provide(environment)))

@@ -10,6 +10,12 @@ import { DatabaseSync, type SQLInputValue } from "node:sqlite"
 /** So long one process waits for the other's transaction. It blocks the event loop meanwhile, so transactions here are short. */
 const busyMillis = 5_000
 
+/** Node says in `errcode` what effect looks for in `errno`: without it a lock is an error that nobody can classify. */
+const classified = (cause: unknown, what: { readonly operation: string; readonly message?: string }) => {
+  if (cause instanceof Error && "errcode" in cause) Object.assign(cause, { errno: cause.errcode })
+  return new SqlError.SqlError({ reason: SqlError.classifySqliteError(cause, what) })
+}
+
 const open = (file: string) =>
   Effect.acquireRelease(
     Effect.try({
@@ -19,7 +25,7 @@ const open = (file: string) =>
         db.exec("PRAGMA journal_mode = WAL")
         return db
       },
-      catch: (cause) => new SqlError.SqlError({ reason: SqlError.classifySqliteError(cause, { operation: "open" }) })
+      catch: (cause) => classified(cause, { operation: "open" })
     }),
     (db) => Effect.sync(() => db.close())
   )
@@ -28,10 +34,7 @@ const connection = (db: DatabaseSync): SqlConnection.Connection => {
   const query = <A>(sql: string, run: () => A): Effect.Effect<A, SqlError.SqlError> =>
     Effect.try({
       try: run,
-      catch: (cause) =>
-        new SqlError.SqlError({
-          reason: SqlError.classifySqliteError(cause, { message: `failed: ${sql}`, operation: "execute" })
-        })
+      catch: (cause) => classified(cause, { message: `failed: ${sql}`, operation: "execute" })
     })
   // what is bound comes from the statements of this service
   const rows = (sql: string, params: ReadonlyArray<unknown>) =>

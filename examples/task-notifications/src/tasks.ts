@@ -148,12 +148,16 @@ const make = Effect.gen(function* () {
         })
       ),
     /** In place of the one before. */
-    setCover: (user: string, id: string, cover: string, picture: Uint8Array) =>
+    setCover: (
+      { event_id, task_id, timestamp, user_id }: Pick<CoverRequest, "event_id" | "task_id" | "timestamp" | "user_id">,
+      picture: Uint8Array
+    ) =>
       sql.withTransaction(
         Effect.gen(function* () {
-          yield* change(user, id, "updated", () => ({ cover }))
-          yield* sql`DELETE FROM covers WHERE task_id = ${id}`
-          yield* sql`INSERT INTO covers ${sql.insert({ id: cover, task_id: id, picture })}`
+          yield* change(user_id, task_id, "updated", () => ({ cover: event_id }))
+          yield* sql`DELETE FROM covers WHERE task_id = ${task_id}`
+          const requested_at = DateTime.formatIso(timestamp)
+          yield* sql`INSERT INTO covers ${sql.insert({ id: event_id, task_id, requested_at, picture })}`
         })
       ),
     remove: (user: string, id: string) => change(user, id, "deleted", () => ({}))

@@ -11,10 +11,10 @@ import { CoverRequest, Topics } from "../src/events.ts"
 import { Tasks } from "../src/tasks.ts"
 import { Kafka, until, World } from "./world.ts"
 
-const request = Effect.fnUntraced(function* (event_id: string, task_id: string) {
+const request = Effect.fnUntraced(function* (event_id: string, task_id: string, at?: DateTime.Utc) {
   const { publish } = yield* KafkaProducer
   const { coverRequests } = yield* Topics
-  const timestamp = yield* DateTime.now
+  const timestamp = at ?? (yield* DateTime.now)
   const event = new CoverRequest({ event_id, timestamp, user_id: "ada", task_id, width: 32 })
   yield* publish(coverRequests, event, { key: "ada" })
 })
@@ -60,19 +60,29 @@ describe("a cover", () => {
     }).pipe(Effect.provide(service(Covers.Painter.layer.pipe(Layer.provide(World)))))
   )
 
-  it.live("is drawn once for a request that is delivered twice, and replaces the one before", () => {
-    const { painted, painter } = counting()
-    return Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const { id } = yield* newTask
-      yield* request("one", id)
-      yield* request("one", id)
-      yield* request("two", id)
-      yield* until("it has the second", coverOf(id), (cover) => cover === "two")
-      assert.deepStrictEqual(painted, ["one", "two"])
-      assert.deepStrictEqual(yield* sql`SELECT id FROM covers`, [{ id: "two" }])
-    }).pipe(Effect.provide(service(painter)))
-  })
+  it.live(
+    "is drawn once for a request that is delivered twice, and replaces the one before; never one of a newer request",
+    () => {
+      const { painted, painter } = counting()
+      return Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const { id } = yield* newTask
+        const now = yield* DateTime.now
+        const later = DateTime.add(now, { seconds: 1 })
+        yield* request("one", id, now)
+        yield* request("one", id, now)
+        yield* request("two", id, later)
+        // both again, as after a kill
+        yield* request("one", id, now)
+        yield* request("two", id, later)
+        const { id: last } = yield* newTask
+        yield* request("last", last)
+        yield* until("all is read", coverOf(last), (cover) => cover === "last")
+        assert.deepStrictEqual(painted, ["one", "two", "last"])
+        assert.deepStrictEqual(yield* sql`SELECT id FROM covers WHERE task_id = ${id}`, [{ id: "two" }])
+      }).pipe(Effect.provide(service(painter)))
+    }
+  )
 
   it.live("of a task that is deleted meanwhile is nowhere, and no failure", () => {
     let onPaint: Effect.Effect<void> = Effect.void

@@ -135,7 +135,7 @@ describe("the HTTP server", () => {
       const { id } = yield* tasks.create("ada", new NewTask({ title: "a" }))
       const { id: other } = yield* tasks.create("grace", new NewTask({ title: "a" }))
       const cover = (task: string, body: unknown) => ask("POST", `/tasks/${task}/cover`, JSON.stringify(body))
-      for (const width of [15, 8193, 1.5, "wide"]) assert.strictEqual((yield* cover(id, { width })).status, 400)
+      for (const width of [15, 16_385, 1.5, "wide"]) assert.strictEqual((yield* cover(id, { width })).status, 400)
       assert.strictEqual((yield* cover(other, {})).status, 404)
       assert.strictEqual((yield* cover(id, {})).status, 202)
       assert.strictEqual((yield* cover(id, { width: 16 })).status, 202)
@@ -146,8 +146,10 @@ describe("the HTTP server", () => {
         asked.map(({ value }) => JSON.parse(Buffer.from(value).toString()).width),
         [320, 16]
       )
-      yield* tasks.setCover("ada", id, "mine", new Uint8Array([1]))
-      yield* tasks.setCover("grace", other, "hers", new Uint8Array([2]))
+      const timestamp = yield* DateTime.now
+      const mine = { event_id: "mine", task_id: id, timestamp, user_id: "ada" }
+      yield* tasks.setCover(mine, new Uint8Array([1]))
+      yield* tasks.setCover({ ...mine, event_id: "hers", task_id: other, user_id: "grace" }, new Uint8Array([2]))
       assert.deepStrictEqual(yield* ask("GET", "/covers/mine"), { status: 200, text: "\u0001" })
       assert.strictEqual((yield* ask("GET", "/covers/hers")).status, 404)
       assert.strictEqual((yield* ask("GET", "/covers/none")).status, 404)

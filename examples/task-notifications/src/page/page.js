@@ -108,7 +108,7 @@ const taskItem = (task) => {
     })
   )
   item.append(button("Cover", `Cover: ${task.title}`, () => ask("POST", `/tasks/${task.id}/cover`, {})))
-  if (task.cover !== null) item.append(picture(task))
+  if (typeof task.cover === "string") item.append(picture(task))
   const due = task.due_at === null ? "" : `due ${when(task.due_at)}, `
   item.append(element("div", "facts", `${due}by ${task.channels.join(", ")}`))
   return item
