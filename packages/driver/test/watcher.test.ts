@@ -162,10 +162,10 @@ const settings: SessionSettings = {
   topicTimeout: undefined
 }
 
-const join = (brokers: Brokers): Effect.Effect<Member, KafkaClientError, Scope.Scope> =>
+const join = (brokers: Brokers, { metadataMaxAge } = settings): Effect.Effect<Member, KafkaClientError, Scope.Scope> =>
   Effect.gen(function* () {
     const openCluster = () => new Cluster(brokers.connector)
-    const session = yield* makeSession({ settings, requestTimeout: 5000, openCluster })
+    const session = yield* makeSession({ settings: { ...settings, metadataMaxAge }, requestTimeout: 5000, openCluster })
     const signals: Array<Signal> = []
     yield* Effect.forkScoped(
       Effect.ignore(
@@ -290,12 +290,56 @@ describe.concurrent("what brokers say of a topic", () => {
         // several times as long as it waits before it asks again
         yield* Effect.sleep("700 millis")
         assert.strictEqual(brokers.unknown, 0)
+        // nor is anything committed, which would be taken for the other one
+        assert.strictEqual(yield* commit(member), "deferred")
+        const { coordinator } = brokers.said
         answer.open()
+        yield* until("it is said again", () => brokers.unknown > 0)
+        // the first broker may not have heard of it
+        assert.isAbove(brokers.said.coordinator, coordinator)
         brokers.fetchCode = 0
         brokers.fetched.clear()
         yield* until("all are fetched again", () => brokers.fetched.size === member.owned.length)
         assert.strictEqual(member.of("Gone").length, 0)
       }).pipe(Effect.scoped)
+  )
+
+  it.live("a topic that was not known, and is another one, is fetched as that, however old metadata may become", () =>
+    Effect.gen(function* () {
+      const brokers = new Brokers()
+      const member = yield* join(brokers, { ...settings, metadataMaxAge: 60_000 })
+      yield* until("all are fetched", () => brokers.fetched.size === member.owned.length)
+      brokers.coordinatorSays = { id: otherId, partitions: 4 }
+      brokers.otherSays = brokers.coordinatorSays
+      brokers.fetchCode = 3
+      yield* until("given anew", () => member.of("Assigned").length === 2)
+      brokers.fetchCode = 0
+      const { all } = member.of("Assigned")[1]!
+      member.session.beginUnsafe(all.map((p) => ({ ...p, offset: 0n })))
+      brokers.fetched.clear()
+      yield* until("all are fetched again", () => brokers.fetched.size === all.length)
+      assert.isTrue(member.of("Gone").every(({ why }) => why === "recreated"))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a doubt ends by the coordinator's word, and by nobody else's", () =>
+    Effect.gen(function* () {
+      const brokers = new Brokers()
+      const member = yield* join(brokers)
+      const answer = gate()
+      brokers.gate = answer.closed
+      brokers.otherSays = { id: otherId, partitions: 4 }
+      yield* until("the coordinator is asked", () => brokers.asked > 0)
+      // another broker, which is behind
+      brokers.otherSays = now
+      const { other } = brokers.said
+      yield* until("it is asked", () => brokers.said.other > other + 1)
+      assert.strictEqual(yield* commit(member), "deferred")
+      brokers.coordinatorSays = { id: otherId, partitions: 4 }
+      answer.open()
+      yield* until("gone", () => member.of("Gone").length === 2)
+      assert.strictEqual(brokers.commits, 0)
+    }).pipe(Effect.scoped)
   )
 
   it.live("what comes of a topic is not used while it is not known whether it is another one, and is read again", () =>

@@ -67,7 +67,7 @@ export class Cluster {
     return this.#get(`group ${nodeId}@${host}:${port}`, { host, port }, nodeId)
   }
 
-  /** As `of` says; without it, as some broker does. */
+  /** As `of` says, which may know of fewer brokers than there are; without it, as some broker does. */
   async refresh(topics: ReadonlyArray<string>, of?: Broker): Promise<ReadonlyMap<string, TopicMetadata>> {
     const metadata = await this.use(of ?? (await this.any()), "read metadata", (broker) => broker.metadata(topics))
     const merged = new Map(this.metadata.topics)
@@ -76,8 +76,9 @@ export class Cluster {
       hasMoved ||= isLedByOthers(merged.get(topic), found)
       merged.set(topic, found)
     }
-    this.metadata = { brokers: metadata.brokers, topics: merged }
-    this.#tidy()
+    const brokers = of === undefined ? metadata.brokers : new Map([...this.metadata.brokers, ...metadata.brokers])
+    this.metadata = { brokers, topics: merged }
+    if (of === undefined) this.#tidy()
     if (hasMoved) this.onMoved()
     return metadata.topics
   }

@@ -204,7 +204,7 @@ const pick = (state: SessionState, node: Node): Round => {
   for (const owned of state.owned.values()) {
     if (owned.position === undefined || owned.paused || owned.stopped || owned.fetching) continue
     // what is handled of it could not be committed before the answer, which may be that it is another topic
-    if (!state.mayFetch(owned) || leaderOf(state.cluster, owned.topic, owned.partition) !== node.id) continue
+    if (!state.isSettled(owned) || leaderOf(state.cluster, owned.topic, owned.partition) !== node.id) continue
     if (owned.retryAt > now) due = Math.min(due, owned.retryAt)
     else fetch.push(owned)
   }
@@ -320,7 +320,7 @@ const taken = (state: SessionState): Effect.Effect<void> =>
 
 /** What has come of it may be used. */
 const isSame = (state: SessionState, owned: Owned, position: bigint): boolean =>
-  state.isCurrent(owned) && owned.position === position && !owned.stopped && state.mayFetch(owned)
+  state.isCurrent(owned) && owned.position === position && !owned.stopped && state.isSettled(owned)
 
 const decode = (
   state: SessionState,
@@ -398,7 +398,7 @@ const troubled = (
   if (isFatal(error)) return Effect.fail(error)
   owned.retryAt = performance.now() + backoff(++owned.errors)
   // the next one may be another topic of its name
-  if (code === "UNKNOWN_TOPIC_OR_PARTITION" || code === "UNKNOWN_TOPIC_ID") state.missed.add(owned.topic)
+  if (code === "UNKNOWN_TOPIC_OR_PARTITION" || code === "UNKNOWN_TOPIC_ID") state.doubted.add(owned.topic)
   // a moved leader, a topic that is gone: the metadata tell
   state.look.openUnsafe()
   return Effect.void

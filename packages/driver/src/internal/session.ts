@@ -210,7 +210,7 @@ const depart = (state: SessionState, openCluster: () => Cluster): Effect.Effect<
   state.memberId = ""
   state.phase = "out"
   state.orphaned.clear()
-  state.doubted = new Set()
+  state.doubted.clear()
   state.forgetTrouble()
   const { groupId, groupProtocol, instanceId, rebalanceTimeout } = settings
   const isStatic = instanceId !== undefined
@@ -305,7 +305,7 @@ const commit = (
       // no generation comes while nobody answers: who closes does not wait for one
       else if (state.phase === "joining" && state.isCutOff) {
         outcomes[index] = { ...tp, outcome: "retriable", code: "COORDINATOR_NOT_AVAILABLE" }
-      } else if (state.phase !== "member" || !state.mayCommit(entry)) {
+      } else if (state.phase !== "member" || !state.isSettled(entry)) {
         outcomes[index] = { ...tp, outcome: "deferred", code: "REBALANCE_IN_PROGRESS" }
       } else if (Buffer.byteLength(entry.metadata) > longestText) {
         outcomes[index] = { ...tp, outcome: "rejected", code: "OFFSET_METADATA_TOO_LARGE" }
@@ -332,7 +332,7 @@ const commit = (
       // generation and epochs may have ended meanwhile
       const isOver = groupProtocol === "consumer" ? state.memberId !== memberId : state.generation !== generation
       const isNow = !isOver && state.phase === "member"
-      const live = send.filter(({ owned }) => isNow && state.isCurrent(owned) && state.mayCommit(owned))
+      const live = send.filter(({ owned }) => isNow && state.isCurrent(owned) && state.isSettled(owned))
       if (live.length === 0) return { responses: [] }
       sent = true
       for (const { entry, owned } of live) {

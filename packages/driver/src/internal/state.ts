@@ -106,13 +106,11 @@ export class SessionState {
   readonly look = Latch.makeUnsafe(false)
   /** topics of which something is gone for us: the group gives it to us again when they are there */
   readonly orphaned = new Set<string>()
-  /** topics that some broker takes for others: nothing of them is committed until the coordinator has said what they are */
-  doubted: ReadonlySet<string> = new Set()
   /**
-   * topics of which somebody has said that they are not there, and nobody since then that they are as they were: nothing of them is fetched. Behind
-   * that answer may be another topic of their name, whose records would be taken for theirs
+   * Topics that some broker takes for others, or does not know: what has their name may be another topic. Nothing of them is fetched or
+   * committed before the coordinator has said what they are
    */
-  readonly missed = new Set<string>()
+  readonly doubted = new Set<string>()
   #questioned: ReadonlySet<string> = new Set()
   /** completes when the membership ends while a rejoin is held */
   evicted: Deferred.Deferred<void> | undefined
@@ -155,14 +153,9 @@ export class SessionState {
     return this.#questioned.size > 0 && this.#questioned.has(keyOf(topic, partition))
   }
 
-  /** A commit would be taken for the topic that it is of. */
-  mayCommit(tp: TopicPartition): boolean {
+  /** What is fetched or committed by its name is of the topic that it is of, as far as anybody has said. */
+  isSettled(tp: TopicPartition): boolean {
     return !this.isQuestioned(tp) && !this.doubted.has(tp.topic)
-  }
-
-  /** What would be fetched is of the topic that it is of, as far as anybody has said. */
-  mayFetch(tp: TopicPartition): boolean {
-    return this.mayCommit(tp) && !this.missed.has(tp.topic)
   }
 
   /** Of these, and no others, it has to be asked. */

@@ -11,9 +11,10 @@
  * it says, and it takes the commits ("a broker that is behind ends nothing, and nobody rejoins for it").
  * - Fewer partitions are old metadata: they do not go by themselves, and a topic that was created again with fewer has another id. Without ids it
  *   is believed when the coordinator has said so for a second, and more than twice.
- * - Nothing is committed, by a name that two topics may have, until it has answered. It may be the one that is behind: so it is
- *   asked for a second, and more than twice, before it is believed that nothing has happened ("nothing is committed for a topic of which it is
- *   not known whether it is another one").
+ * - Nothing is fetched or committed, by a name that two topics may have, until it has answered: of a topic that some broker takes for another
+ *   one, or does not know, in its metadata or in what it answers to a fetch. It may be the one that is behind: so where another topic is spoken of
+ *   it is asked for a second, and more than twice, before it is believed that nothing has happened, and further on now and then ("nothing is
+ *   committed for a topic of which it is not known whether it is another one").
  */
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import * as Effect from "effect/Effect"
@@ -28,6 +29,10 @@ import { ask, backoff, type Owned, type SessionState } from "./state.ts"
 
 /** reads follow each other no closer */
 const closest = 250
+/** milliseconds between two questions while some broker says what the coordinator does not: it may be the one that is right */
+const deniedPause = 2000
+/** milliseconds after which a claim that nobody has repeated is nobody's any more */
+const forgotten = 60_000
 /** milliseconds that the coordinator is waited for: it may be away, and what others say of other topics counts */
 const patience = 1000
 
@@ -49,30 +54,30 @@ const sayingOf = (
   return layout !== undefined && found.leaders.size > layout.partitions ? "grown" : "as known"
 }
 
-/** It is the topic that it was. */
-const isSame = (says: Says) => says === "as known" || says === "behind" || says === "grown"
-
 export const watcher = (state: SessionState, leadership: Leadership): Effect.Effect<never, KafkaClientError> =>
   Effect.gen(function* () {
     /** topics that are not there */
     const missing = new Map<string, Absence>()
     /** topics without ids that have fewer partitions than they had, as the coordinator says */
     const cut = new Map<string, Absence>()
-    /** what some broker says and the coordinator does not */
-    const denied = new Map<string, { readonly claim: string; readonly absence: Absence }>()
+    /** that a topic is another one, as some broker says and the coordinator does not: so often */
+    const denied = new Map<string, { readonly claim: string; readonly absence: Absence; saidAt: number }>()
     let unanswered = false
     let failures = 0
     while (true) {
-      const doubts = [...missing.values(), ...cut.values(), ...[...denied.values()].map(({ absence }) => absence)]
-      const doubtful = unanswered || state.doubted.size > 0 || doubts.some(({ believed }) => !believed)
-      const wait = failures > 0 ? backoff(failures) : doubtful ? absencePause : state.settings.metadataMaxAge
+      const unbelieved = [...missing.values(), ...cut.values()].some(({ believed }) => !believed)
+      const { metadataMaxAge } = state.settings
+      const usual = denied.size > 0 ? Math.min(metadataMaxAge, deniedPause) : metadataMaxAge
+      const isOpen = unanswered || unbelieved || state.doubted.size > 0
+      const wait = failures > 0 ? backoff(failures) : isOpen ? absencePause : usual
       yield* Effect.timeoutOption(state.look.await, wait)
       state.look.closeUnsafe()
       const topics = new Set([...state.settings.topics, ...(leadership.layout?.keys() ?? [])])
       for (const map of [missing, cut, denied])
         for (const topic of map.keys()) if (!topics.has(topic)) map.delete(topic)
-      // what is missed while brokers are asked is asked for again
-      const missed = new Set(state.missed)
+      for (const [topic, { saidAt }] of denied) if (performance.now() - saidAt > forgotten) denied.delete(topic)
+      // what is doubted while brokers are asked is asked for again
+      const doubted = new Set(state.doubted)
       const read = yield* Effect.result(ask(() => state.cluster.refresh([...topics])))
       if (read._tag === "Failure") {
         if (isFatal(read.failure)) return yield* read.failure
@@ -89,39 +94,46 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
           [...state.owned.values()].filter((owned) => owned.topic === topic),
           leadership.layout?.get(topic)
         )
-      /** topics of which it contradicts what is known */
-      const contrary = new Map<string, Says>()
-      for (const topic of topics) {
-        const said = says(topic, read.success.get(topic))
-        const isHeld = [...state.owned.values()].some((owned) => owned.topic === topic)
-        const isKnown = isHeld || (leadership.layout?.get(topic)?.partitions ?? 0) > 0
-        if (said === "absent" ? isKnown : said !== "nothing" && said !== "as known") contrary.set(topic, said)
-        else denied.delete(topic)
-      }
-      const claimOf = (topic: string) => {
+      const first = new Map([...topics].map((topic) => [topic, says(topic, read.success.get(topic))] as const))
+      /** topics that the coordinator is asked for: of which it contradicts what is known, or something is not known */
+      const contrary = new Set<string>()
+      const isHeld = (topic: string) => [...state.owned.values()].some((owned) => owned.topic === topic)
+      for (const [topic, said] of first) {
+        const isKnown = isHeld(topic) || (leadership.layout?.get(topic)?.partitions ?? 0) > 0
+        if (said === "absent" ? isKnown : said !== "nothing" && said !== "as known") contrary.add(topic)
+        if (state.doubted.has(topic) || state.orphaned.has(topic)) contrary.add(topic)
+        if (said === "absent" && isHeld(topic)) state.doubted.add(topic)
+        if (said !== "another" && said !== "cut") continue
         const found = read.success.get(topic)
-        return `${found?.code} ${found?.id} ${found?.leaders.size}`
+        const claim = `${found?.id} ${found?.leaders.size}`
+        const before = denied.get(topic)
+        const denial = before?.claim === claim ? before : { claim, absence: new Absence(), saidAt: 0 }
+        denial.saidAt = performance.now()
+        denied.set(topic, denial)
+        if (!denial.absence.believed) state.doubted.add(topic)
       }
-      for (const topic of contrary.keys()) if (denied.get(topic)?.claim !== claimOf(topic)) denied.delete(topic)
-      const isOpen = ([topic, said]: readonly [string, Says]) =>
-        (said === "another" || said === "cut") && denied.get(topic)?.absence.believed !== true
-      state.doubted = new Set([...contrary].filter(isOpen).map(([topic]) => topic))
       const answer =
-        contrary.size === 0 ? new Map<string, TopicMetadata>() : yield* askCoordinator(state, [...contrary.keys()])
+        contrary.size === 0 ? new Map<string, TopicMetadata>() : yield* askCoordinator(state, [...contrary])
       unanswered = answer === undefined
 
       const found = (topic: string) => (contrary.has(topic) ? answer?.get(topic) : read.success.get(topic))
       /** of these nothing is decided */
       const open = new Set<string>()
+      const undecided = (topic: string) => {
+        open.add(topic)
+        if (isHeld(topic)) state.doubted.add(topic)
+      }
+      const decided = (topic: string) => {
+        state.doubted.delete(topic)
+        denied.delete(topic)
+      }
       for (const topic of topics) {
         if (answer === undefined && contrary.has(topic)) {
           open.add(topic)
           continue
         }
-        const said = says(topic, found(topic))
-        if (isSame(said) && missed.has(topic)) state.missed.delete(topic)
-        if (said === "absent") state.missed.add(topic)
-        else missing.delete(topic)
+        const said = contrary.has(topic) ? says(topic, found(topic)) : first.get(topic)!
+        if (said !== "absent") missing.delete(topic)
         if (said !== "cut") cut.delete(topic)
         switch (said) {
           case "nothing":
@@ -129,31 +141,35 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
             unanswered ||= contrary.has(topic)
             break
           case "absent":
-            if (!isBelieved(missing, topic)) open.add(topic)
-            else state.gone("deleted", (owned) => owned.topic === topic)
+            if (!isBelieved(missing, topic)) undecided(topic)
+            else {
+              state.gone("deleted", (owned) => owned.topic === topic)
+              decided(topic)
+            }
             break
           case "another":
             state.gone("recreated", (owned) => owned.topic === topic && isAnotherTopic(owned, found(topic)!.id))
+            decided(topic)
             break
           case "cut":
-            if (!isBelieved(cut, topic)) open.add(topic)
-            else state.gone("recreated", (owned) => owned.topic === topic)
+            if (!isBelieved(cut, topic)) undecided(topic)
+            else {
+              state.gone("recreated", (owned) => owned.topic === topic)
+              decided(topic)
+            }
             break
-          case "behind":
-            open.add(topic)
-            break
-          case "grown":
-          case "as known":
+          default: {
+            // "as known", "behind" or "grown": it is the topic that it was
+            if (said === "behind") open.add(topic)
+            if (!state.doubted.has(topic)) break
+            const denial = denied.get(topic)?.absence
+            denial?.again()
+            if (denial?.believed === false) open.add(topic)
+            else if (doubted.has(topic) || first.get(topic) !== said || denial !== undefined)
+              state.doubted.delete(topic)
+          }
         }
-        const claimed = contrary.get(topic)
-        if (claimed === undefined || claimed === said || !isSame(said)) continue
-        const absence = denied.get(topic)?.absence ?? new Absence()
-        denied.set(topic, { claim: claimOf(topic), absence })
-        absence.again()
-        if (!absence.believed && state.doubted.has(topic)) open.add(topic)
       }
-      const isDenied = (topic: string) => denied.get(topic)?.absence.believed === true
-      state.doubted = new Set([...state.doubted].filter((topic) => open.has(topic) && !isDenied(topic)))
 
       const absent: Array<string> = []
       for (const topic of state.settings.topics) {
@@ -197,7 +213,12 @@ const askCoordinator = (
   Effect.suspend(() =>
     state.joinUnderWay
       ? Effect.succeed(undefined)
-      : ask(async () => state.cluster.refresh(topics, await state.findCoordinator())).pipe(
+      : ask(async () => {
+          const coordinator = await state.findCoordinator()
+          // the metadata would come behind the answer to it, and end its connection by their time
+          if (state.joinUnderWay) return undefined
+          return state.cluster.refresh(topics, coordinator)
+        }).pipe(
           Effect.timeoutOption(patience),
           Effect.match({ onFailure: () => undefined, onSuccess: Option.getOrUndefined })
         )

@@ -54,8 +54,9 @@ export const topics = (client: Client): void => {
             const { a, kafka, topic } = yield* alone(brokers, 3)
             yield* kafka.promise(() => kafka.admin.deleteTopics({ topics: [topic] }))
             let refused = yield* a.commit(0, 1n)
-            while (refused.outcome === "committed") refused = yield* a.commit(0, 1n)
-            assert.deepInclude(refused, { outcome: "rejected", code: "UNKNOWN_TOPIC_OR_PARTITION" })
+            while (refused.outcome === "committed" || refused.outcome === "deferred") refused = yield* a.commit(0, 1n)
+            // where a fetch has met it first, nothing is committed any more, until it is known to be gone
+            assert.oneOf(refused.outcome, ["rejected", "stale"])
             // the topic may be there again before the metadata tell: a commit names it, and the broker would take it for the new one
             for (const partition of [1, 2]) {
               assert.deepInclude(yield* a.commit(partition, 5000n), { outcome: "stale", code: "EPOCH" })
@@ -71,7 +72,8 @@ export const topics = (client: Client): void => {
             const kafka = yield* world(brokers)
             const topic = yield* kafka.topic(1)
             yield* kafka.send(topic, 0, ["old 0", "old 1"])
-            const settings = settingsOf(unique("group"), [topic])
+            // what was not known is looked for by itself, not when metadata are old
+            const settings = settingsOf(unique("group"), [topic], { metadataMaxAge: 60_000 })
             const a = yield* join(settings)
             yield* until("the records", () => a.records.length === 2)
             yield* a.commit(0, 2n)
