@@ -224,8 +224,9 @@ export const FailurePolicy: {
     options?: RetryOptions<E>
   ) => FailureStep<E, R>
   /**
-   * Whether another attempt may help: no, where the error says of itself that it is not (`isRetryable: false`), as `DecodeError`, a refused
-   * `PublishError`, and Effect's own errors do. Defects and interruptions may end with the next attempt. For `retry`'s `while`.
+   * Whether another attempt may help: no, where the error says of itself that it does not (`isRetryable: false`), as `DecodeError`, a refused
+   * `PublishError`, and Effect's own errors do. Those of Effect that could not be classified (reason `UnknownError`) say so too, without
+   * knowing it: they are tried again, as are defects and interruptions. For `retry`'s `while`.
    */
   readonly isRetryable: (failure: Failure<unknown>) => boolean
   /**

@@ -204,7 +204,16 @@ describe("retry", () => {
       for (const error of [new Refused({ isRetryable: false }), decode, publish("refused")]) {
         assert.deepStrictEqual(yield* decided(failure<unknown>(error)), { _tag: "Stop" })
       }
-      for (const error of [new Refused({ isRetryable: true }), publish("retriable"), new Error("why"), "why", null]) {
+      // as Effect says of what it cannot classify, a full disk for one
+      const unknown = { isRetryable: false, reason: { _tag: "UnknownError" } }
+      for (const error of [
+        new Refused({ isRetryable: true }),
+        publish("retriable"),
+        new Error("why"),
+        "why",
+        null,
+        unknown
+      ]) {
         assert.strictEqual(yield* decided(failure<unknown>(error)), 1_000)
       }
       const defect = failure<unknown>(undefined, { kind: "defect", error: Option.none(), cause: Cause.die("bug") })

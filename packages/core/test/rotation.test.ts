@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { Handler } from "../src/Handler.ts"
-import { passUntil } from "./harness.ts"
+import { passUntil, turns } from "./harness.ts"
 import { given } from "./script.ts"
 
 const perPartition = 40
@@ -38,6 +38,31 @@ const rows = (started: ReadonlyArray<number>): ReadonlyArray<number> => {
   return lengths
 }
 
+/** The same with handlers that wait, of which so many run at once; the oldest ends when nothing more can start. */
+const startsWhileWaiting = Effect.fnUntraced(function* (partitions: number, concurrency: number) {
+  const started: Array<number> = []
+  const running: Array<() => void> = []
+  yield* given(
+    Array.from({ length: partitions }, () => perPartition),
+    {
+      concurrency,
+      maxHeldRecords: 100_000,
+      policy: "none",
+      handler: Handler.make("t", ({ partition }) =>
+        Effect.callback<void>((resume) => {
+          started.push(partition)
+          running.push(() => resume(Effect.void))
+        })
+      )
+    }
+  )
+  for (let i = 0; i < 2 * partitions; i++) {
+    running.shift()!()
+    yield* turns
+  }
+  return started
+})
+
 describe("partitions that want to start something", () => {
   it.effect("have their turns one record at a time, where they are few", () =>
     Effect.gen(function* () {
@@ -57,5 +82,18 @@ describe("partitions that want to start something", () => {
         // before the first one has its second turn
         assert.strictEqual(new Set(started.slice(1, 1 + partitions * 16)).size, partitions)
       })
+  )
+
+  it.effect("have each permit that comes back for the next of them, where handlers wait", () =>
+    Effect.gen(function* () {
+      const [partitions, concurrency] = [100, 10]
+      const started = yield* startsWhileWaiting(partitions, concurrency)
+      const later = started.slice(concurrency)
+      assert.strictEqual(Math.max(...rows(later)), 1)
+      // nobody waits for longer than all others have one each
+      for (let i = 0; i + partitions <= later.length; i++) {
+        assert.isAtLeast(new Set(later.slice(i, i + partitions)).size, partitions - 1)
+      }
+    })
   )
 })

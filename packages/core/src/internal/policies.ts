@@ -12,6 +12,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { pipeArguments } from "effect/Pipeable"
+import * as Predicate from "effect/Predicate"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import type {
@@ -91,8 +92,13 @@ const tries = <E, R>(
 /** of a record whose step has ended */
 const none = () => Effect.succeed(undefined)
 
-export const isRetryable = ({ error }: Failure<unknown>): boolean =>
-  !Option.exists(error, (e) => typeof e === "object" && e !== null && "isRetryable" in e && e.isRetryable === false)
+export const isRetryable = ({ error }: Failure<unknown>): boolean => !Option.exists(error, isHopeless)
+
+/** An error of Effect's that nobody could classify says no as well: it does not know. */
+const isHopeless = (error: unknown): boolean =>
+  Predicate.hasProperty(error, "isRetryable") &&
+  error.isRetryable === false &&
+  !(Predicate.hasProperty(error, "reason") && Predicate.isTagged(error.reason, "UnknownError"))
 
 export const retry = <E = unknown, R = never>(
   schedule: Schedule.Schedule<unknown, Failure<E>, never, R>,
