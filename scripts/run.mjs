@@ -183,9 +183,9 @@ const tool = (name, bin = name) => {
 // Tasks
 // ---------------------------------------------------------------------------------------------------------------------
 
-const vitest = (project, args, options) => {
+const vitest = (project, args, options, name = project) => {
   mkdirSync(reports, { recursive: true })
-  const report = join(reports, `${project}.json`)
+  const report = join(reports, `${name}.json`)
   rmSync(report, { force: true })
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`]
   const running = runFile(tool("vitest"), ["run", "--project", project, ...reporters, ...args], options)
@@ -223,7 +223,7 @@ const parts = {
   lint: (options) => runFile(tool("oxlint"), ["--type-aware", "--deny-warnings"], options),
   format: (options) => runFile(tool("oxfmt"), ["--check"], options),
   imports: (options) => runFile("scripts/check-imports.ts", [], options),
-  unit: (options) => vitest("unit", ["--coverage"], options),
+  unit: (options) => vitest("unit", [], options),
   // tstyche needs TypeScript's JavaScript API, which version 7 does not have: without a version 6 to use it would fetch one
   types: (options) => {
     const api = pathToFileURL(join(modules, "typescript-6", "lib", "typescript.js")).href
@@ -243,8 +243,11 @@ const parts = {
         }
       : result
   },
-  measuring: (options) => vitest("measuring", [], options)
+  measuring: (options) => vitest("measuring", [], options),
+  coverage: (options) => vitest("unit", ["--coverage", "packages/core/test"], options, "coverage")
 }
+/** Only when asked for: it runs again what `unit` has run, slower. */
+const aside = ["coverage"]
 
 /** Runs all steps, also after one has failed, and says at the end how each went. */
 const steps = async (entries, { json = false, limit, report } = {}) => {
@@ -303,7 +306,8 @@ const test = (args) => {
       limit: testLimitSeconds
     })
   }
-  return steps(pick(...Object.keys(parts)), { json, limit: testLimitSeconds, report: "test.json" })
+  const all = Object.keys(parts).filter((name) => !aside.includes(name))
+  return steps(pick(...all), { json, limit: testLimitSeconds, report: "test.json" })
 }
 
 const tasks = {
