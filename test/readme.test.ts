@@ -274,8 +274,11 @@ describe("the documents", () => {
         const [tests, scenarios] = [names(alone), names(chaos)]
         assert.isAbove(tests.length + scenarios.length, 0, row[0])
         for (const name of tests) {
-          const folder = name.endsWith(".broker") ? "test/integration" : "packages/core/test"
-          assert.isTrue(existsSync(join(root, folder, `${name}.test.ts`)), `${row[0]}: ${name}`)
+          const folders = name.endsWith(".broker")
+            ? ["test/integration"]
+            : ["packages/core/test", "packages/driver/test"]
+          const found = folders.filter((folder) => existsSync(join(root, folder, `${name}.test.ts`)))
+          assert.strictEqual(found.length, 1, `${row[0]}: ${name}`)
         }
         for (const name of scenarios) assert.include(read("test/chaos/README.md"), `| \`${name}\` |`, row[0])
       }
