@@ -1,8 +1,11 @@
 import type { AssignedPartition, Session, SessionSettings, Signal } from "@concurrent-kafka/core/ConsumerSession"
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
 import { assert, describe, it } from "@effect/vitest"
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { Broker, Connector } from "../src/Broker.ts"
 import { Cluster, makeSession } from "../src/Driver.ts"
@@ -14,9 +17,13 @@ const topic = "orders"
 const id = "1".repeat(32)
 const otherId = "2".repeat(32)
 const coordinatorNode = 2
+/** a broker that nobody else speaks with any more */
+const isolatedNode = 3
 
 /** What a broker says of the topic; `undefined`: there is none. */
-type Said = { readonly id: string | undefined; readonly partitions: number } | undefined
+type Said =
+  | { readonly id: string | undefined; readonly partitions: number; readonly leader?: number; readonly code?: string }
+  | undefined
 
 const now: Said = { id, partitions: 4 }
 
@@ -39,6 +46,8 @@ class Brokers {
   /** what an answer says of each of them, and which records it has */
   fetchCode = 0
   batches: Buffer = Buffer.alloc(0)
+  /** by the broker that nobody else speaks with */
+  fetchedOfIsolated = 0
   /** how often it was said that one is not known */
   unknown = 0
   /** no metadata come before it */
@@ -50,7 +59,8 @@ class Brokers {
     this.isLed = isLed
   }
 
-  broker(isCoordinator: boolean): Broker {
+  broker(node: number | undefined): Broker {
+    const isCoordinator = node === coordinatorNode
     const never = () => new Promise<never>(() => undefined)
     return {
       address: "fake:1",
@@ -66,11 +76,14 @@ class Brokers {
         this.said[isCoordinator ? "coordinator" : "other"]++
         const said = isCoordinator ? this.coordinatorSays : this.otherSays
         const leaders = new Map(
-          Array.from({ length: said?.partitions ?? 0 }, (_, partition) => [partition, 1] as const)
+          Array.from({ length: said?.partitions ?? 0 }, (_, partition) => [partition, said?.leader ?? 1] as const)
         )
-        const code = said === undefined ? "UNKNOWN_TOPIC_OR_PARTITION" : "NONE"
+        const code = said === undefined ? "UNKNOWN_TOPIC_OR_PARTITION" : (said.code ?? "NONE")
         return {
-          brokers: new Map([[1, { host: "fake", port: 1 }]]),
+          brokers: new Map([
+            [1, { host: "fake", port: 1 }],
+            [isolatedNode, { host: "fake", port: isolatedNode }]
+          ]),
           topics: new Map(topics.map((name) => [name, { topic: name, code, id: said?.id, leaders }]))
         }
       },
@@ -112,6 +125,7 @@ class Brokers {
       },
       leaveGroup: async () => undefined,
       fetch: async ({ topics }) => {
+        if (node === isolatedNode) this.fetchedOfIsolated++
         for (const { partitions } of topics) for (const { partition } of partitions) this.fetched.add(partition)
         await new Promise((resolve) => setTimeout(resolve, 20))
         await this.fetchGate
@@ -134,7 +148,7 @@ class Brokers {
     return {
       staticMembership: true,
       groupProtocols: ["classic"],
-      open: (_address, node) => Promise.resolve(this.broker(node === coordinatorNode)),
+      open: (_address, node) => Promise.resolve(this.broker(node)),
       classify: (error, what) =>
         error instanceof KafkaClientError ? error : new KafkaClientError({ reason: "Connection", detail: what }),
       decompress: (_codec, bytes) => Promise.resolve(bytes)
@@ -145,6 +159,8 @@ class Brokers {
 interface Member {
   readonly session: Session
   readonly of: <T extends Signal["_tag"]>(tag: T) => ReadonlyArray<Extract<Signal, { readonly _tag: T }>>
+  /** fails as the session does */
+  readonly ended: Effect.Effect<never, KafkaClientError | Cause.Done>
   /** of its first assignment, begun */
   readonly owned: ReadonlyArray<AssignedPartition>
 }
@@ -167,14 +183,12 @@ const join = (brokers: Brokers, { metadataMaxAge } = settings): Effect.Effect<Me
     const openCluster = () => new Cluster(brokers.connector)
     const session = yield* makeSession({ settings: { ...settings, metadataMaxAge }, requestTimeout: 5000, openCluster })
     const signals: Array<Signal> = []
-    yield* Effect.forkScoped(
-      Effect.ignore(
-        Effect.forever(
-          Effect.map(Queue.take(session.inbox), (signal) => {
-            signals.push(signal)
-            if (signal._tag === "Revoking") signal.acknowledgeUnsafe()
-          })
-        )
+    const reading = yield* Effect.forkScoped(
+      Effect.forever(
+        Effect.map(Queue.take(session.inbox), (signal) => {
+          signals.push(signal)
+          if (signal._tag === "Revoking") signal.acknowledgeUnsafe()
+        })
       )
     )
     yield* session.join
@@ -182,7 +196,7 @@ const join = (brokers: Brokers, { metadataMaxAge } = settings): Effect.Effect<Me
     yield* until("assigned", () => of("Assigned").length === 1)
     const owned = of("Assigned")[0]!.all
     session.beginUnsafe(owned.map((p) => ({ ...p, offset: 0n })))
-    return { session, of, owned }
+    return { session, of, owned, ended: Fiber.join(reading) }
   })
 
 const until = (what: string, is: () => boolean): Effect.Effect<void> =>
@@ -339,6 +353,49 @@ describe.concurrent("what brokers say of a topic", () => {
       answer.open()
       yield* until("gone", () => member.of("Gone").length === 2)
       assert.strictEqual(brokers.commits, 0)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a broker that takes a topic for another one is not fetched from, also when that was denied long ago", () =>
+    Effect.gen(function* () {
+      const brokers = new Brokers()
+      const member = yield* join(brokers)
+      brokers.otherSays = { id: otherId, partitions: 4, leader: isolatedNode }
+      // believed to be wrong, and said again
+      const committed = Effect.map(commit(member), (outcome) => outcome === "committed")
+      yield* Effect.repeat(committed, { until: (yes) => yes, schedule: Schedule.spaced("20 millis") })
+      yield* looks(brokers, "other", 3)
+      brokers.fetched.clear()
+      yield* until("all are fetched", () => brokers.fetched.size === member.owned.length)
+      assert.strictEqual(brokers.fetchedOfIsolated, 0)
+      assert.strictEqual(member.of("Gone").length, 0)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what somebody else has read of it is cleared up at once, however old metadata may become", () =>
+    Effect.gen(function* () {
+      const brokers = new Brokers()
+      const member = yield* join(brokers, { ...settings, metadataMaxAge: 60_000 })
+      brokers.otherSays = { id: otherId, partitions: 4 }
+      brokers.coordinatorSays = brokers.otherSays
+      // of which it knows no leader
+      yield* Effect.forkScoped(Effect.ignore(member.session.logOffsets([{ topic, partition: 9 }])))
+      yield* until("gone", () => member.of("Gone").length === 2)
+      assert.isTrue(member.of("Gone").every(({ why }) => why === "recreated"))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("who may not read it is said by the coordinator, too, or by a fetch", () =>
+    Effect.gen(function* () {
+      const brokers = new Brokers()
+      const member = yield* join(brokers)
+      const refused = { id, partitions: 0, code: "TOPIC_AUTHORIZATION_FAILED" }
+      brokers.otherSays = refused
+      yield* looks(brokers, "other", 3)
+      assert.strictEqual(yield* commit(member), "committed")
+      brokers.coordinatorSays = refused
+      const error = yield* Effect.flip(member.ended)
+      assert.deepInclude(error, { reason: "Authorization" })
     }).pipe(Effect.scoped)
   )
 

@@ -1,6 +1,4 @@
-/** When brokers are believed that a topic is not there. */
-const longEnough = 1000
-const oftenEnough = 3
+import { longEnough, oftenEnough } from "./doubts.ts"
 
 /** Milliseconds between two questions about a topic that is not there: after the third it is believed. */
 export const absencePause = longEnough / 2

@@ -18,6 +18,8 @@ const isLedByOthers = (before: TopicMetadata | undefined, now: TopicMetadata): b
 export class Cluster {
   metadata: Metadata = { brokers: new Map(), topics: new Map() }
   readonly connector: Connector
+  /** told of each topic that is read, and says whether it is the one that is known */
+  hears: (found: TopicMetadata) => boolean = () => true
   /** told when metadata have brought another leader for a partition, whoever has asked for them */
   onMoved: () => void = () => undefined
   /** all that were opened and not destroyed, connected or not */
@@ -67,12 +69,20 @@ export class Cluster {
     return this.#get(`group ${nodeId}@${host}:${port}`, { host, port }, nodeId)
   }
 
-  /** As `of` says, which may know of fewer brokers than there are; without it, as some broker does. */
-  async refresh(topics: ReadonlyArray<string>, of?: Broker): Promise<ReadonlyMap<string, TopicMetadata>> {
+  /**
+   * As `of` says, which may know of fewer brokers than there are; without it, as some broker does. What that one says against what is held takes
+   * the place of nothing: it is `hears` that decides.
+   */
+  async refresh(
+    topics: ReadonlyArray<string>,
+    of?: Broker,
+    hears: (found: TopicMetadata) => boolean = this.hears
+  ): Promise<ReadonlyMap<string, TopicMetadata>> {
     const metadata = await this.use(of ?? (await this.any()), "read metadata", (broker) => broker.metadata(topics))
     const merged = new Map(this.metadata.topics)
     let hasMoved = false
     for (const [topic, found] of metadata.topics) {
+      if (!hears(found) && of === undefined) continue
       hasMoved ||= isLedByOthers(merged.get(topic), found)
       merged.set(topic, found)
     }

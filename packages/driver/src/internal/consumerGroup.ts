@@ -348,7 +348,10 @@ const lookUp = (state: SessionState, wanted: Wanted): Effect.Effect<void, KafkaC
         ({ owned, topic }) => topic !== undefined && owned === undefined && !state.orphaned.has(topic)
       )
     if (!ready()) {
-      const read = yield* Effect.result(ask(() => state.cluster.refresh(state.settings.topics)))
+      // by whose ids it assigns: another broker may be behind, or cut off for long
+      const read = yield* Effect.result(
+        ask(async () => state.cluster.refresh(state.settings.topics, await state.findCoordinator()))
+      )
       if (read._tag === "Failure" && isFatal(read.failure)) return yield* read.failure
     }
     if (ready()) state.beat.openUnsafe()

@@ -277,7 +277,7 @@ const take = (state: SessionState, node: Node, round: Round, fetched: Fetched): 
     let isOver = false
     for (const answer of fetched.partitions) {
       const entry = asked.get(keyOf(answer.topic, answer.partition))
-      if (entry === undefined || !isSame(state, entry.owned, entry.at)) continue
+      if (entry === undefined || !isAt(state, entry.owned, entry.at)) continue
       const { owned } = entry
       if (answer.errorCode !== 0) {
         yield* troubled(state, node, owned, answer)
@@ -318,9 +318,12 @@ const taken = (state: SessionState): Effect.Effect<void> =>
     Queue.sizeUnsafe(state.inbox) === 0 ? Effect.void : Effect.andThen(Effect.sleep(1), taken(state))
   )
 
+const isAt = (state: SessionState, owned: Owned, position: bigint): boolean =>
+  state.isCurrent(owned) && owned.position === position && !owned.stopped
+
 /** What has come of it may be used. */
 const isSame = (state: SessionState, owned: Owned, position: bigint): boolean =>
-  state.isCurrent(owned) && owned.position === position && !owned.stopped && state.isSettled(owned)
+  isAt(state, owned, position) && state.isSettled(owned)
 
 const decode = (
   state: SessionState,
@@ -398,7 +401,8 @@ const troubled = (
   if (isFatal(error)) return Effect.fail(error)
   owned.retryAt = performance.now() + backoff(++owned.errors)
   // the next one may be another topic of its name
-  if (code === "UNKNOWN_TOPIC_OR_PARTITION" || code === "UNKNOWN_TOPIC_ID") state.doubted.add(owned.topic)
+  if (code === "UNKNOWN_TOPIC_OR_PARTITION" || code === "UNKNOWN_TOPIC_ID")
+    state.doubt(owned.topic, { kind: "unknown" })
   // a moved leader, a topic that is gone: the metadata tell
   state.look.openUnsafe()
   return Effect.void

@@ -12,6 +12,7 @@ import * as Option from "effect/Option"
 import type { TopicMetadata } from "../Broker.ts"
 import { Absence, absencePause } from "./absence.ts"
 import { fromCode, isFatal } from "./classify.ts"
+import { isAnotherTopic, isCut } from "./doubts.ts"
 import { keyOf } from "./offsets.ts"
 import { ask, backoff, type Owned, type SessionState } from "./state.ts"
 
@@ -201,14 +202,3 @@ export const endRecreated = (state: SessionState): Effect.Effect<number> =>
       })
     )
   })
-
-/** Without topic ids one that was created again cannot be told. */
-export const isAnotherTopic = ({ topicId }: Pick<Owned, "topicId">, id: string | undefined): boolean =>
-  topicId !== undefined && id !== undefined && id !== topicId
-
-/**
- * It has fewer partitions than it had, and no id to tell it by. Partitions do not go by themselves: said once it may be old, said for long
- * (`Absence`) it is another topic.
- */
-export const isCut = ({ partition, topicId }: Owned, { id, leaders }: TopicMetadata): boolean =>
-  !leaders.has(partition) && (topicId === undefined || id === undefined)

@@ -210,7 +210,7 @@ const depart = (state: SessionState, openCluster: () => Cluster): Effect.Effect<
   state.memberId = ""
   state.phase = "out"
   state.orphaned.clear()
-  state.doubted.clear()
+  state.doubts.clear()
   state.forgetTrouble()
   const { groupId, groupProtocol, instanceId, rebalanceTimeout } = settings
   const isStatic = instanceId !== undefined

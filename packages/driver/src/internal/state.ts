@@ -17,8 +17,9 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import { isFatal } from "./classify.ts"
 import type { Cluster } from "./cluster.ts"
+import { type Claim, claimOf, Doubts } from "./doubts.ts"
 import { keyOf } from "./offsets.ts"
-import type { Broker } from "../Broker.ts"
+import type { Broker, TopicMetadata } from "../Broker.ts"
 
 export interface Owned {
   readonly topic: string
@@ -83,7 +84,7 @@ export type Phase = "out" | "member" | "joining"
 export class SessionState {
   readonly settings: SessionSettings
   readonly inbox: Inbox
-  cluster: Cluster
+  #cluster: Cluster
   readonly owned = new Map<string, Owned>()
   memberId = ""
   /** the one that heartbeats and commits go out with */
@@ -106,11 +107,8 @@ export class SessionState {
   readonly look = Latch.makeUnsafe(false)
   /** topics of which something is gone for us: the group gives it to us again when they are there */
   readonly orphaned = new Set<string>()
-  /**
-   * Topics that some broker takes for others, or does not know: what has their name may be another topic. Nothing of them is fetched or
-   * committed before the coordinator has said what they are
-   */
-  readonly doubted = new Set<string>()
+  /** of topics that may be others of their names: nothing of them is fetched or committed */
+  readonly doubts = new Doubts()
   #questioned: ReadonlySet<string> = new Set()
   /** completes when the membership ends while a rejoin is held */
   evicted: Deferred.Deferred<void> | undefined
@@ -124,8 +122,18 @@ export class SessionState {
 
   constructor(settings: SessionSettings, cluster: Cluster, inbox: Inbox) {
     this.settings = settings
+    this.#cluster = cluster
     this.cluster = cluster
     this.inbox = inbox
+  }
+
+  get cluster(): Cluster {
+    return this.#cluster
+  }
+
+  set cluster(cluster: Cluster) {
+    this.#cluster = cluster
+    cluster.hears = (found) => this.hears(found)
   }
 
   offer(signal: Signal): void {
@@ -155,7 +163,23 @@ export class SessionState {
 
   /** What is fetched or committed by its name is of the topic that it is of, as far as anybody has said. */
   isSettled(tp: TopicPartition): boolean {
-    return !this.isQuestioned(tp) && !this.doubted.has(tp.topic)
+    if (this.isQuestioned(tp)) return false
+    return !this.doubts.has(tp.topic, this.owned.get(keyOf(tp.topic, tp.partition))?.topicId)
+  }
+
+  /** What some broker says of a topic. Where it speaks against what is held, that is to be cleared up now. */
+  hears(found: TopicMetadata): boolean {
+    const claim = claimOf(
+      found,
+      [...this.owned.values()].filter(({ announced, topic }) => announced && topic === found.topic)
+    )
+    if (claim === undefined) return true
+    this.doubt(found.topic, claim)
+    return false
+  }
+
+  doubt(topic: string, claim: Claim): void {
+    if (this.doubts.claim(topic, claim, performance.now())) this.look.openUnsafe()
   }
 
   /** Of these, and no others, it has to be asked. */
@@ -172,6 +196,10 @@ export class SessionState {
       this.owned.delete(key)
       this.orphaned.add(owned.topic)
       if (owned.announced) this.offer({ _tag: "Gone", ...epochOf(owned), why })
+    }
+    // what was said of it spoke against what is held no more
+    for (const topic of this.orphaned) {
+      if (![...this.owned.values()].some((owned) => owned.topic === topic)) this.doubts.forget(topic)
     }
   }
 

@@ -12,8 +12,8 @@
  * - Fewer partitions are old metadata: they do not go by themselves, and a topic that was created again with fewer has another id. Without ids it
  *   is believed when the coordinator has said so for a second, and more than twice.
  * - Nothing is fetched or committed, by a name that two topics may have, until it has answered: of a topic that some broker takes for another
- *   one, or does not know, in its metadata or in what it answers to a fetch. It may be the one that is behind: so where another topic is spoken of
- *   it is asked for a second, and more than twice, before it is believed that nothing has happened, and further on now and then ("nothing is
+ *   one, or does not know, whoever has asked it, in its metadata or in what it answers to a fetch. It may be the one that is behind: so it is asked
+ *   for a second, and more than twice, before it is believed that nothing has happened, and further on now and then (`doubts.ts`; "nothing is
  *   committed for a topic of which it is not known whether it is another one").
  */
 import { KafkaClientError } from "@concurrent-kafka/core/KafkaClient"
@@ -22,7 +22,7 @@ import * as Option from "effect/Option"
 import type { TopicMetadata } from "../Broker.ts"
 import { Absence, absencePause } from "./absence.ts"
 import { fromCode, isFatal, topicMissing } from "./classify.ts"
-import { isAnotherTopic, isCut } from "./handover.ts"
+import { isAnotherTopic, isCut } from "./doubts.ts"
 import { type Layout, type Leadership, layoutOf } from "./membership.ts"
 import { leaderOf } from "./offsets.ts"
 import { ask, backoff, type Owned, type SessionState } from "./state.ts"
@@ -31,8 +31,6 @@ import { ask, backoff, type Owned, type SessionState } from "./state.ts"
 const closest = 250
 /** milliseconds between two questions while some broker says what the coordinator does not: it may be the one that is right */
 const deniedPause = 2000
-/** milliseconds after which a claim that nobody has repeated is nobody's any more */
-const forgotten = 60_000
 /** milliseconds that the coordinator is waited for: it may be away, and what others say of other topics counts */
 const patience = 1000
 
@@ -60,24 +58,19 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
     const missing = new Map<string, Absence>()
     /** topics without ids that have fewer partitions than they had, as the coordinator says */
     const cut = new Map<string, Absence>()
-    /** that a topic is another one, as some broker says and the coordinator does not: so often */
-    const denied = new Map<string, { readonly claim: string; readonly absence: Absence; saidAt: number }>()
     let unanswered = false
     let failures = 0
     while (true) {
       const unbelieved = [...missing.values(), ...cut.values()].some(({ believed }) => !believed)
       const { metadataMaxAge } = state.settings
-      const usual = denied.size > 0 ? Math.min(metadataMaxAge, deniedPause) : metadataMaxAge
-      const isOpen = unanswered || unbelieved || state.doubted.size > 0
+      const usual = state.doubts.state === "denied" ? Math.min(metadataMaxAge, deniedPause) : metadataMaxAge
+      const isOpen = unanswered || unbelieved || state.doubts.state === "open"
       const wait = failures > 0 ? backoff(failures) : isOpen ? absencePause : usual
       yield* Effect.timeoutOption(state.look.await, wait)
       state.look.closeUnsafe()
       const topics = new Set([...state.settings.topics, ...(leadership.layout?.keys() ?? [])])
-      for (const map of [missing, cut, denied])
-        for (const topic of map.keys()) if (!topics.has(topic)) map.delete(topic)
-      for (const [topic, { saidAt }] of denied) if (performance.now() - saidAt > forgotten) denied.delete(topic)
-      // what is doubted while brokers are asked is asked for again
-      const doubted = new Set(state.doubted)
+      for (const map of [missing, cut]) for (const topic of map.keys()) if (!topics.has(topic)) map.delete(topic)
+      state.doubts.keep(topics, performance.now())
       const read = yield* Effect.result(ask(() => state.cluster.refresh([...topics])))
       if (read._tag === "Failure") {
         if (isFatal(read.failure)) return yield* read.failure
@@ -100,18 +93,11 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
       const isHeld = (topic: string) => [...state.owned.values()].some((owned) => owned.topic === topic)
       for (const [topic, said] of first) {
         const isKnown = isHeld(topic) || (leadership.layout?.get(topic)?.partitions ?? 0) > 0
-        if (said === "absent" ? isKnown : said !== "nothing" && said !== "as known") contrary.add(topic)
-        if (state.doubted.has(topic) || state.orphaned.has(topic)) contrary.add(topic)
-        if (said === "absent" && isHeld(topic)) state.doubted.add(topic)
-        if (said !== "another" && said !== "cut") continue
-        const found = read.success.get(topic)
-        const claim = `${found?.id} ${found?.leaders.size}`
-        const before = denied.get(topic)
-        const denial = before?.claim === claim ? before : { claim, absence: new Absence(), saidAt: 0 }
-        denial.saidAt = performance.now()
-        denied.set(topic, denial)
-        if (!denial.absence.believed) state.doubted.add(topic)
+        const isRefused = read.success.get(topic)?.code === "TOPIC_AUTHORIZATION_FAILED"
+        if (said === "absent" ? isKnown : (said !== "nothing" && said !== "as known") || isRefused) contrary.add(topic)
+        if (state.doubts.has(topic) || state.orphaned.has(topic)) contrary.add(topic)
       }
+      const askedAt = performance.now()
       const answer =
         contrary.size === 0 ? new Map<string, TopicMetadata>() : yield* askCoordinator(state, [...contrary])
       unanswered = answer === undefined
@@ -119,13 +105,9 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
       const found = (topic: string) => (contrary.has(topic) ? answer?.get(topic) : read.success.get(topic))
       /** of these nothing is decided */
       const open = new Set<string>()
-      const undecided = (topic: string) => {
+      const undecided = (topic: string, kind: "absent" | "cut") => {
         open.add(topic)
-        if (isHeld(topic)) state.doubted.add(topic)
-      }
-      const decided = (topic: string) => {
-        state.doubted.delete(topic)
-        denied.delete(topic)
+        if (isHeld(topic)) state.doubts.claim(topic, { kind }, performance.now())
       }
       for (const topic of topics) {
         if (answer === undefined && contrary.has(topic)) {
@@ -141,32 +123,29 @@ export const watcher = (state: SessionState, leadership: Leadership): Effect.Eff
             unanswered ||= contrary.has(topic)
             break
           case "absent":
-            if (!isBelieved(missing, topic)) undecided(topic)
+            if (!isBelieved(missing, topic)) undecided(topic, "absent")
             else {
               state.gone("deleted", (owned) => owned.topic === topic)
-              decided(topic)
+              state.doubts.forget(topic)
             }
             break
           case "another":
             state.gone("recreated", (owned) => owned.topic === topic && isAnotherTopic(owned, found(topic)!.id))
-            decided(topic)
+            state.doubts.forget(topic)
             break
           case "cut":
-            if (!isBelieved(cut, topic)) undecided(topic)
+            if (!isBelieved(cut, topic)) undecided(topic, "cut")
             else {
               state.gone("recreated", (owned) => owned.topic === topic)
-              decided(topic)
+              state.doubts.forget(topic)
             }
             break
           default: {
             // "as known", "behind" or "grown": it is the topic that it was
             if (said === "behind") open.add(topic)
-            if (!state.doubted.has(topic)) break
-            const denial = denied.get(topic)?.absence
-            denial?.again()
-            if (denial?.believed === false) open.add(topic)
-            else if (doubted.has(topic) || first.get(topic) !== said || denial !== undefined)
-              state.doubted.delete(topic)
+            if (!contrary.has(topic)) break
+            state.doubts.deny(topic, askedAt, performance.now())
+            if (state.doubts.has(topic)) open.add(topic)
           }
         }
       }
@@ -205,6 +184,9 @@ const isBelieved = (absences: Map<string, Absence>, topic: string): boolean => {
   return absence.believed
 }
 
+/** What the coordinator says is no claim, but what is made of those of others. */
+const judged = () => true
+
 /** `undefined` when it does not answer now: its connection may be taken by a JoinGroup, which others hold up. */
 const askCoordinator = (
   state: SessionState,
@@ -217,7 +199,7 @@ const askCoordinator = (
           const coordinator = await state.findCoordinator()
           // the metadata would come behind the answer to it, and end its connection by their time
           if (state.joinUnderWay) return undefined
-          return state.cluster.refresh(topics, coordinator)
+          return state.cluster.refresh(topics, coordinator, judged)
         }).pipe(
           Effect.timeoutOption(patience),
           Effect.match({ onFailure: () => undefined, onSuccess: Option.getOrUndefined })
