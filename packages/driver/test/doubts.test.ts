@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { type Claim, Doubts, longEnough, oftenEnough } from "../src/internal/doubts.ts"
+import { longEnough, oftenEnough } from "../src/internal/absence.ts"
+import { type Claim, Doubts } from "../src/internal/doubts.ts"
 
 const another: Claim = { kind: "another", id: "2" }
 const unknown: Claim = { kind: "unknown" }

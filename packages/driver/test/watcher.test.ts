@@ -361,10 +361,17 @@ describe.concurrent("what brokers say of a topic", () => {
       const brokers = new Brokers()
       const member = yield* join(brokers)
       brokers.otherSays = { id: otherId, partitions: 4, leader: isolatedNode }
-      // believed to be wrong, and said again
-      const committed = Effect.map(commit(member), (outcome) => outcome === "committed")
-      yield* Effect.repeat(committed, { until: (yes) => yes, schedule: Schedule.spaced("20 millis") })
-      yield* looks(brokers, "other", 3)
+      // doubted, and then believed to be wrong
+      for (const expected of ["deferred", "committed"]) {
+        yield* Effect.repeat(commit(member), {
+          until: (outcome) => outcome === expected,
+          schedule: Schedule.spaced("5 millis")
+        })
+      }
+      // it says so, and the coordinator nothing for a while
+      brokers.asked = 0
+      brokers.gate = gate().closed
+      yield* until("the coordinator is asked", () => brokers.asked > 0)
       brokers.fetched.clear()
       yield* until("all are fetched", () => brokers.fetched.size === member.owned.length)
       assert.strictEqual(brokers.fetchedOfIsolated, 0)

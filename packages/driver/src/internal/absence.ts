@@ -1,4 +1,6 @@
-import { longEnough, oftenEnough } from "./doubts.ts"
+/** When brokers are believed, who learn of things one after another: in milliseconds, and so often. */
+export const longEnough = 1000
+export const oftenEnough = 3
 
 /** Milliseconds between two questions about a topic that is not there: after the third it is believed. */
 export const absencePause = longEnough / 2

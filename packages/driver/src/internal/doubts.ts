@@ -14,6 +14,7 @@
  * - no claim speaks against a topic that has the id that it claims.
  */
 import type { TopicMetadata } from "../Broker.ts"
+import { longEnough, oftenEnough } from "./absence.ts"
 import type { Owned } from "./state.ts"
 
 /** `unknown`: a fetch was answered so. `absent`, `another`, `cut`: metadata say so. */
@@ -38,10 +39,6 @@ export const isAnotherTopic = ({ topicId }: Pick<Owned, "topicId">, id: string |
  */
 export const isCut = ({ partition, topicId }: Owned, { id, leaders }: TopicMetadata): boolean =>
   !leaders.has(partition) && (topicId === undefined || id === undefined)
-
-/** When brokers are believed, who learn of things one after another. */
-export const longEnough = 1000
-export const oftenEnough = 3
 
 /** milliseconds after which what nobody has repeated is nobody's claim any more */
 const forgotten = 60_000
